@@ -1,0 +1,5 @@
+"""`python -m maskzoo VERB`."""
+
+from maskzoo.cli import main
+
+main()

@@ -1,0 +1,26 @@
+"""Two logical CPU devices for every test session, so that MirroredStrategy has replicas to mirror; paths of the real data."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("MPLBACKEND", "agg")
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+import pytest
+import tensorflow as tf
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+
+
+@pytest.fixture
+def shared_data():
+    """The folder of real images and volumes with labels; a test that needs it is skipped where it is missing."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"the real images and volumes are not at {SHARED_DATA}")
+    return SHARED_DATA
