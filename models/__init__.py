@@ -1,0 +1,24 @@
+"""Architectures by name: `build_model("unet", (572, 572, 1))`; importing this package registers them all."""
+
+from . import unet, vnet3d  # noqa: F401 (registers)
+from .registry import (
+    build_encoder,
+    build_model,
+    encoder_options,
+    list_encoders,
+    list_models,
+    model_options,
+    register_encoder,
+    register_model,
+)
+
+__all__ = [
+    "build_encoder",
+    "build_model",
+    "encoder_options",
+    "list_encoders",
+    "list_models",
+    "model_options",
+    "register_encoder",
+    "register_model",
+]

@@ -1,0 +1,211 @@
+"""Blocks that models are made of: functions from tensor to tensor; 2D or 3D is read from the tensor's rank."""
+
+import keras
+from keras import layers, ops
+
+CONV = {2: layers.Conv2D, 3: layers.Conv3D}
+TRANSPOSED = {2: layers.Conv2DTranspose, 3: layers.Conv3DTranspose}
+MAX_POOL = {2: layers.MaxPooling2D, 3: layers.MaxPooling3D}
+UPSAMPLING = {2: layers.UpSampling2D, 3: layers.UpSampling3D}
+CROPPING = {2: layers.Cropping2D, 3: layers.Cropping3D}
+
+
+@keras.saving.register_keras_serializable("maskzoo")
+class LinearUpsampling(layers.Layer):
+    """Enlarges the spatial axes by linear interpolation between half-pixel centres, with clamped edges.
+
+    Equal to bilinear resizing in 2D and to trilinear resizing in 3D, for free sizes too: each axis is enlarged by
+    weighted sums of neighbours, interleaved.
+
+    Args:
+        size: Integer factor of every spatial axis, or one factor per axis.
+    """
+
+    def __init__(self, size=2, **kwargs):
+        super().__init__(**kwargs)
+        self.size = size if isinstance(size, int) else tuple(size)
+
+    def factors(self, rank):
+        """Returns one factor per spatial axis of a tensor with `rank` spatial axes."""
+        factors = (self.size,) * rank if isinstance(self.size, int) else self.size
+        if len(factors) != rank or any(factor < 1 for factor in factors):
+            raise ValueError(f"{self.name}: expected size to hold {rank} factors of at least 1; received {self.size}")
+        return factors
+
+    def call(self, x):
+        for axis, factor in enumerate(self.factors(len(x.shape) - 2), start=1):
+            if factor > 1:
+                x = _enlarge(x, axis, factor)
+        return x
+
+    def compute_output_shape(self, input_shape):
+        factors = self.factors(len(input_shape) - 2)
+        spatial = [size and size * factor for size, factor in zip(input_shape[1:-1], factors, strict=True)]
+        return (input_shape[0], *spatial, input_shape[-1])
+
+    def get_config(self):
+        return {**super().get_config(), "size": self.size}
+
+
+def _enlarge(x, axis, factor):
+    def along_axis(start, stop):
+        return x[(slice(None),) * axis + (slice(start, stop),)]
+
+    before = ops.concatenate([along_axis(None, 1), along_axis(None, -1)], axis)
+    after = ops.concatenate([along_axis(1, None), along_axis(-1, None)], axis)
+    phases = []
+    for phase in range(factor):
+        position = (phase + 0.5) / factor - 0.5
+        neighbour = before if position < 0 else after
+        phases.append((1 - abs(position)) * x + abs(position) * neighbour if position else x)
+    shape = list(ops.shape(x))
+    shape[axis] = shape[axis] * factor
+    return ops.reshape(ops.stack(phases, axis + 1), shape)
+
+
+def rank(x):
+    """Returns the number of spatial axes of a tensor."""
+    return len(x.shape) - 2
+
+
+def conv(x, filters, kernel_size=3, *, strides=1, padding="same", use_bias=True, name, **options):
+    """Convolves, without normalisation or activation; `options` go to the Keras layer."""
+    options.setdefault("kernel_initializer", "he_normal")
+    return CONV[rank(x)](
+        filters, kernel_size, strides=strides, padding=padding, use_bias=use_bias, name=name, **options
+    )(x)
+
+
+def norm_act(x, *, batch_norm=True, activation="relu", name):
+    """Normalises over the batch, then activates; either can be left out (`batch_norm=False`, `activation=None`)."""
+    if batch_norm:
+        x = layers.BatchNormalization(name=f"{name}_bn")(x)
+    if activation == "prelu":
+        x = layers.PReLU(shared_axes=list(range(1, rank(x) + 1)), name=f"{name}_prelu")(x)
+    elif activation:
+        x = layers.Activation(activation, name=f"{name}_{activation}")(x)
+    return x
+
+
+def conv_block(x, filters, kernel_size=3, *, batch_norm=True, activation="relu", name, **options):
+    """Convolves, normalises over the batch and activates; `options` are those of `conv`."""
+    x = conv(x, filters, kernel_size, name=f"{name}_conv", **options)
+    return norm_act(x, batch_norm=batch_norm, activation=activation, name=name)
+
+
+def max_pool(x, size=2, *, strides=None, padding="valid", name):
+    """Pools the maximum; the strides are the size unless given."""
+    return MAX_POOL[rank(x)](size, strides=strides, padding=padding, name=name)(x)
+
+
+def upsample(x, size=2, *, name):
+    """Repeats every element `size` times along each spatial axis (nearest neighbour)."""
+    return UPSAMPLING[rank(x)](size, name=name)(x)
+
+
+def linear_upsample(x, size=2, *, name):
+    """Enlarges by linear interpolation: bilinear in 2D, trilinear in 3D."""
+    return LinearUpsampling(size, name=name)(x)
+
+
+def transposed(x, filters, kernel_size=2, *, strides=2, use_bias=True, name):
+    """Enlarges `strides` times by a transposed convolution."""
+    return TRANSPOSED[rank(x)](
+        filters,
+        kernel_size,
+        strides=strides,
+        padding="same",
+        use_bias=use_bias,
+        kernel_initializer="he_normal",
+        name=name,
+    )(x)
+
+
+def crop(x, amount, *, name):
+    """Cuts `amount` elements off both ends of every spatial axis."""
+    return CROPPING[rank(x)](amount, name=name)(x)
+
+
+def concat(tensors, *, name):
+    """Concatenates channels."""
+    return layers.Concatenate(name=name)(tensors)
+
+
+def add(tensors, *, name):
+    """Adds tensors of equal shape."""
+    return layers.Add(name=name)(tensors)
+
+
+def check_choice(option, value, choices):
+    """Refuses an option's value that is none of `choices`.
+
+    Raises:
+        ValueError: The value is none of the choices.
+    """
+    if value not in choices:
+        raise ValueError(f"{option}: expected one of {', '.join(map(str, choices))}; received {value}")
+
+
+def check_input_shape(model, input_shape, *, ranks=(2, 3), multiple=1, remainder=0, minimum=1):
+    """Refuses an input shape that the model cannot take.
+
+    Args:
+        model: The model's name, for the message.
+        input_shape: `(*spatial, channels)`; `None` is a free spatial size.
+        ranks: Allowed numbers of spatial axes.
+        multiple: Sizes are `multiple * k + remainder`; one number, or one per axis. So are the next two.
+        remainder: See `multiple`.
+        minimum: Smallest size.
+
+    Raises:
+        ValueError: Wrong number of axes, unknown channels, or a size off the grid of allowed sizes.
+    """
+    spatial, channels = tuple(input_shape)[:-1], input_shape[-1] if input_shape else None
+    if len(spatial) not in ranks:
+        expected = " or ".join(f"{count} spatial axes and channels" for count in ranks)
+        raise ValueError(f"{model}: expected input_shape to have {expected}; received {tuple(input_shape)}")
+    if not isinstance(channels, int) or channels < 1:
+        raise ValueError(f"{model}: expected the channels in input_shape to be at least 1; received {channels}")
+
+    def per_axis(value):
+        return (value,) * len(spatial) if isinstance(value, int) else value
+
+    rules = zip(spatial, per_axis(multiple), per_axis(remainder), per_axis(minimum), strict=True)
+    for axis, (size, step, rest, least) in enumerate(rules):
+        if size is None or (size >= least and (size - rest) % step == 0):
+            continue
+        below = size - (size - rest) % step
+        nearest = [str(near) for near in (below, below + step) if near >= least] or [str(least)]
+        rule = f"{step}*k + {rest}" if rest else f"a multiple of {step}"
+        raise ValueError(
+            f"{model}: expected axis {axis} to be {rule}, at least {least}; received {size} "
+            f"(nearest: {', '.join(nearest)})"
+        )
+
+
+def valid_sizes(levels):
+    """Returns the size rule of a valid-padded U-Net with two 3x3 convolutions per level.
+
+    Args:
+        levels: Number of resolution levels, the bottom one included.
+
+    Returns:
+        A dict of `multiple`, `remainder` and `minimum`, as `check_input_shape` takes them.
+    """
+    stride = 2 ** (levels - 1)
+    lost_before_bottom = 4 * (stride - 1)
+    # The bottom block leaves `bottom - 4`; every decoder level doubles that and loses 4; at least 1 must be left.
+    bottom = 4 + (4 * stride - 4) // stride + 1
+    return {
+        "multiple": stride,
+        "remainder": lost_before_bottom % stride,
+        "minimum": stride * bottom + lost_before_bottom,
+    }
+
+
+def valid_crops(levels):
+    """Returns how much to cut off each side of the skips of a valid-padded U-Net, finest level first."""
+    crops = [4]
+    for _ in range(levels - 2):
+        crops.append(2 * (crops[-1] + 4))
+    return crops[::-1]
