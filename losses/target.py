@@ -1,0 +1,119 @@
+"""What every loss starts from: the one place where tasks, class weights and ignored pixels are dealt with."""
+
+from typing import Any, NamedTuple
+
+from keras import ops
+
+# Far beyond any useful logit, and small enough that sums stay finite in float32; bounds infinite logits too.
+LARGEST_LOGIT = 1e6
+
+
+class Target(NamedTuple):
+    """Labels, logits and weights of a batch, floating point, with at least one spatial axis.
+
+    Attributes:
+        labels: `(batch, *spatial, channels)` in [0, 1]; one-hot for multiclass; 0 where ignored.
+        logits: `(batch, *spatial, channels)`, finite.
+        valid: 0 where a pixel is ignored, else 1; `(batch, *spatial, channels)`, or 1 channel for multiclass.
+        class_weights: `(channels,)`, not negative.
+        task: `binary`, `multilabel` or `multiclass`.
+    """
+
+    labels: Any
+    logits: Any
+    valid: Any
+    class_weights: Any
+    task: str
+
+    @property
+    def spatial_axes(self):
+        return tuple(range(1, len(self.logits.shape) - 1))
+
+    @property
+    def probabilities(self):
+        return ops.softmax(self.logits) if self.task == "multiclass" else ops.sigmoid(self.logits)
+
+
+def prepare(y_true, y_pred, task, class_weights=None, ignore_index=None):
+    """Brings labels and logits of any task into a `Target`; ignored pixels have neither label nor weight.
+
+    Args:
+        y_true: binary and multilabel: `(batch, *spatial, channels)` in [0, 1] (a single channel needs no axis);
+            multiclass: class numbers, `(batch, *spatial)` or `(batch, *spatial, 1)`. Same dtype as `y_pred`.
+        y_pred: Logits `(batch, *spatial, channels)`. Without spatial axes they are image-level labels.
+        task: `binary`, `multilabel` or `multiclass`.
+        class_weights: One weight per channel.
+        ignore_index: Label value of pixels that must not count.
+
+    Raises:
+        ValueError: when the shapes or the number of class weights do not fit the logits.
+    """
+    channels = y_pred.shape[-1]
+    if len(y_true.shape) == len(y_pred.shape) - 1:
+        y_true = ops.expand_dims(y_true, -1)
+    expected = (*y_pred.shape[:-1], 1 if task == "multiclass" else channels)
+    if len(y_true.shape) != len(expected) or any(
+        a is not None and b is not None and a != b for a, b in zip(y_true.shape, expected, strict=True)
+    ):
+        raise ValueError(
+            f"labels: expected shape {tuple(expected)} for {task} logits of shape {tuple(y_pred.shape)}; "
+            f"received {tuple(y_true.shape)}"
+        )
+    if class_weights is not None and len(class_weights) != channels:
+        raise ValueError(f"class_weights: expected {channels} values, one per channel; received {len(class_weights)}")
+    if len(y_pred.shape) == 2:
+        y_true, y_pred = ops.expand_dims(y_true, 1), ops.expand_dims(y_pred, 1)
+    valid = ops.ones_like(y_true) if ignore_index is None else ops.cast(y_true != ignore_index, y_pred.dtype)
+    labels = y_true * valid
+    if task == "multiclass":
+        labels = ops.one_hot(ops.cast(labels[..., 0], "int32"), channels, dtype=y_pred.dtype) * valid
+    weights = ops.convert_to_tensor(class_weights or [1.0] * channels, dtype=y_pred.dtype)
+    return Target(labels, ops.clip(y_pred, -LARGEST_LOGIT, LARGEST_LOGIT), valid, weights, task)
+
+
+def pixel_mean(values, target):
+    """Averages values per pixel over the valid pixels of each sample, each pixel weighted by its class.
+
+    Args:
+        values: `(batch, *spatial, channels)`, or 1 channel for multiclass.
+
+    Returns:
+        `(batch,)`; 0 for a sample without a valid pixel.
+    """
+    if target.task == "multiclass":
+        weights = ops.sum(target.labels * target.class_weights, axis=-1, keepdims=True)
+    else:
+        weights = target.valid * target.class_weights
+    axes = (*target.spatial_axes, -1)
+    return ops.divide_no_nan(ops.sum(values * weights, axis=axes), ops.sum(weights, axis=axes))
+
+
+def spatial_sum(values, target, batch=False):
+    """Sums over the spatial axes, and over the batch when asked: `(batch, channels)` or `(1, channels)`."""
+    values = ops.sum(values, axis=target.spatial_axes)
+    return ops.sum(values, axis=0, keepdims=True) if batch else values
+
+
+def class_mean(values, target, present=None):
+    """Averages a value per class by the class weights, over the classes that have valid pixels.
+
+    Args:
+        values: `(batch, channels)`, or `(1, channels)` for a loss that is defined over the batch.
+        present: 1 for the classes that count, else 0; same shape as `values`. Default: those with valid pixels.
+
+    Returns:
+        `(batch,)`; 0 for a sample in which no class counts.
+    """
+    if present is None:
+        present = spatial_sum(target.valid, target, batch=values.shape[0] == 1) > 0
+    weights = target.class_weights * ops.cast(present, values.dtype)
+    mean = ops.divide_no_nan(ops.sum(values * weights, axis=-1), ops.sum(weights, axis=-1))
+    return ops.broadcast_to(mean, (ops.shape(target.logits)[0],))
+
+
+def nonempty(target):
+    """Ignores every sample that has no foreground: no positive pixel, or for multiclass no pixel of a class above 0."""
+    foreground = target.labels[..., 1:] if target.task == "multiclass" else target.labels
+    axes = tuple(range(1, len(foreground.shape)))
+    keep = ops.cast(ops.any(foreground > 0, axis=axes, keepdims=True), target.valid.dtype)
+    return target._replace(labels=target.labels * keep, valid=target.valid * keep)

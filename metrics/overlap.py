@@ -1,0 +1,86 @@
+"""Overlap of decided masks from counts of pixels, which add up over windows and images."""
+
+import numpy as np
+
+
+def confusion_counts(truth, prediction, num_classes=1, ignore_index=None, *, task=None):
+    """Counts true positives, false positives and false negatives per class.
+
+    Args:
+        truth: binary: 0 and 1, any shape; multiclass: class numbers, any shape; multilabel: 0 and 1,
+            `(..., num_classes)`.
+        prediction: The decided mask, same shape as `truth`.
+        num_classes: Number of classes; 1 for binary.
+        ignore_index: Value in `truth` of pixels that do not count.
+        task: Default: binary for one class, else multiclass.
+
+    Returns:
+        int64 `(num_classes, 3)`: tp, fp, fn. Counts of several windows or images may be added.
+
+    Raises:
+        ValueError: when shapes differ or values are not classes.
+    """
+    truth, prediction = np.asarray(truth), np.asarray(prediction)
+    task = task or ("binary" if num_classes == 1 else "multiclass")
+    if truth.shape != prediction.shape:
+        raise ValueError(f"prediction: expected the shape of the truth, {truth.shape}; received {prediction.shape}")
+    if task not in ("binary", "multilabel", "multiclass"):
+        raise ValueError(f"task: expected binary, multilabel or multiclass; received {task!r}")
+    if task == "multilabel" and truth.shape[-1:] != (num_classes,):
+        raise ValueError(f"truth: expected a last axis of {num_classes} classes; received shape {truth.shape}")
+    valid = np.ones(truth.shape, bool) if ignore_index is None else truth != ignore_index
+    highest = num_classes - 1 if task == "multiclass" else 1
+    if task == "multilabel":
+        truth, prediction, valid = (a.reshape(-1, num_classes) for a in (truth, prediction, valid))
+        pairs = [(truth[:, c][valid[:, c]], prediction[:, c][valid[:, c]]) for c in range(num_classes)]
+    else:
+        pairs = [(truth[valid], prediction[valid])]
+    tables = [_table(t, p, highest) for t, p in pairs]
+    if task == "multiclass":
+        tp = np.diag(tables[0])
+        return np.stack([tp, tables[0].sum(0) - tp, tables[0].sum(1) - tp], axis=1)
+    return np.array([[table[1, 1], table[0, 1], table[1, 0]] for table in tables])
+
+
+def _table(truth, prediction, highest):
+    """Returns the contingency table `(truth, prediction)` of class numbers 0..highest."""
+    for name, values in (("truth", truth), ("prediction", prediction)):
+        # Also catches fractions and NaN, which a cast would hide.
+        if values.size and not (values.min() >= 0 and values.max() <= highest and (values == np.trunc(values)).all()):
+            received = f"values from {values.min()} to {values.max()}"
+            raise ValueError(f"{name}: expected whole numbers from 0 to {highest}; received {received}")
+    size = highest + 1
+    codes = truth.astype(np.int64) * size + prediction.astype(np.int64)
+    return np.bincount(codes, minlength=size * size).reshape(size, size)
+
+
+def dice_from_counts(counts):
+    """Returns `2 tp / (2 tp + fp + fn)` for counts `(..., 3)`; 1 where truth and prediction are both empty."""
+    tp, fp, fn = _columns(counts)
+    return _ratio(2 * tp, 2 * tp + fp + fn, fp + fn)
+
+
+def iou_from_counts(counts):
+    """Returns `tp / (tp + fp + fn)` for counts `(..., 3)`; 1 where truth and prediction are both empty."""
+    tp, fp, fn = _columns(counts)
+    return _ratio(tp, tp + fp + fn, fp + fn)
+
+
+def precision_from_counts(counts):
+    """Returns `tp / (tp + fp)` for counts `(..., 3)`; without a prediction 1 if the truth is empty too, else 0."""
+    tp, fp, fn = _columns(counts)
+    return _ratio(tp, tp + fp, fp + fn)
+
+
+def recall_from_counts(counts):
+    """Returns `tp / (tp + fn)` for counts `(..., 3)`; without truth 1 if the prediction is empty too, else 0."""
+    tp, fp, fn = _columns(counts)
+    return _ratio(tp, tp + fn, fp + fn)
+
+
+def _columns(counts):
+    return np.moveaxis(np.asarray(counts, float), -1, 0)
+
+
+def _ratio(part, whole, errors):
+    return np.divide(part, whole, out=np.array(errors == 0, float), where=whole > 0)
