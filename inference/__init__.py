@@ -1,0 +1,22 @@
+"""Prediction on images of any size: runs, plans, tiles, scores and export. TensorFlow is imported on first use."""
+
+from importlib import import_module
+
+from .run import check_run
+
+__all__ = ["check_run", "evaluate", "export_saved_model", "load_run", "plan_tiles", "predict_image", "predict_tiles"]
+
+LAZY = {
+    "evaluate": "evaluation",
+    "export_saved_model": "export",
+    "load_run": "run",
+    "plan_tiles": "tiling",
+    "predict_image": "predictor",
+    "predict_tiles": "tiling",
+}
+
+
+def __getattr__(name):
+    if name in LAZY:
+        return getattr(import_module(f".{LAZY[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

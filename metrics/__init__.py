@@ -2,6 +2,7 @@
 
 import importlib
 
+from .decision import predicted_labels, probabilities
 from .overlap import (
     confusion_counts,
     dice_from_counts,
@@ -18,6 +19,8 @@ __all__ = [
     "dice_from_counts",
     "iou_from_counts",
     "precision_from_counts",
+    "predicted_labels",
+    "probabilities",
     "recall_from_counts",
 ]
 

@@ -8,6 +8,7 @@ from .registry import (
     list_encoders,
     list_models,
     model_options,
+    rank_of,
     register_encoder,
     register_model,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "list_encoders",
     "list_models",
     "model_options",
+    "rank_of",
     "register_encoder",
     "register_model",
 ]

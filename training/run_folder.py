@@ -1,0 +1,113 @@
+"""The run folder: where a run lives, and how its small files are written so that a kill never leaves half of one."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import yaml
+
+from .recipe import Recipe
+
+BEST, LAST, RECIPE = "best.keras", "last.keras", "recipe.yaml"
+# What a resumed run may do differently: train longer, at another rate, on other devices.
+MAY_CHANGE = ("epochs", "learning_rate", "devices")
+
+
+def create_run(recipe):
+    """Makes the folder of a new run and writes its recipe, or finds the folder of a run to resume.
+
+    Raises:
+        FileExistsError: If `--run` names a folder that already holds a run.
+        FileNotFoundError: If a run to resume is not there.
+    """
+    if recipe.resume:
+        run = Path(recipe.run)
+        check_same(recipe, read_recipe(run))
+    elif recipe.run is not None:
+        run = Path(recipe.run)
+        if (run / RECIPE).exists():
+            raise FileExistsError(
+                f"--run: expected a new folder, or --resume to go on; received {run}, which holds a run"
+            )
+    else:
+        run = free_name(Path("runs"), f"{recipe.model}-{Path(recipe.data).stem}")
+    run.mkdir(parents=True, exist_ok=True)
+    write_text(run / RECIPE, yaml.safe_dump(recipe.as_mapping(), sort_keys=False, allow_unicode=True))
+    return run
+
+
+def free_name(folder, name):
+    """The first of `name`, `name-2`, `name-3`, ... that is not in the folder yet."""
+    run, number = folder / name, 2
+    while run.exists():
+        run, number = folder / f"{name}-{number}", number + 1
+    return run
+
+
+def check_same(recipe, earlier):
+    """Refuses to resume a run with options that would make it another one.
+
+    Raises:
+        ValueError: If an option that shapes the model, the data or the steps differs from the run's own.
+    """
+    for name, value in earlier.as_mapping().items():
+        received = getattr(recipe, name)
+        if name not in MAY_CHANGE and received != value:
+            raise ValueError(
+                f"--{name.replace('_', '-')}: expected {value} to resume {recipe.run}; received {received}"
+            )
+
+
+def read_recipe(run):
+    """The recipe that a run folder was trained with.
+
+    Raises:
+        FileNotFoundError: If the folder holds no run.
+    """
+    path = Path(run) / RECIPE
+    if not path.is_file():
+        raise FileNotFoundError(f"--run: expected a run folder, with a {RECIPE}; received {run}")
+    return Recipe(**yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
+def manifest(recipe, data):
+    """What a run was made with: versions, seed, the data's fingerprint, the commit of the checkout."""
+    packages = ("keras", "tensorflow", "numpy", "rasterio", "albumentations")
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": sys.argv,
+        "seed": recipe.seed,
+        "data_fingerprint": data.fingerprint,
+        "commit": checkout_commit(),
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "versions": {package: version(package) for package in packages},
+    }
+
+
+def checkout_commit():
+    """The commit of the checkout that this code runs from, or `None` where it is installed."""
+    command = ["git", "-C", str(Path(__file__).resolve().parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def write_json(path, content):
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path, text):
+    """Writes a small file under a temporary name, then renames it."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -1,0 +1,40 @@
+"""Which devices train: one, or several replicas that mirror each other."""
+
+import re
+from contextlib import suppress
+
+import tensorflow as tf
+
+
+def open_strategy(devices="auto"):
+    """Returns the tf.distribute strategy for a `--devices` value.
+
+    Args:
+        devices: `auto` (every visible GPU, or the CPU), `gpu:N` (the first N GPUs) or `cpu:N` (N logical CPU devices,
+            which share the processor: for trying out several replicas).
+
+    Raises:
+        ValueError: If the value has another form, or the machine has fewer devices.
+    """
+    if devices == "auto":
+        kind, available = "GPU", len(tf.config.list_physical_devices("GPU"))
+        count = available
+    else:
+        found = re.fullmatch(r"(cpu|gpu):([1-9]\d*)", devices)
+        if not found:
+            raise ValueError(f"--devices: expected auto, cpu:N or gpu:N; received {devices!r}")
+        kind, count = found[1].upper(), int(found[2])
+        available = split_processor(count) if kind == "CPU" else len(tf.config.list_physical_devices("GPU"))
+    if available < count:
+        raise ValueError(f"--devices: expected at most {kind.lower()}:{available} on this machine; received {devices}")
+    if count > 1:
+        return tf.distribute.MirroredStrategy([f"{kind}:{index}" for index in range(count)])
+    return tf.distribute.OneDeviceStrategy(f"{kind}:0") if count and devices != "auto" else tf.distribute.get_strategy()
+
+
+def split_processor(count):
+    """Splits the processor into logical devices, unless TensorFlow has touched it; returns how many there are."""
+    processor = tf.config.list_physical_devices("CPU")[0]
+    with suppress(RuntimeError):  # too late to split: what is there must do
+        tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * count)
+    return len(tf.config.list_logical_devices("CPU"))
