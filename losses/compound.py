@@ -6,8 +6,10 @@ import functools
 import keras
 from keras import ops
 
-from .registry import TASKS, find_loss, nearest, option_names
-from .target import nonempty, prepare
+from .pixel import weighted_bce
+from .region import dice_distance
+from .registry import TASKS, find_loss, nearest, option_names, register_loss
+from .target import class_mean, nonempty, prepare
 
 
 def build_loss(spec, *, task="binary", class_weights=None, ignore_index=None, dtype="float32", **options):
@@ -83,6 +85,22 @@ class SegmentationLoss(keras.losses.Loss):
             "options": self.options,
             "dtype": self.dtype,
         }
+
+
+@register_loss("binary", "multilabel")
+def combo(target, *, alpha=0.5, beta=0.5, smooth=1.0):
+    """Combo loss `alpha * weighted BCE - (1 - alpha) * Dice`; its minimum is `alpha - 1`, below 0.
+
+    Args:
+        alpha: Share of the cross-entropy.
+        beta: Weight of the positive pixels in it, negative ones having `1 - beta`.
+        smooth: As in `dice`.
+
+    Source: Taghanaki et al., "Combo Loss: Handling Input and Output Imbalance in Multi-Organ Segmentation",
+    Computerized Medical Imaging and Graphics 2019, equation 3.
+    """
+    distance = dice_distance(target.labels, target.probabilities * target.valid, target, smooth, False, False)
+    return alpha * weighted_bce(target, positive_weight=beta) - (1 - alpha) * class_mean(1 - distance, target)
 
 
 def _parse(spec, task, options):

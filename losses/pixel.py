@@ -3,7 +3,7 @@
 from keras import ops
 
 from .registry import register_loss
-from .target import pixel_mean
+from .target import class_mean, pixel_mean, spatial_sum
 
 
 def _cross_entropies(target):
@@ -14,11 +14,73 @@ def _cross_entropies(target):
 @register_loss("binary", "multilabel")
 def bce(target):
     """Binary cross-entropy: the mean over pixels and channels of `-y log p - (1 - y) log(1 - p)`."""
+    return 2 * weighted_bce(target, positive_weight=0.5)
+
+
+@register_loss("binary", "multilabel")
+def weighted_bce(target, *, positive_weight=0.99):
+    """Binary cross-entropy with weight `w` for positive and `1 - w` for negative pixels, mean over all pixels.
+
+    Args:
+        positive_weight: `w`, between 0 and 1; the default suits targets that fill about a hundredth of the image.
+    """
     positive, negative = _cross_entropies(target)
-    return pixel_mean(target.labels * positive + (1 - target.labels) * negative, target)
+    y = target.labels
+    return pixel_mean(positive_weight * y * positive + (1 - positive_weight) * (1 - y) * negative, target)
+
+
+@register_loss("binary", "multilabel")
+def balanced_bce(target, *, positive_share=0.5, batch=True):
+    """Binary cross-entropy in which positives and negatives have fixed shares, whatever their number.
+
+    `share * mean over positive pixels + (1 - share) * mean over negative pixels`; the part of an absent kind is 0.
+
+    Args:
+        positive_share: The share of the positives, between 0 and 1.
+        batch: Whether the means run over the whole batch. The loss is then not a mean over samples: its value and
+            gradient change when a batch is split over replicas or micro-batches. Otherwise they run over each sample.
+
+    Source: Xie, Tu, "Holistically-Nested Edge Detection", ICCV 2015, equation 2, with fixed shares.
+    """
+    positive, negative = _cross_entropies(target)
+    parts = 0
+    for share, kind, cost in (
+        (positive_share, target.labels, positive),
+        (1 - positive_share, target.valid - target.labels, negative),
+    ):
+        parts += share * ops.divide_no_nan(spatial_sum(kind * cost, target, batch), spatial_sum(kind, target, batch))
+    return class_mean(parts, target, batch)
 
 
 @register_loss("multiclass")
 def cross_entropy(target):
     """Softmax cross-entropy: the mean over pixels of `-log p[y]`, each pixel weighted by the weight of its class."""
     return pixel_mean(-ops.sum(target.labels * ops.log_softmax(target.logits), axis=-1, keepdims=True), target)
+
+
+@register_loss()
+def focal(target, *, gamma=2.0, alpha=None):
+    """Focal loss: the mean over pixels of `-(1 - q)^gamma log q`, where `q` is the probability of the true class.
+
+    Args:
+        gamma: How much well-classified pixels are discounted; 0 is cross-entropy.
+        alpha: Weight of positive pixels, negative ones having `1 - alpha`; not for multiclass, which has class weights.
+
+    Raises:
+        ValueError: for `alpha` with a multiclass task.
+
+    Source: Lin, Goyal, Girshick, He, Dollar, "Focal Loss for Dense Object Detection", ICCV 2017, equations 4 and 5.
+    """
+    y = target.labels
+    if target.task == "multiclass":
+        if alpha is not None:
+            raise ValueError(f"loss focal: expected alpha None for task multiclass (class_weights); received {alpha}")
+        log_q = ops.sum(y * ops.log_softmax(target.logits), axis=-1, keepdims=True)
+        # log(1 - q) from the other classes alone: 1 - q has no digits left when q is nearly 1.
+        others = ops.logsumexp(ops.where(y > 0, -1e9, target.logits), axis=-1, keepdims=True)
+        log_rest = others - ops.logsumexp(target.logits, axis=-1, keepdims=True)
+        return pixel_mean(-ops.exp(gamma * log_rest) * log_q, target)
+    positive, negative = _cross_entropies(target)
+    if_positive, if_negative = ops.exp(-gamma * negative) * positive, ops.exp(-gamma * positive) * negative
+    of_positive, of_negative = (1, 1) if alpha is None else (alpha, 1 - alpha)
+    return pixel_mean(of_positive * y * if_positive + of_negative * (1 - y) * if_negative, target)

@@ -94,21 +94,21 @@ def spatial_sum(values, target, batch=False):
     return ops.sum(values, axis=0, keepdims=True) if batch else values
 
 
-def class_mean(values, target, present=None):
+def class_mean(values, target, batch=False, present=None):
     """Averages a value per class by the class weights, over the classes that have valid pixels.
 
     Args:
-        values: `(batch, channels)`, or `(1, channels)` for a loss that is defined over the batch.
-        present: 1 for the classes that count, else 0; same shape as `values`. Default: those with valid pixels.
+        values: `(batch, channels)`, or `(1, channels)` when `batch` says that it is defined over the batch.
+        present: Which classes count, same shape as `values`; by default those with a valid pixel.
 
     Returns:
-        `(batch,)`; 0 for a sample in which no class counts.
+        `(batch,)`; 0 where no class counts.
     """
     if present is None:
-        present = spatial_sum(target.valid, target, batch=values.shape[0] == 1) > 0
+        present = spatial_sum(target.valid, target, batch) > 0
     weights = target.class_weights * ops.cast(present, values.dtype)
     mean = ops.divide_no_nan(ops.sum(values * weights, axis=-1), ops.sum(weights, axis=-1))
-    return ops.broadcast_to(mean, (ops.shape(target.logits)[0],))
+    return ops.broadcast_to(mean, ops.shape(target.logits)[:1])
 
 
 def nonempty(target):

@@ -1,0 +1,32 @@
+"""Losses that look at the borders of masks."""
+
+from keras import ops
+
+from .region import dice_distance
+from .registry import register_loss
+from .target import class_mean
+
+
+@register_loss()
+def border_dice(target, *, width=3, smooth=1.0, squared=True, batch=False):
+    """Dice loss of soft borders: `max_pool(p) * max_pool(1 - p)`, large where both sides of a border are near.
+
+    Args:
+        width: Size of the pooling window in pixels, odd, at least 3; the border has `width - 1` pixels.
+        smooth: As in `dice`.
+        squared: As in `dice`.
+        batch: As in `dice`: over the whole batch, and then not a mean over samples.
+
+    Raises:
+        ValueError: for an even or too small width.
+    """
+    if width != int(width) or width < 3 or width % 2 == 0:
+        raise ValueError(f"loss border_dice: expected width an odd number from 3; received {width}")
+
+    def border(mask):
+        # Ignored pixels are 0 on both sides, so that neither their labels nor their logits can be a maximum.
+        sides = (ops.max_pool(x * target.valid, int(width), 1, "same", "channels_last") for x in (mask, 1 - mask))
+        return next(sides) * next(sides) * target.valid
+
+    y, p = border(target.labels), border(target.probabilities)
+    return class_mean(dice_distance(y, p, target, smooth, squared, batch), target, batch)
