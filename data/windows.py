@@ -141,7 +141,8 @@ def halo_pairs(halo, ndim) -> tuple[tuple[int, int], ...]:
         halo = (halo,) * ndim
     if len(halo) != ndim:
         raise ValueError(f"halo: expected {ndim} axes; received {halo}")
-    return tuple((int(axis), int(axis)) if isinstance(axis, Integral) else (int(axis[0]), int(axis[1])) for axis in halo)
+    pairs = ((axis, axis) if isinstance(axis, Integral) else axis for axis in halo)
+    return tuple((int(before), int(after)) for before, after in pairs)
 
 
 def crop(array, halo):
