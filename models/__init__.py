@@ -1,6 +1,6 @@
 """Architectures by name: `build_model("unet", (572, 572, 1))`; importing this package registers them all."""
 
-from . import unet, vnet3d  # noqa: F401 (registers)
+from . import unet, unet3d, vnet, vnet3d  # noqa: F401 (registers)
 from .registry import (
     build_encoder,
     build_model,

@@ -63,6 +63,28 @@ def _enlarge(x, axis, factor):
     return ops.reshape(ops.stack(phases, axis + 1), shape)
 
 
+@keras.saving.register_keras_serializable("maskzoo")
+class PadChannels(layers.Layer):
+    """Appends channels of zeros until there are `channels` of them.
+
+    Args:
+        channels: Number of channels of the output, at least that of the input.
+    """
+
+    def __init__(self, channels, **kwargs):
+        super().__init__(**kwargs)
+        self.channels = channels
+
+    def call(self, x):
+        return ops.pad(x, [(0, 0)] * (len(x.shape) - 1) + [(0, self.channels - x.shape[-1])])
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.channels)
+
+    def get_config(self):
+        return {**super().get_config(), "channels": self.channels}
+
+
 def rank(x):
     """Returns the number of spatial axes of a tensor."""
     return len(x.shape) - 2
@@ -77,14 +99,28 @@ def conv(x, filters, kernel_size=3, *, strides=1, padding="same", use_bias=True,
 
 
 def norm_act(x, *, batch_norm=True, activation="relu", name):
-    """Normalises over the batch, then activates; either can be left out (`batch_norm=False`, `activation=None`)."""
+    """Normalises over the batch, then activates; either can be left out (`batch_norm=False`, `activation=None`).
+
+    Args:
+        x: Features `(batch, *spatial, channels)`.
+        batch_norm: Whether to normalise.
+        activation: Name of a Keras activation; `"prelu"` has one slope per channel, `"leaky_relu"` the slope 0.3.
+        name: Beginning of the layers' names.
+    """
     if batch_norm:
         x = layers.BatchNormalization(name=f"{name}_bn")(x)
     if activation == "prelu":
-        x = layers.PReLU(shared_axes=list(range(1, rank(x) + 1)), name=f"{name}_prelu")(x)
+        x = prelu(x, name=f"{name}_prelu")
+    elif activation == "leaky_relu":
+        x = layers.LeakyReLU(0.3, name=f"{name}_leaky_relu")(x)
     elif activation:
         x = layers.Activation(activation, name=f"{name}_{activation}")(x)
     return x
+
+
+def prelu(x, *, shared=True, name):
+    """Activates with a learned slope per channel, or (`shared=False`, for one fixed size) per element."""
+    return layers.PReLU(shared_axes=list(range(1, rank(x) + 1)) if shared else None, name=name)(x)
 
 
 def conv_block(x, filters, kernel_size=3, *, batch_norm=True, activation="relu", name, **options):
@@ -124,6 +160,11 @@ def transposed(x, filters, kernel_size=2, *, strides=2, use_bias=True, name):
 def crop(x, amount, *, name):
     """Cuts `amount` elements off both ends of every spatial axis."""
     return CROPPING[rank(x)](amount, name=name)(x)
+
+
+def pad_channels(x, channels, *, name):
+    """Appends channels of zeros until there are `channels`; nothing to do where there are as many already."""
+    return x if x.shape[-1] == channels else PadChannels(channels, name=name)(x)
 
 
 def concat(tensors, *, name):

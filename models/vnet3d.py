@@ -1,10 +1,77 @@
-"""V-Nets for volumes."""
+"""V-Nets for volumes: bottleneck blocks, plain and depthwise convolutions, and the paper's own figure."""
+
+import math
 
 import keras
+from keras import layers, ops
 
-from .blocks import add, check_input_shape, concat, conv, conv_block, linear_upsample, max_pool, norm_act
+from .analysis import register
+from .blocks import (
+    add,
+    check_choice,
+    check_input_shape,
+    concat,
+    conv,
+    conv_block,
+    linear_upsample,
+    max_pool,
+    norm_act,
+    pad_channels,
+    prelu,
+    transposed,
+)
 from .heads import segmentation_head
 from .registry import register_model
+from .vnet import check_channels
+
+
+@keras.saving.register_keras_serializable("maskzoo")
+class DepthwiseConv3D(layers.Layer):
+    """Convolves every channel of a volume with a kernel of its own, zero-padded to the same size.
+
+    Computed as a sum of 2D depthwise convolutions over the slices of the kernel: a grouped `Conv3D` gives the same
+    numbers a hundred times slower on a CPU, and its SavedModel needs XLA.
+
+    Args:
+        kernel_size: Odd size of the kernel along each axis.
+    """
+
+    def __init__(self, kernel_size=3, **kwargs):
+        super().__init__(**kwargs)
+        self.kernel_size = (kernel_size,) * 3 if isinstance(kernel_size, int) else tuple(kernel_size)
+        if any(size % 2 == 0 for size in self.kernel_size):
+            raise ValueError(f"{self.name}: expected odd kernel sizes; received {kernel_size}")
+
+    def build(self, input_shape):
+        channels = input_shape[-1]
+        self.kernel = self.add_weight(
+            shape=(*self.kernel_size, channels, 1),
+            # He's normal initialisation would count the channels, which a depthwise kernel does not sum over.
+            initializer=keras.initializers.RandomNormal(stddev=(2 / math.prod(self.kernel_size)) ** 0.5),
+            name="kernel",
+        )
+        self.bias = self.add_weight(shape=(channels,), initializer="zeros", name="bias")
+
+    def call(self, x):
+        batch, depth, height, width, channels = ops.shape(x)
+        margin = self.kernel_size[0] // 2
+        x = ops.pad(x, [(0, 0), (margin, margin), (0, 0), (0, 0), (0, 0)])
+        total = self.bias
+        for offset in range(self.kernel_size[0]):
+            slices = ops.reshape(x[:, offset : offset + depth], (batch * depth, height, width, channels))
+            total = total + ops.depthwise_conv(slices, self.kernel[offset], padding="same")
+        return ops.reshape(total, (batch, depth, height, width, channels))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "kernel_size": self.kernel_size}
+
+
+@register(DepthwiseConv3D)
+def _depthwise_geometry(layer, axis, x):
+    return x.gather(layer.kernel_size[axis], padding="same")
 
 
 @register_model
@@ -53,6 +120,191 @@ def vnet3d(input_shape=(None, None, None, 1), num_classes=1, *, depth=4, start_f
     return keras.Model(inputs, segmentation_head(x, num_classes, activation), name="vnet3d")
 
 
+@register_model
+def vnet3d_plain(
+    input_shape=(None, None, None, 1),
+    num_classes=1,
+    *,
+    depth=5,
+    start_filters=16,
+    kernel_size=5,
+    up="linear",
+    batch_norm=True,
+    activation=None,
+):
+    """Builds a V-Net of plain convolutions, whose blocks add their input with its channels padded by zeros.
+
+    Args:
+        input_shape: `(*spatial, channels)`, three axes. Each size is `None` or a multiple of `2 ** (depth - 1)`; up to
+            `start_filters` channels.
+        num_classes: Number of output channels.
+        depth: Resolution levels, the bottom one included.
+        start_filters: Filters of the finest level, doubled at every level.
+        kernel_size: Size of the blocks' convolutions.
+        up: `"linear"` (trilinear, then convolution 1x1x1), or `"transpose"` (transposed convolution 2x2x2).
+        batch_norm: Normalises after every convolution of a block.
+        activation: Activation of the head; `None` gives logits.
+
+    Raises:
+        ValueError: A size, the number of channels or `up` is not among those allowed.
+
+    Source: Milletari, Navab, Ahmadi, "V-Net", 3DV 2016, with batch normalisation and linear up-sampling.
+    """
+
+    def convs(x, filters, count, name):
+        for index in range(count):
+            x = conv_block(
+                x, filters, kernel_size, batch_norm=batch_norm, activation="leaky_relu", name=f"{name}_{index}"
+            )
+        return x
+
+    stride = 2 ** (depth - 1)
+    check_input_shape("vnet3d_plain", input_shape, ranks=(3,), multiple=stride, minimum=stride)
+    check_channels("vnet3d_plain", input_shape, start_filters)
+    x = inputs = keras.Input(input_shape, name="image")
+    skips = []
+    for level in range(depth):
+        filters = start_filters * 2**level
+        if level:
+            x = conv(x, filters, 2, strides=2, name=f"encoder{level}_down")
+        x = _padded_sum(x, convs(x, filters, min(level + 1, 3), f"encoder{level}"), name=f"encoder{level}")
+        skips.append(x)
+    x = _plain_decoder(x, skips[:-1], convs, start_filters, up)
+    return keras.Model(inputs, segmentation_head(x, num_classes, activation), name="vnet3d_plain")
+
+
+@register_model
+def vnet3d_depthwise(
+    input_shape=(None, None, None, 1),
+    num_classes=1,
+    *,
+    depth=5,
+    start_filters=16,
+    kernel_size=3,
+    up="linear",
+    pointwise=False,
+    batch_norm=True,
+    activation=None,
+):
+    """Builds a V-Net of depthwise convolutions: thirty times fewer parameters than `vnet3d_plain`.
+
+    Channels are mixed by the strided convolutions on the way down and by the up-sampling on the way up, or, with
+    `pointwise=True`, after every depthwise convolution as well.
+
+    Args:
+        input_shape: `(*spatial, channels)`, three axes. Each size is `None` or a multiple of `2 ** (depth - 1)`.
+        num_classes: Number of output channels.
+        depth: Resolution levels, the bottom one included.
+        start_filters: Filters of the finest level, doubled at every level.
+        kernel_size: Odd size of the depthwise convolutions.
+        up: `"linear"` (trilinear, then convolution 1x1x1), or `"transpose"` (transposed convolution 2x2x2).
+        pointwise: Makes the blocks separable: a 1x1x1 convolution after each depthwise one. On the way down it has half
+            as many filters as the block's input, and is padded with zeros before the sum.
+        batch_norm: Normalises after every convolution of a block.
+        activation: Activation of the head; `None` gives logits.
+
+    Raises:
+        ValueError: A size or `up` is not among those allowed.
+
+    Source: V-Net (Milletari 2016) with the depthwise convolutions of Xception (Chollet 2017).
+    """
+
+    def convs(x, filters, count, name):
+        for index in range(count):
+            x = DepthwiseConv3D(kernel_size, name=f"{name}_{index}_depthwise")(x)
+            x = norm_act(x, batch_norm=batch_norm, activation="leaky_relu", name=f"{name}_{index}_depthwise")
+            if pointwise:
+                x = conv_block(
+                    x, filters, 1, batch_norm=batch_norm, activation="leaky_relu", name=f"{name}_{index}_pointwise"
+                )
+        return x
+
+    stride = 2 ** (depth - 1)
+    check_input_shape("vnet3d_depthwise", input_shape, ranks=(3,), multiple=stride, minimum=stride)
+    inputs = keras.Input(input_shape, name="image")
+    x = conv(inputs, start_filters, 3, name="stem")
+    skips = []
+    for level in range(1, depth):
+        skips.append(x)
+        filters = start_filters * 2**level
+        x = conv(x, filters, 2, strides=2, name=f"encoder{level}_down")
+        x = _padded_sum(x, convs(x, filters // 2, min(level, 3), f"encoder{level}"), name=f"encoder{level}")
+    x = _plain_decoder(x, skips, convs, start_filters, up)
+    return keras.Model(inputs, segmentation_head(x, num_classes, activation), name="vnet3d_depthwise")
+
+
+@register_model
+def vnet3d_paper(
+    input_shape=(None, None, None, 1),
+    num_classes=1,
+    *,
+    start_filters=16,
+    kernel_size=5,
+    encoder_convs=(1, 2, 3, 3, 3),
+    decoder_convs=(3, 3, 2, 1),
+    shared_prelu=True,
+    activation=None,
+):
+    """Builds the V-Net of the paper's figure 2.
+
+    Args:
+        input_shape: `(*spatial, channels)`, three axes. Each size is `None` or a multiple of 16 (at five levels). A
+            single channel is added to all filters of the first stage; several are padded with zeros.
+        num_classes: Number of output channels.
+        start_filters: Filters of the finest level, doubled at every level.
+        kernel_size: Size of the stages' convolutions.
+        encoder_convs: Convolutions per stage on the way down, finest first. The published prototxt has 1, 1, 2, 3, 3.
+        decoder_convs: Convolutions per stage on the way up, coarsest first. The published prototxt has 3, 2, 1, 1.
+        shared_prelu: One slope per channel; `False` gives one per element, which needs fixed sizes.
+        activation: Activation of the head; `None` gives logits.
+
+    Raises:
+        ValueError: A size, the number of channels or of stages is not among those allowed, or free sizes with
+            `shared_prelu=False`.
+
+    Source: Milletari, Navab, Ahmadi, "V-Net: Fully Convolutional Neural Networks for Volumetric Medical Image
+    Segmentation", 3DV 2016.
+    """
+    if len(decoder_convs) != len(encoder_convs) - 1:
+        raise ValueError(
+            f"decoder_convs: expected one stage fewer than in encoder_convs ({len(encoder_convs)}); "
+            f"received {len(decoder_convs)}"
+        )
+    stride = 2 ** len(decoder_convs)
+    check_input_shape("vnet3d_paper", input_shape, ranks=(3,), multiple=stride, minimum=stride)
+    check_channels("vnet3d_paper", input_shape, start_filters)
+    if not shared_prelu and None in input_shape:
+        raise ValueError(f"vnet3d_paper: expected fixed sizes with shared_prelu=False; received {tuple(input_shape)}")
+
+    def activated(x, name):
+        return prelu(x, shared=shared_prelu, name=f"{name}_prelu")
+
+    def stage(x, filters, convs, name):
+        shortcut = pad_channels(x, filters, name=f"{name}_shortcut") if x.shape[-1] > 1 else x
+        for index in range(convs):
+            x = conv(x, filters, kernel_size, name=f"{name}_{index}_conv")
+            if index == convs - 1:
+                x = add([x, shortcut], name=f"{name}_add")
+            x = activated(x, f"{name}_{index}")
+        return x
+
+    x = inputs = keras.Input(input_shape, name="image")
+    skips = []
+    for level, convs in enumerate(encoder_convs):
+        filters = start_filters * 2**level
+        if level:
+            x = activated(conv(x, filters, 2, strides=2, name=f"encoder{level}_down_conv"), f"encoder{level}_down")
+        x = stage(x, filters, convs, f"encoder{level}")
+        skips.append(x)
+    for level, convs in zip(reversed(range(len(decoder_convs))), decoder_convs, strict=True):
+        filters = start_filters * 2**level
+        x = activated(transposed(x, filters, name=f"decoder{level}_up_conv"), f"decoder{level}_up")
+        x = concat([skips[level], x], name=f"decoder{level}_concat")
+        x = stage(x, 2 * filters, convs, f"decoder{level}")
+    x = activated(conv(x, num_classes, kernel_size, name="head_conv"), "head")
+    return keras.Model(inputs, segmentation_head(x, num_classes, activation), name="vnet3d_paper")
+
+
 def _bottlenecks(x, width, blocks, *, name):
     for index in range(blocks):
         x = _bottleneck(x, width, name=f"{name}_{index}")
@@ -76,3 +328,24 @@ def _three_branches(x, *, name):
     double = conv_block(double, width // 4, 3, name=f"{name}_double1")
     double = conv_block(double, width // 2, 3, strides=2, name=f"{name}_double2")
     return concat([pooled, single, double], name=f"{name}_concat")
+
+
+def _plain_decoder(x, skips, convs, start_filters, up):
+    """Climbs from the bottom: up, concatenation, `convs(x, filters, count, name)`, and the sum with their input."""
+    check_choice("up", up, ("linear", "transpose"))
+    for level, skip in reversed(list(enumerate(skips))):
+        filters = start_filters * 2**level
+        if up == "transpose":
+            x = transposed(x, filters, name=f"decoder{level}_up")
+        else:
+            x = linear_upsample(x, name=f"decoder{level}_up")
+            x = conv(x, filters, 1, name=f"decoder{level}_up_conv")
+        x = concat([x, skip], name=f"decoder{level}_concat")
+        x = _padded_sum(x, convs(x, 2 * filters, min(level + 1, 3), f"decoder{level}"), name=f"decoder{level}")
+    return x
+
+
+def _padded_sum(x, y, *, name):
+    """Adds two tensors, the narrower one padded with channels of zeros."""
+    width = max(x.shape[-1], y.shape[-1])
+    return add([pad_channels(z, width, name=f"{name}_shortcut") for z in (x, y)], name=f"{name}_add")

@@ -31,7 +31,17 @@ DEFAULT = Small({}, channels=3)
 SMALL = {
     "unet": Small({"filters": [4, 6, 8], "dropout": 0.0}, ((44, 60), (52, 44)), (46, 44)),
     "unet_padded": Small({"filters": [4, 6, 8]}, ((16, 24), (32, 16)), (18, 16)),
+    "unet3d": Small({"filters": [2, 3, 4]}, ((44, 44, 48), (44, 48, 44)), (46, 44, 44)),
+    "unet3d_padded": Small({"filters": [2, 3, 4]}, ((8, 4, 12), (4, 8, 8)), (6, 4, 4)),
+    "vnet": Small({"depth": 3, "start_filters": 4}, ((8, 12), (16, 8)), (10, 8)),
     "vnet3d": Small({"depth": 3, "start_filters": 8}, ((8, 4, 8), (4, 12, 8)), (6, 8, 8)),
+    "vnet3d_depthwise": Small({"depth": 3, "start_filters": 4}, ((8, 4, 8), (4, 12, 8)), (6, 8, 8), channels=3),
+    "vnet3d_paper": Small(
+        {"start_filters": 4, "encoder_convs": [1, 2, 2], "decoder_convs": [2, 1]}, ((8, 4, 8), (4, 12, 8)), (6, 8, 8)
+    ),
+    "vnet3d_plain": Small(
+        {"depth": 3, "start_filters": 4, "kernel_size": 3}, ((8, 4, 8), (4, 12, 8)), (6, 8, 8), channels=3
+    ),
 }
 
 
