@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import gzip
 import os
 import shutil
@@ -103,7 +104,7 @@ class Sink:
         try:
             self._writer = self._make()
         except OSError as error:
-            self._temporary.unlink(missing_ok=True)
+            self._remove()
             raise self._failure(error) from None
         return self
 
@@ -143,7 +144,11 @@ class Sink:
             if kind is None:
                 raise self._failure(error) from None
         finally:
-            self._temporary.unlink(missing_ok=True)
+            self._remove()
+
+    def _remove(self):
+        for path in self.path.parent.glob(f"{glob.escape(self._temporary.name)}*"):
+            path.unlink()
 
     def _failure(self, error):
         return OSError(f"{self.path}: expected a disk that takes the output; received {reason(error)}")
@@ -199,7 +204,10 @@ class RasterWriter:
         self._file.write(np.moveaxis(array, -1, 0), window=box)
 
     def finish(self):
-        self._file.close()
+        try:
+            self._file.close()
+        except Exception as error:  # rasterio lets GDAL's errors, of a class of their own, pass through
+            raise OSError(reason(error)) from None
         # GDAL says nothing when the last blocks, which it writes on closing, find the disk full.
         if self._tiff:
             check_tiff(self._path)
@@ -270,15 +278,11 @@ class VolumeWriter:
         self._values.flush()
         del self._values
         if self._raw != self._path:
-            try:
-                with open(self._raw, "rb") as raw, gzip.open(self._path, "wb", compresslevel=5) as file:
-                    shutil.copyfileobj(raw, file, 1 << 20)
-            finally:
-                self._raw.unlink()
+            with open(self._raw, "rb") as raw, gzip.open(self._path, "wb", compresslevel=5) as file:
+                shutil.copyfileobj(raw, file, 1 << 20)
 
     def abandon(self):
         del self._values
-        self._raw.unlink(missing_ok=True)
 
 
 class ArrayWriter:
