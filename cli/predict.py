@@ -9,7 +9,6 @@ examples:
   python predict.py runs/hippocampus volume.nii.gz labels.nii.gz --probabilities
 """
 
-import os
 import re
 import sys
 from pathlib import Path
@@ -94,11 +93,10 @@ def find_jobs(source, output):
             f"input: expected an image or a folder of images; received {source}, which is not there"
         )
     if not source.is_dir():
-        if data.file_suffix(output) not in data.OUTPUT_SUFFIXES:
-            raise ValueError(
-                f"output: expected a file name that ends in {', '.join(data.OUTPUT_SUFFIXES)}; received {output}"
-            )
-        check_writable(output.parent)
+        if data.file_suffix(output) not in data.SINK_SUFFIXES:
+            suffixes = ", ".join(data.SINK_SUFFIXES)
+            raise ValueError(f"output: expected a file name that ends in {suffixes}; received {output}")
+        data.check_writable(output)
         yield source, output
         return
     images = sorted(path for path in source.iterdir() if data.file_suffix(path) in data.SUFFIXES)
@@ -107,13 +105,6 @@ def find_jobs(source, output):
     if output.exists() and not output.is_dir():
         raise NotADirectoryError(f"output: expected a folder for the results of a folder; received {output}, a file")
     output.mkdir(parents=True, exist_ok=True)
-    check_writable(output)
     for image in images:
+        data.check_writable(output / data.file_stem(image))
         yield image, output / data.file_stem(image)
-
-
-def check_writable(folder):
-    if not folder.is_dir():
-        raise FileNotFoundError(f"output: expected a file in a folder that exists; received {folder}, which does not")
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(f"output: expected a folder that can be written to; received {folder}")

@@ -118,7 +118,7 @@ def candidate_plans(model, geometry, shape, channels, tile):
     }
     plans, bytes_per_pixel = [], None
     for cut in sorted(cuts):
-        halo, crop = halo_and_crop(model, geometry, cut)
+        halo, crop = halo_and_crop(geometry, cut)
         plan = Plan(shape, cut, halo, crop, batch=1, memory=0)
         pixels = math.prod(plan.input_size)
         if bytes_per_pixel is None:
@@ -129,22 +129,11 @@ def candidate_plans(model, geometry, shape, channels, tile):
     return plans
 
 
-def halo_and_crop(model, geometry, tile):
-    """The pixels to read around a tile, and where the tile begins in the model's output.
-
-    Before the tile lies the receptive field, rounded up to the stride where the output is as large as the input, so
-    that the model's sampling grid stays on the image's; behind it what fills an allowed input size.
-    """
-    before = []
-    for (reach, _), offset, stride in zip(geometry.halo, geometry.offset, geometry.stride, strict=True):
-        before.append(offset + round_up(max(0, reach - offset), stride))
-    needed = tuple(
-        b + t + max(reach, c - o)
-        for b, t, (_, reach), c, o in zip(before, tile, geometry.halo, geometry.crop, geometry.offset, strict=True)
-    )
-    allowed = analysis.nearest_size(model, needed)
-    halo = tuple((b, size - b - t) for b, t, size in zip(before, tile, allowed, strict=True))
-    return halo, tuple(b - o for b, o in zip(before, geometry.offset, strict=True))
+def halo_and_crop(geometry, tile):
+    """The pixels to read around a tile, and where the tile begins in the model's output."""
+    spans = [geometry.input_span(axis, 0, size) for axis, size in enumerate(tile)]
+    halo = tuple((-first, last - size) for (first, last, _), size in zip(spans, tile, strict=True))
+    return halo, tuple(skip for _, _, skip in spans)
 
 
 def tile_memory(model, pixels, bytes_per_pixel, channels):
