@@ -139,9 +139,9 @@ def upsample(x, size=2, *, name):
     return UPSAMPLING[rank(x)](size, name=name)(x)
 
 
-def linear_upsample(x, size=2, *, name):
+def linear_upsample(x, size=2, *, name, dtype=None):
     """Enlarges by linear interpolation: bilinear in 2D, trilinear in 3D."""
-    return LinearUpsampling(size, name=name)(x)
+    return LinearUpsampling(size, dtype=dtype, name=name)(x)
 
 
 def transposed(x, filters, kernel_size=2, *, strides=2, use_bias=True, name):
@@ -173,8 +173,13 @@ def concat(tensors, *, name):
 
 
 def add(tensors, *, name):
-    """Adds tensors of equal shape."""
+    """Adds tensors of equal shape, or with a single channel that counts for all."""
     return layers.Add(name=name)(tensors)
+
+
+def multiply(tensors, *, name):
+    """Multiplies tensors of equal shape, or with a single channel that counts for all."""
+    return layers.Multiply(name=name)(tensors)
 
 
 def check_choice(option, value, choices):
