@@ -53,7 +53,8 @@ class SizeRule:
 class Geometry:
     """Where an output element of a model lies in the input and what it sees there; tuples have one entry per axis.
 
-    Output element `i` is aligned with input element `i + offset`. The numbers hold for input sizes that `allowed` admits.
+    Output element `i` is aligned with input element `i + offset`. The numbers hold for the input sizes that `allowed`
+    admits.
 
     Attributes:
         stride: A shift of the input by this many elements shifts the output exactly; no smaller one does.
@@ -408,12 +409,15 @@ def _attention(layer, axis, *tracks):
 
 # Operations of `keras.ops` that people put into a functional graph by writing `x + y` or `keras.ops.relu(x)`; Keras
 # keeps their classes private, so that they are known by name.
-_POINTWISE_OPERATIONS = """
-    Absolute Add Subtract Multiply Divide TrueDivide Power Negative Square Sqrt Rsqrt Reciprocal Exp Log Log1p
-    Expm1 Maximum Minimum Clip Sign Erf Tanh Relu Relu6 LeakyRelu Elu Selu Gelu Silu HardSilu Sigmoid HardSigmoid
-    LogSigmoid Softplus Softsign Cast Identity StopGradient Where Greater GreaterEqual Less LessEqual Equal
-    NotEqual
-""".split()
+# fmt: off
+_POINTWISE_OPERATIONS = {
+    "Absolute", "Add", "Cast", "Clip", "Divide", "Elu", "Equal", "Erf", "Exp", "Expm1", "Gelu", "Greater",
+    "GreaterEqual", "HardSigmoid", "HardSilu", "Identity", "LeakyRelu", "Less", "LessEqual", "Log", "Log1p",
+    "LogSigmoid", "Maximum", "Minimum", "Multiply", "Negative", "NotEqual", "Power", "Reciprocal", "Relu",
+    "Relu6", "Rsqrt", "Selu", "Sigmoid", "Sign", "Silu", "Softplus", "Softsign", "Sqrt", "Square", "StopGradient",
+    "Subtract", "Tanh", "TrueDivide", "Where",
+}
+# fmt: on
 
 
 def geometry(model, output=None):
@@ -713,3 +717,196 @@ def _widest(measured):
         offsets[0],
         crops[0],
     )
+
+
+def parameters(model):
+    """Returns the number of parameters of a model: all of them, and those that training changes."""
+    return tuple(
+        sum(math.prod(weight.shape) for weight in weights) for weights in (model.weights, model.trainable_weights)
+    )
+
+
+def multiply_adds(model, input_shape):
+    """Counts the multiplications followed by an addition in one forward pass over one image.
+
+    Counted are convolutions and matrix products (dense layers, attention), also inside layers of one's own; biases,
+    normalisation, activations and interpolation are not.
+
+    Args:
+        model: A functional `keras.Model`.
+        input_shape: `(*spatial, channels)` of an allowed size.
+
+    Raises:
+        ValueError: The model cannot take the shape, or a layer does not consist of `keras.ops`.
+    """
+    count = 0
+
+    def visit(node, args, kwargs):
+        nonlocal count
+        operation = node.operation
+        if isinstance(operation, layers.Layer):
+            return _inside(operation, args, kwargs, visit)
+        made = tree.flatten(operation.compute_output_spec(*args, **kwargs))
+        product = _PRODUCTS.get(type(operation).__name__)
+        if product:
+            operands = [tuple(value.shape) for value in tree.flatten((args, kwargs)) if hasattr(value, "shape")]
+            count += product(operation, made[0].shape, *operands)
+        return made
+
+    _walk(_functional(model), _input_specs(model, input_shape), visit)
+    return count
+
+
+def _convolution_products(operation, made, x, *kernels):
+    return math.prod(made[:-1]) * sum(map(math.prod, kernels))
+
+
+def _transposed_products(operation, made, x, kernel):
+    return math.prod(x[:-1]) * math.prod(kernel)
+
+
+def _matrix_products(operation, made, x, y):
+    return math.prod(made) * x[-1]
+
+
+def _einsum_products(operation, made, *operands):
+    read, kept = operation.subscripts.replace(" ", "").split("->")
+    sizes = {}
+    for labels, shape in zip(read.split(","), operands, strict=True):
+        head, _, tail = labels.partition("...")
+        sizes.update(zip(head, shape, strict=False))
+        sizes.update(zip(reversed(tail), reversed(shape), strict=False))
+    return math.prod(made) * math.prod(size for label, size in sizes.items() if label not in kept)
+
+
+def _attention_products(operation, made, query, key, value, *masks):
+    return math.prod(query[:-1]) * key[1] * (query[-1] + value[-1])
+
+
+# By name, because Keras keeps the classes of its operations private.
+_PRODUCTS = {
+    "Conv": _convolution_products,
+    "DepthwiseConv": _convolution_products,
+    "SeparableConv": _convolution_products,
+    "ConvTranspose": _transposed_products,
+    "Matmul": _matrix_products,
+    "Einsum": _einsum_products,
+    "DotProductAttention": _attention_products,
+}
+
+
+def peak_activation_bytes(model, input_shape):
+    """Returns the memory that activations take at the worst moment of inference: batch 1, float32.
+
+    A tensor lives from the layer that makes it to the last layer that reads it, in the order in which Keras runs the
+    graph. What a layer needs inside itself is seen only in attention and in layers of one's own that have weights.
+
+    Args:
+        model: A functional `keras.Model`.
+        input_shape: `(*spatial, channels)` of an allowed size.
+
+    Raises:
+        ValueError: The model cannot take the shape.
+    """
+    calls = _calls(model, input_shape)
+    last_read = {id(tensor): moment for moment, (read, _) in enumerate(calls) for tensor in read}
+    alive = {}
+    peak = 0
+    for moment, (read, made) in enumerate(calls):
+        alive.update({id(tensor): _bytes(tensor) for tensor in (*read, *made)})
+        peak = max(peak, sum(alive.values()))
+        # What nothing reads is an output of the model.
+        alive = {key: size for key, size in alive.items() if last_read.get(key, len(calls)) > moment}
+    return peak
+
+
+def training_activation_bytes(model, input_shape):
+    """Returns the memory of all activations of one image together, as training keeps them: float32.
+
+    Args:
+        model: A functional `keras.Model`.
+        input_shape: `(*spatial, channels)` of an allowed size.
+
+    Raises:
+        ValueError: The model cannot take the shape.
+    """
+    tensors = {id(tensor): tensor for read, made in _calls(model, input_shape) for tensor in (*read, *made)}
+    return sum(map(_bytes, tensors.values()))
+
+
+def _bytes(tensor):
+    return 4 * math.prod(tensor.shape)
+
+
+# These hand on their input, or a view of it, when a model predicts: no new memory.
+_IDLE = (
+    layers.Identity,
+    layers.Dropout,
+    layers.AlphaDropout,
+    layers.GaussianDropout,
+    layers.GaussianNoise,
+    layers.SpatialDropout1D,
+    layers.SpatialDropout2D,
+    layers.SpatialDropout3D,
+    layers.ActivityRegularization,
+    layers.Reshape,
+    layers.Flatten,
+)
+_IDLE_OPERATIONS = ("Identity", "StopGradient", "Reshape", "ExpandDims", "Squeeze")
+_ATTENTION = (layers.Attention, layers.AdditiveAttention, layers.MultiHeadAttention, layers.GroupQueryAttention)
+
+
+def _calls(model, input_shape):
+    """Returns the tensors that each layer reads and makes in a forward pass, in order, as specifications."""
+    calls = []
+    views = {}  # by identity of a view: the view, to keep its identity from being given away, and what it is a view of
+
+    def visit(node, args, kwargs):
+        operation = node.operation
+        foreign = isinstance(operation, layers.Layer) and not type(operation).__module__.startswith("keras.")
+        if isinstance(operation, _ATTENTION) or (foreign and operation.weights):
+            try:
+                return _inside(operation, args, kwargs, visit)
+            except ValueError:
+                pass  # then its outputs are all that can be told
+        made = tree.flatten(operation.compute_output_spec(*args, **kwargs))
+        read = [views.get(id(tensor), (tensor, tensor))[1] for tensor in _symbolic((args, kwargs))]
+        idle = isinstance(operation, _IDLE) or type(operation).__name__ in _IDLE_OPERATIONS
+        if idle:
+            views.update((id(tensor), (tensor, read[0])) for tensor in made)
+        calls.append((read, [] if idle else made))
+        return made
+
+    _walk(_functional(model), _input_specs(model, input_shape), visit)
+    return calls
+
+
+def _inside(layer, args, kwargs, visit):
+    """Follows what a layer does inside itself, as `_walk` follows a model, and returns its output tensors."""
+    read = _symbolic((args, kwargs))
+    try:
+        made = tree.flatten(layer.call(*args, **kwargs))
+        if all(any(tensor is given for given in read) for tensor in made):
+            return made
+        graph = keras.Function(read, made)
+    except Exception as error:  # any layer may stand here
+        raise ValueError(
+            f"{layer.name}: expected a layer made of keras.ops; received {type(layer).__name__}, which cannot be "
+            f"followed inside ({str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__})"
+        ) from error
+    return _walk(graph, read, visit)
+
+
+def _symbolic(arguments):
+    return [value for value in tree.flatten(arguments) if isinstance(value, keras.KerasTensor)]
+
+
+def _input_specs(model, input_shape):
+    rank, channels = model.inputs[0].ndim - 2, model.inputs[0].shape[-1]
+    if len(input_shape) != rank + 1 or input_shape[-1] != channels:
+        raise ValueError(
+            f"{model.name}: expected an input shape of {rank} spatial sizes and {channels} channels; "
+            f"received {tuple(input_shape)}"
+        )
+    check_size(model, input_shape[:-1])
+    return [_concrete(tensor, (1, *input_shape)) for tensor in model.inputs]
