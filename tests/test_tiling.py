@@ -1,0 +1,137 @@
+"""Tiled prediction equals whole prediction, and the plan keeps within its memory."""
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+
+from maskzoo import data, inference, models
+from maskzoo.models import analysis
+
+CASES = {
+    "unet": ((300, 330, 3), {"filters": (4, 8, 16)}, (64, 100, 128)),
+    "unet_padded": ((300, 330, 3), {"filters": (4, 8, 16)}, (64, 100, 128)),
+    "vnet3d": ((40, 48, 56, 1), {"depth": 3, "start_filters": 8}, (16, 24, 32)),
+}
+
+
+def lively_model(name, channels, rank, **options):
+    """A model whose far pixels matter: normalisation that amplifies, biases that keep activations alive."""
+    keras.utils.set_random_seed(1)
+    rng = np.random.default_rng(0)
+    model = models.build_model(name, (*(None,) * rank, channels), 2, **options)
+    for weight in model.weights:
+        if "gamma" in weight.path or "moving_variance" in weight.path:
+            weight.assign(rng.uniform(0.5, 2, weight.shape))
+        elif "kernel" not in weight.path and "seed" not in weight.path:
+            weight.assign(rng.normal(0, 0.1, weight.shape))
+    return model
+
+
+def predict(model, source, plan):
+    """The logits of a whole image, put together from the tiles of a plan."""
+    logits = np.full((*plan.shape, 2), np.nan, np.float32)
+    for window, tile in inference.predict_tiles(model, lambda w: source.read(w).astype(np.float32) / 64, plan):
+        assert np.isnan(logits[window.slices]).all(), "a pixel was written twice"
+        logits[window.slices] = tile
+    return logits
+
+
+def one_tile(model, source):
+    plan = inference.plan_tiles(model, source.shape, source.channels, tile=max(source.shape))
+    assert plan.tiles == 1
+    return predict(model, source, plan)
+
+
+def cut_by_a_stride(plan, geometry):
+    return replace(
+        plan,
+        halo=tuple((b - s, a - s) for (b, a), s in zip(plan.halo, geometry.stride, strict=True)),
+        crop=tuple(c - s for c, s in zip(plan.crop, geometry.stride, strict=True)),
+    )
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_tiled_equals_whole(name):
+    shape, options, tiles = CASES[name]
+    source = data.open_source(np.random.default_rng(2).normal(0, 64, shape).astype(np.float32), rank=len(shape) - 1)
+    model = lively_model(name, shape[-1], len(shape) - 1, **options)
+    whole = one_tile(model, source)
+    for tile in tiles:
+        plan = inference.plan_tiles(model, source.shape, source.channels, tile=tile)
+        assert plan.tiles > 1
+        assert np.abs(predict(model, source, plan) - whole).max() < 1e-4
+
+
+@pytest.mark.parametrize("name", ["unet_padded", "vnet3d"])
+def test_a_halo_cut_by_one_stride_shows(name):
+    shape, options, tiles = CASES[name]
+    source = data.open_source(np.random.default_rng(2).normal(0, 64, shape).astype(np.float32), rank=len(shape) - 1)
+    model = lively_model(name, shape[-1], len(shape) - 1, **options)
+    plan = inference.plan_tiles(model, source.shape, source.channels, tile=tiles[0])
+    cut = predict(model, source, cut_by_a_stride(plan, analysis.geometry(model)))
+    assert np.abs(cut - one_tile(model, source)).max() > 1e-2
+
+
+@pytest.mark.parametrize("name", ["unet", "unet_padded"])
+def test_a_slide_has_no_seams(shared_data, name):
+    slide = data.open_source(shared_data / "raster" / "wsi" / "CMU-1-Small-Region.svs")
+    pixels = slide.read(data.Window((900, 700), (500, 620)))
+    source = data.open_source(pixels)
+    model = lively_model(name, 3, 2, filters=(4, 8, 16, 32))
+    whole = one_tile(model, source)
+    for tile in (96, 128, 200):
+        plan = inference.plan_tiles(model, source.shape, 3, tile=tile)
+        assert np.abs(predict(model, source, plan) - whole).max() < 1e-4
+
+
+def test_the_halo_of_a_five_level_unet_is_92():
+    model = models.build_model("unet", (None, None, 1), 2, filters=(2, 2, 2, 2, 2))
+    geometry = analysis.geometry(model)
+    # 188 input pixels give outputs 0 to 3 and 204 give 0 to 19: a block of 16 needs 204 = 92 + 16 + 96.
+    assert geometry.tile_halo == ((92, 96), (92, 96))
+    plan = inference.plan_tiles(model, (1000, 1000), 1, tile=400)
+    # Rounded up to the stride of 16, on which the model's sampling grid lies.
+    assert plan.halo[0][0] == 96
+    assert (plan.input_size[0] - 12) % 16 == 0
+
+
+def test_a_larger_memory_gives_larger_tiles_and_less_work():
+    model = models.build_model("unet_padded", (None, None, 3), 1, filters=(16, 32, 64, 128))
+    plans = [inference.plan_tiles(model, (20_000, 20_000), 3, memory=gb * 1024**3) for gb in (1.5, 3, 12)]
+    assert all(plan.memory <= gb * 1024**3 for plan, gb in zip(plans, (1.5, 3, 12), strict=True))
+    assert plans[0].tile < plans[1].tile <= plans[2].tile
+    assert plans[0].work > plans[1].work >= plans[2].work >= 1
+
+
+def test_a_small_image_is_one_tile_no_larger_than_needed():
+    model = models.build_model("unet_padded", (None, None, 1), 1, filters=(4, 8, 16))
+    plan = inference.plan_tiles(model, (61, 90), 1)
+    assert plan.tile == (64, 92)
+    assert plan.tiles == 1
+
+
+def test_too_little_memory_says_how_much_is_needed():
+    model = models.build_model("unet_padded", (None, None, 1), 1, filters=(4, 8))
+    with pytest.raises(ValueError, match=r"--memory: expected at least 1\.\d GB for unet_padded"):
+        inference.plan_tiles(model, (1000, 1000), 1, memory=1000)
+
+
+def test_a_model_that_sees_the_whole_image_is_named():
+    image = keras.Input((None, None, 1))
+    pooled = keras.layers.GlobalAveragePooling2D(keepdims=True, name="everything")(image)
+    model = keras.Model(image, keras.layers.Add()([image, pooled]), name="squeeze")
+    with pytest.raises(ValueError, match="squeeze.*everything"):
+        inference.plan_tiles(model, (100, 100), 1)
+
+
+def test_an_error_while_reading_ahead_reaches_the_caller():
+    model = models.build_model("unet_padded", (None, None, 1), 1, filters=(4, 8))
+
+    def read(window):
+        raise OSError("slide.tif: truncated")
+
+    plan = inference.plan_tiles(model, (200, 200), 1, tile=64)
+    with pytest.raises(OSError, match="truncated"):
+        list(inference.predict_tiles(model, read, plan))
