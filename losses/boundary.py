@@ -11,6 +11,8 @@ from .target import class_mean
 def border_dice(target, *, width=3, smooth=1.0, squared=True, batch=False):
     """Dice loss of soft borders: `max_pool(p) * max_pool(1 - p)`, large where both sides of a border are near.
 
+    A mask and its complement have the same border, so add it to a loss that knows which side is inside.
+
     Args:
         width: Size of the pooling window in pixels, odd, at least 3; the border has `width - 1` pixels.
         smooth: As in `dice`.

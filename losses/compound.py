@@ -41,7 +41,7 @@ class SegmentationLoss(keras.losses.Loss):
 
     Attributes:
         terms: The names of the terms, as written.
-        weights: A variable with the weight of each term; assigning to it changes a compiled loss.
+        weights: A variable per term; assigning to it changes a compiled loss.
     """
 
     def __init__(
@@ -67,13 +67,12 @@ class SegmentationLoss(keras.losses.Loss):
         parsed = _parse(spec, task, self.options)
         self.terms = [text for text, _, _ in parsed]
         self._functions = [function for _, _, function in parsed]
-        weights = [weight for _, weight, _ in parsed]
-        self.weights = keras.Variable(weights, dtype=self.dtype, trainable=False, name="loss_weights")
+        self.weights = [keras.Variable(w, dtype=self.dtype, trainable=False, name="loss_weight") for _, w, _ in parsed]
 
     def call(self, y_true, y_pred):
+        y_true, y_pred = (ops.cast(ops.convert_to_tensor(y), self.dtype) for y in (y_true, y_pred))
         target = prepare(y_true, y_pred, self.task, self.class_weights, self.ignore_index)
-        weights = ops.convert_to_tensor(self.weights)
-        return sum(weights[i] * function(target) for i, function in enumerate(self._functions))
+        return sum(weight * function(target) for weight, function in zip(self.weights, self._functions, strict=True))
 
     def get_config(self):
         return {

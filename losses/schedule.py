@@ -25,6 +25,7 @@ class WeightSchedule(keras.callbacks.Callback):
         super().__init__()
         self.loss = loss
         self.points = {}
+        self.applied = None
         for term, pairs in points.items():
             if term not in loss.terms:
                 raise ValueError(
@@ -47,13 +48,12 @@ class WeightSchedule(keras.callbacks.Callback):
         return {term: float(np.interp(epoch, table[:, 0], table[:, 1])) for term, table in self.points.items()}
 
     def on_epoch_begin(self, epoch, logs=None):
-        before = keras.ops.convert_to_numpy(self.loss.weights)
-        after = before.copy()
-        for term, weight in self.weights(epoch).items():
-            after[self.loss.terms.index(term)] = weight
-        if np.array_equal(before, after):
+        weights = self.weights(epoch)
+        if weights == self.applied:
             return
-        self.loss.weights.assign(after)
+        self.applied = weights
+        for term, weight in weights.items():
+            self.loss.weights[self.loss.terms.index(term)].assign(weight)
         if keras.backend.backend() == "jax":
             # A jitted step keeps the value that a variable outside the model had when it was traced.
             self.model.make_train_function(force=True)
