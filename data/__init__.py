@@ -1,7 +1,46 @@
 """From files of any size to windows and batches: sources, sinks, labels, normalisation, data sets."""
 
-from .sinks import open_sink
-from .sources import open_source
+from .cases import Case, DataSet, labelled_cases, load_data
+from .labels import LabelScheme
+from .pictures import save_figure, save_overlays
+from .sinks import SINK_SUFFIXES, check_writable, open_sink
+from .sources import SUFFIXES, file_stem, file_suffix, open_source
+from .specification import DataSpec, check_path, read_spec
+from .statistics import Normalizer
+from .synthetic import synthetic_cases
 from .windows import Window, crop, window_grid
 
-__all__ = ["Window", "crop", "open_sink", "open_source", "window_grid"]
+__all__ = [
+    "SINK_SUFFIXES",
+    "SUFFIXES",
+    "Case",
+    "DataSet",
+    "DataSpec",
+    "LabelScheme",
+    "Normalizer",
+    "Window",
+    "WindowDataset",
+    "check_path",
+    "check_writable",
+    "crop",
+    "file_stem",
+    "file_suffix",
+    "labelled_cases",
+    "load_data",
+    "open_sink",
+    "open_source",
+    "read_spec",
+    "save_figure",
+    "save_overlays",
+    "synthetic_cases",
+    "window_grid",
+]
+
+
+def __getattr__(name):
+    # The only part that needs Keras, which takes seconds to import.
+    if name == "WindowDataset":
+        from .dataset import WindowDataset
+
+        return WindowDataset
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

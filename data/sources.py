@@ -25,8 +25,8 @@ VOLUME_BYTES_PER_PROCESS = 1 << 30
 def open_source(image, *, rank=None, palette="rgb"):
     """Opens an image or volume so that its windows can be read.
 
-    A source has `name`, `shape` (spatial sizes), `channels`, `dtype`, `georeference` and `read(window)`; it can be
-    pickled, and read by several threads and processes at once.
+    A source has `name`, `path`, `shape` (spatial sizes), `channels`, `dtype`, `georeference` and `read(window)`. It
+    can be pickled, and read by several threads and processes at once; as a context manager it closes its file.
 
     Args:
         image: Path of a TIFF, SVS, PNG, JPEG, NIfTI or NPY file; or an array `(*spatial)` or `(*spatial, channels)`.
@@ -124,10 +124,17 @@ class ArraySource:
 
     def __init__(self, image, rank=None):
         self._image = image
-        self.name = "array" if isinstance(image, np.ndarray) else str(image)
+        self.path = None if isinstance(image, np.ndarray) else Path(image)
+        self.name = str(self.path or "array")
         array = self._open()
         self.dtype = require_numbers(self.name, array.dtype)
         self.shape, self.channels = spatial_and_channels(self.name, array.shape, rank)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
 
     def _open(self):
         if isinstance(self._image, np.ndarray):
@@ -162,6 +169,12 @@ class VolumeSource:
         scaled = (image.dataobj.slope, image.dataobj.inter) != (1, 0)
         self.dtype = np.dtype(np.float32) if scaled else stored.newbyteorder("=")
         self.georeference = {"affine": image.affine, "header": image.header.copy()}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        _volumes.drop(self._version)
 
     def _load(self):
         import nibabel
@@ -224,6 +237,12 @@ class RasterSource:
                 # Bands of measurements lack values one by one; colours are missing together.
                 self._mask = "band" if self.dtype.kind == "f" else "pixel"
         self.channels = dataset.count if self._colors is None else 3
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        _rasters.files.drop(self._version)
 
     def _dataset(self):
         def make():
@@ -330,6 +349,12 @@ class Cache:
             while len(self._values) > 1 and sum(size(v) for v in self._values.values()) > limit:
                 self._values.popitem(last=False)
         return value
+
+    def drop(self, key):
+        """Forgets a value of this process."""
+        if self._process == os.getpid():
+            with self._lock:
+                self._values.pop(key, None)
 
 
 class ThreadFiles(threading.local):

@@ -1,0 +1,43 @@
+"""Random changes of an image and its label together, for two and three spatial axes alike."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def symmetries(image, label, rng):
+    """Flips and turns an image and its label in the same way, chosen at random.
+
+    Every axis is mirrored or not; axes on which both image and label are equally long are exchanged or not. In 2D these
+    are the eight symmetries of a square, in 3D the 48 of a cube, all equally likely.
+
+    Args:
+        image: Array `(*spatial, channels)`.
+        label: Array whose leading axes are spatial; it may be smaller than the image but has the same centre.
+        rng: `numpy.random.Generator`.
+
+    Returns:
+        Image and label, as views.
+    """
+    rank = image.ndim - 1
+    order = list(range(rank))
+    kinds = [(image.shape[axis], label.shape[axis]) for axis in range(rank)]
+    for kind in set(kinds):
+        alike = [axis for axis in range(rank) if kinds[axis] == kind]
+        for axis, other in zip(alike, rng.permutation(alike), strict=True):
+            order[axis] = int(other)
+    mirror = tuple(slice(None, None, -1) if flip else slice(None) for flip in rng.integers(0, 2, rank))
+    return tuple(np.transpose(array, order + list(range(rank, array.ndim)))[mirror] for array in (image, label))
+
+
+def jitter(image, rng, strength=0.1):
+    """Changes contrast and brightness of a normalised image a little.
+
+    Args:
+        image: Array `(*spatial, channels)`.
+        rng: `numpy.random.Generator`.
+        strength: Standard deviation of both changes, relative to the image's own deviation.
+    """
+    scale, shift = rng.normal(0, strength, 2)
+    mean, std = image.mean(), image.std()
+    return ((image - mean) * (1 + scale) + mean + shift * std).astype(image.dtype)

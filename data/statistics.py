@@ -1,0 +1,156 @@
+"""Normalisation: what is measured on images of any size in bounded memory, and how a window is scaled by it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from math import prod
+
+import numpy as np
+
+from .windows import window_grid
+
+NORMALIZATIONS = ("dataset", "image", "percentile", "none")
+
+# Images up to this size are measured whole, larger ones on windows spread over them.
+MEASURED_PIXELS = 1 << 26
+SAMPLED_PIXELS = 1 << 24
+SAMPLED_VALUES = 1 << 22
+
+
+@dataclass(frozen=True)
+class Normalizer:
+    """How pixels become the float32 values that a model sees; the same in training and in prediction.
+
+    Args:
+        kind: `dataset` (mean 0 and standard deviation 1 per channel over the training images), `image` (the same over
+            each image), `percentile` (each image's `low` and `high` percentiles become 0 and 1, values beyond are cut)
+            or `none` (`uint8` divided by 255, `uint16` by 65535, others unchanged).
+        channels: Number of channels of the training images.
+        mean: Mean per channel, for `dataset`.
+        std: Standard deviation per channel, for `dataset`.
+        low: Lower percentile, for `percentile`.
+        high: Upper percentile, for `percentile`.
+    """
+
+    kind: str
+    channels: int
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    low: float = 0.5
+    high: float = 99.5
+
+    def __post_init__(self):
+        if self.kind not in NORMALIZATIONS:
+            raise ValueError(unknown("normalization", self.kind, NORMALIZATIONS))
+
+    @classmethod
+    def measured(cls, kind, sources):
+        """Measures the training images as far as a kind of normalisation needs it."""
+        channels = sources[0].channels
+        if kind != "dataset":
+            return cls(kind, channels)
+        mean, std = moments(sources)
+        return cls(kind, channels, tuple(mean.tolist()), tuple(std.tolist()))
+
+    @classmethod
+    def from_dict(cls, values):
+        """Reads back what `as_dict` returned."""
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        return cls(**values)
+
+    def as_dict(self):
+        """Returns the normalisation as values that JSON can hold."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    def __call__(self, source):
+        """Returns the reader of a source: a function from a window to float32 values `(*size, channels)`.
+
+        Raises:
+            ValueError: Where the source has another number of channels than the training images.
+        """
+        if source.channels != self.channels:
+            raise ValueError(f"{source.name}: expected {self.channels} channels; received {source.channels}")
+        return NormalizedSource(source, self)
+
+
+class NormalizedSource:
+    """Reads normalised windows of one image; what must be measured on the image is measured at the first window."""
+
+    def __init__(self, source, normalizer):
+        self._source = source
+        self._normalizer = normalizer
+        self._scale = None
+
+    def __call__(self, window):
+        if self._scale is None:
+            self._scale = self._measure()
+        shift, scale = self._scale
+        array = self._source.read(window).astype(np.float32)
+        array -= shift
+        array *= scale
+        if self._normalizer.kind == "percentile":
+            np.clip(array, 0, 1, out=array)
+        return array
+
+    def _measure(self):
+        kind = self._normalizer.kind
+        if kind == "none":
+            dtype = self._source.dtype
+            return np.float32(0), np.float32(1 / np.iinfo(dtype).max if dtype in (np.uint8, np.uint16) else 1)
+        if kind == "percentile":
+            low, high = percentiles(self._source, (self._normalizer.low, self._normalizer.high))
+            return low.astype(np.float32), (1 / np.where(high > low, high - low, 1)).astype(np.float32)
+        if kind == "image":
+            mean, std = moments([self._source])
+        else:
+            mean, std = np.array(self._normalizer.mean), np.array(self._normalizer.std)
+        return mean.astype(np.float32), (1 / np.where(std > 0, std, 1)).astype(np.float32)
+
+
+def moments(sources):
+    """Returns mean and standard deviation per channel over all pixels of some images, as float64 arrays.
+
+    Images beyond `MEASURED_PIXELS` (all together beyond four times that) are represented by windows spread over them;
+    the same image always by the same windows.
+    """
+    budget = max(4 * MEASURED_PIXELS // len(sources), 1 << 18)
+    count, mean, deviations = 0, 0.0, 0.0
+    for source in sources:
+        for window in measured_windows(source.shape, min(budget, MEASURED_PIXELS)):
+            values = source.read(window).reshape(-1, source.channels).astype(np.float64)
+            window_mean = values.mean(axis=0)
+            difference = window_mean - mean
+            total = count + len(values)
+            # Chan's update: exact also where the mean is far larger than the deviation.
+            deviations = (
+                deviations + ((values - window_mean) ** 2).sum(axis=0) + difference**2 * (count * len(values) / total)
+            )
+            mean = mean + difference * (len(values) / total)
+            count = total
+    return mean, np.sqrt(deviations / count)
+
+
+def percentiles(source, percents):
+    """Returns percentiles per channel of one image, one row for each of `percents`, of a sample where it is large."""
+    windows = measured_windows(source.shape, MEASURED_PIXELS)
+    stride = max(1, -(-sum(prod(window.size) for window in windows) // SAMPLED_VALUES))
+    values = [source.read(window).reshape(-1, source.channels)[::stride] for window in windows]
+    return np.percentile(np.concatenate(values), percents, axis=0)
+
+
+def measured_windows(shape, budget):
+    """Returns windows that stand for an image: all of it up to `budget` pixels, else a fixed random choice."""
+    side = {2: 1024, 3: 96}[len(shape)]
+    if prod(shape) <= budget:
+        return list(window_grid(shape, side))
+    windows = window_grid(shape, side // 2)
+    share = max(4, min(budget, SAMPLED_PIXELS) // (side // 2) ** len(shape))
+    chosen = np.random.default_rng(shape).choice(len(windows), min(share, len(windows)), replace=False)
+    return [windows[int(index)] for index in np.sort(chosen)]
+
+
+def unknown(what, received, known):
+    """Returns the message for an unknown name: the nearest right one and all of them."""
+    nearest = get_close_matches(str(received), known, n=1, cutoff=0)
+    return f"{what}: expected {nearest[0]} (or one of {', '.join(known)}); received {received}"
