@@ -888,6 +888,8 @@ def _inside(layer, args, kwargs, visit):
         made = tree.flatten(layer.call(*args, **kwargs))
         if all(any(tensor is given for given in read) for tensor in made):
             return made
+        # An input of which the layer reads the shape alone takes no part in its graph.
+        read = [tensor for tensor in read if hasattr(tensor, "_keras_history")]
         graph = keras.Function(read, made)
     except Exception as error:  # any layer may stand here
         raise ValueError(
