@@ -1,9 +1,13 @@
-"""Metrics: offline ones in numpy and scipy, streaming ones for Keras, which is imported when one of them is touched."""
+"""Metrics: offline ones in numpy, scipy and scikit-image, streaming ones for Keras.
+
+Keras, scipy and scikit-image are imported when something that needs them is touched: `metrics.Dice`, `metrics.surface`.
+"""
 
 import importlib
 
 from .decision import predicted_labels, probabilities
 from .overlap import (
+    competition_dice,
     confusion_counts,
     dice_from_counts,
     iou_from_counts,
@@ -12,9 +16,12 @@ from .overlap import (
 )
 
 _STREAMING = ("Dice", "IoU", "Precision", "Recall")
+_OFFLINE = ("calibration", "membrane", "objects", "presence", "surface")
 
 __all__ = [
+    *_OFFLINE,
     *_STREAMING,
+    "competition_dice",
     "confusion_counts",
     "dice_from_counts",
     "iou_from_counts",
@@ -26,6 +33,8 @@ __all__ = [
 
 
 def __getattr__(name):
+    if name in _OFFLINE:
+        return importlib.import_module(f".{name}", __name__)
     if name in _STREAMING:
         return getattr(importlib.import_module(".streaming", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

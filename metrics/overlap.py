@@ -12,15 +12,18 @@ def confusion_counts(truth, prediction, num_classes=1, ignore_index=None, *, tas
         prediction: The decided mask, same shape as `truth`.
         num_classes: Number of classes; 1 for binary.
         ignore_index: Value in `truth` of pixels that do not count.
-        task: Default: binary for one class, else multiclass.
+        task: `binary`, `multilabel` or `multiclass`. Default: binary for one class, else multiclass.
 
     Returns:
         int64 `(num_classes, 3)`: tp, fp, fn. Counts of several windows or images may be added.
 
     Raises:
-        ValueError: when shapes differ or values are not classes.
+        ValueError: when shapes differ, values are not classes, or the last axis has one entry per class and `task` does
+            not say whether that is chance.
     """
     truth, prediction = np.asarray(truth), np.asarray(prediction)
+    if task is None and num_classes > 1 and truth.shape[-1:] == (num_classes,):
+        raise ValueError(f"task: expected multilabel or multiclass for labels of shape {truth.shape}; received None")
     task = task or ("binary" if num_classes == 1 else "multiclass")
     if truth.shape != prediction.shape:
         raise ValueError(f"prediction: expected the shape of the truth, {truth.shape}; received {prediction.shape}")
@@ -76,6 +79,17 @@ def recall_from_counts(counts):
     """Returns `tp / (tp + fn)` for counts `(..., 3)`; without truth 1 if the prediction is empty too, else 0."""
     tp, fp, fn = _columns(counts)
     return _ratio(tp, tp + fn, fp + fn)
+
+
+def competition_dice(counts):
+    """Returns the Dice of each image and class, averaged; an empty prediction on an empty truth counts 1.
+
+    Args:
+        counts: `(images, classes, 3)`. Their sum over images gives the pooled Dice instead, by `dice_from_counts`.
+
+    Source: the evaluation rule of Kaggle's "Understanding Clouds" and "SIIM-ACR Pneumothorax Segmentation", 2019.
+    """
+    return float(dice_from_counts(counts).mean())
 
 
 def _columns(counts):

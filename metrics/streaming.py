@@ -84,12 +84,15 @@ class _Counts(keras.metrics.Metric):
         self.counts.assign(ops.stack([high + carry, low - carry * CHUNK]))
 
     def per_class(self):
-        """Returns the score of each class, background included, as an array `(num_classes,)`."""
+        """Returns the score of each class, background included, as a NumPy array `(num_classes,)`."""
+        return ops.convert_to_numpy(self._scores())
+
+    def _scores(self):
         counts = self.counts[0] * CHUNK + self.counts[1]
         return self._score(counts[:, 0], counts[:, 1], counts[:, 2])
 
     def result(self):
-        scores = self.per_class()
+        scores = self._scores()
         if self.task == "multiclass" and not self.include_background:
             scores = scores[1:]
         return ops.mean(scores)
