@@ -52,11 +52,12 @@ def hausdorff_distance(truth, prediction, spacing=None, percentile=95):
 
 
 def average_surface_distance(truth, prediction, spacing=None):
-    """Returns the mean of the two one-sided mean surface distances (ASSD).
+    """Returns the mean of the distances of both surfaces together (ASSD).
 
     Two empty masks have distance 0, one empty mask infinity. Arguments as in `surface_distances`.
 
-    Source: the definition of MedPy's `assd`; others average over the elements of both surfaces.
+    Source: Heimann et al., "Comparison and Evaluation of Methods for Liver Segmentation From CT Datasets", IEEE TMI
+    2009, section II-D; the definition of MedPy's `assd`. Others take the mean of the two one-sided means.
     """
     return _average(surface_distances(truth, prediction, spacing))
 
@@ -93,9 +94,8 @@ def _hausdorff(distances, percentile):
 
 
 def _average(distances):
-    # One of the two is empty when the other is infinite.
-    means = [one.mean() for one in distances if one.size]
-    return float(np.mean(means)) if means else 0.0
+    both = np.concatenate(distances)
+    return float(both.mean()) if both.size else 0.0
 
 
 def _within(distances, tolerance):
