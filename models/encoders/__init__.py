@@ -1,3 +1,3 @@
 """Encoders by name: `build_encoder("resnet34", (None, None, 3))`; importing this package registers them all."""
 
-from . import coat, mit, swin  # noqa: F401 (registers)
+from . import coat, keras_applications, mit, resnet, swin  # noqa: F401 (registers)

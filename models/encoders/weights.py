@@ -2,7 +2,6 @@
 
 import difflib
 import json
-import math
 import re
 from pathlib import Path
 
@@ -20,6 +19,8 @@ PUBLISHED = {
     "token": ("", {}),
 }
 DEPTHWISE = {"kernel": {4: (2, 3, 0, 1)}}
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def finish_published(encoder, encoder_weights, freeze_encoder, *, prefix="", ignored="$.", optional="$."):
@@ -160,14 +161,40 @@ def copy_weights(published, encoder):
     """Copies weights between encoders whose layers have the same names, from 3 input channels to any number."""
     for layer in encoder.layers:
         if layer.weights:
-            layer.set_weights(_carried(published.get_layer(layer.name).get_weights(), layer))
+            values = published.get_layer(layer.name).get_weights()
+            layer.set_weights(
+                [_carried(value, tuple(weight.shape)) for value, weight in zip(values, layer.weights, strict=True)]
+            )
 
 
-def _carried(values, layer):
-    carried = []
-    for value, variable in zip(values, layer.weights, strict=True):
-        if value.shape != tuple(variable.shape):
-            channels = variable.shape[-2 if math.prod(value.shape) > 3 else -1]
-            value = carry_channels(value, channels) if value.ndim > 1 else np.full(channels, value.mean())
-        carried.append(value)
-    return carried
+def _carried(value, shape):
+    if value.shape == shape:
+        return value
+    if value.ndim == 1:
+        return np.full(shape, value.mean())
+    return carry_channels(value, shape[-2])
+
+
+def reverse_channels(encoder):
+    """Turns a first convolution that was trained on blue, green, red into one for red, green, blue."""
+    first = next(layer for layer in encoder.layers if layer.weights)
+    kernel, *others = first.get_weights()
+    first.set_weights([kernel[..., ::-1, :], *others])
+
+
+def published_range(image, image_range):
+    """Takes an image standardised per channel to the range of values that published weights were trained on.
+
+    Args:
+        image: Image whose channels have about zero mean and unit variance, as ImageNet's have by its statistics.
+        image_range: `"torch"`, standardised; `"tf"`, -1 to 1; `"raw"`, 0 to 255; `"caffe"`, 0 to 255 minus the mean.
+    """
+    if image_range == "torch":
+        return image
+    to_unit = np.stack([IMAGENET_STD, IMAGENET_MEAN])
+    if image.shape[-1] != 3:
+        to_unit = np.repeat(to_unit.mean(axis=1, keepdims=True), image.shape[-1], axis=1)
+    scale, offset = {"tf": 2 * to_unit - [[0], [1]], "raw": 255 * to_unit, "caffe": 255 * to_unit * [[1], [0]]}[
+        image_range
+    ]
+    return layers.Rescaling(scale.tolist(), offset.tolist(), name="published_range")(image)

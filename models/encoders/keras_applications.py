@@ -1,0 +1,142 @@
+"""The encoders of keras.applications: ResNet, VGG, DenseNet, MobileNet, EfficientNet, ConvNeXt."""
+
+import inspect
+import re
+import warnings
+
+import keras
+
+from .. import analysis
+from ..blocks import check_input_shape
+from ..registry import register_encoder
+from .weights import copy_weights, load_keras, published_range, reverse_channels
+
+# For each family, patterns of the layers that end a stride: the output of the last one that matches, or the input of
+# one that downsamples.
+_RESNET = ("conv1_relu", r"conv2_block\d+_out", r"conv3_block\d+_out", r"conv4_block\d+_out", r"conv5_block\d+_out")
+_RESNET_V2 = ("conv1_conv", *(rf"conv{stage}_block\d+_preact_relu" for stage in (2, 3, 4)), "post_relu")
+_VGG = (*(rf"block{stage}_conv\d" for stage in (2, 3, 4, 5)), "block5_pool")
+_DENSENET = ("conv1_relu", "pool2_relu", "pool3_relu", "pool4_relu", "relu")
+_MOBILENET = tuple(f"conv_pw_{block}_relu" for block in (1, 3, 5, 11, 13))
+_MOBILENET_V2 = ("expanded_conv_project_BN", "block_2_add", "block_5_add", "block_12_add", "out_relu")
+_EFFICIENTNET = tuple(rf"block{stage}[a-z]+_(add|project_bn)" for stage in (1, 2, 3, 5, 7))
+_EFFICIENTNET_V2_SMALL = tuple(rf"block{stage}[a-z]+_(add|project_bn|project_activation)" for stage in (1, 2, 3, 5, 6))
+_EFFICIENTNET_V2 = (*_EFFICIENTNET_V2_SMALL[:-1], r"block7[a-z]+_(add|project_bn)")
+_CONVNEXT = (*(rf"\w+_downsampling_block_{stage}" for stage in (0, 1, 2)), r"\w+_layer_normalization_\d+")
+
+# Name -> builder of keras.applications, patterns, and the range of images that its ImageNet weights were trained on.
+APPLICATIONS = {
+    "resnet50": ("ResNet50", _RESNET, "caffe"),
+    "resnet101": ("ResNet101", _RESNET, "caffe"),
+    "resnet152": ("ResNet152", _RESNET, "caffe"),
+    "resnet50v2": ("ResNet50V2", _RESNET_V2, "tf"),
+    "resnet101v2": ("ResNet101V2", _RESNET_V2, "tf"),
+    "resnet152v2": ("ResNet152V2", _RESNET_V2, "tf"),
+    "vgg16": ("VGG16", _VGG, "caffe"),
+    "vgg19": ("VGG19", _VGG, "caffe"),
+    "densenet121": ("DenseNet121", _DENSENET, "torch"),
+    "densenet169": ("DenseNet169", _DENSENET, "torch"),
+    "densenet201": ("DenseNet201", _DENSENET, "torch"),
+    "mobilenet": ("MobileNet", _MOBILENET, "tf"),
+    "mobilenetv2": ("MobileNetV2", _MOBILENET_V2, "tf"),
+    **{f"efficientnet_b{size}": (f"EfficientNetB{size}", _EFFICIENTNET, "torch") for size in range(8)},
+    **{f"efficientnetv2_b{size}": (f"EfficientNetV2B{size}", _EFFICIENTNET_V2_SMALL, "torch") for size in range(4)},
+    "efficientnetv2_s": ("EfficientNetV2S", _EFFICIENTNET_V2_SMALL, "tf"),
+    "efficientnetv2_m": ("EfficientNetV2M", _EFFICIENTNET_V2, "tf"),
+    "efficientnetv2_l": ("EfficientNetV2L", _EFFICIENTNET_V2, "tf"),
+    "convnext_tiny": ("ConvNeXtTiny", _CONVNEXT, "torch"),
+    "convnext_small": ("ConvNeXtSmall", _CONVNEXT, "torch"),
+    "convnext_base": ("ConvNeXtBase", _CONVNEXT, "torch"),
+    "convnext_large": ("ConvNeXtLarge", _CONVNEXT, "torch"),
+}
+
+
+def application(input_shape, builder, patterns, image_range, *, encoder_weights=None, freeze_encoder=False, name):
+    """Builds an encoder from keras.applications, without the preprocessing layers that some of its models begin with.
+
+    Args:
+        input_shape: `(height, width, channels)`. Each size is `None` or a multiple of 32.
+        builder: Name of the function in `keras.applications`.
+        patterns: See `APPLICATIONS`.
+        image_range: See `published_range`.
+        encoder_weights: `None`, `"imagenet"` (downloaded), or a `.weights.h5` file of this encoder.
+        freeze_encoder: Whether training leaves the encoder as it is.
+        name: Name of the model.
+
+    Returns:
+        A model with feature maps at strides 2, 4, 8, 16 and 32 (ConvNeXt: from 4).
+
+    Source: keras.applications, which names the papers.
+    """
+    check_input_shape(name, input_shape, ranks=(2,), multiple=32, minimum=32)
+    inputs = keras.Input(input_shape, name="image")
+    imagenet = encoder_weights == "imagenet"
+    x = published_range(inputs, image_range) if imagenet else inputs
+    whole = _instantiate(builder, x, None)
+    encoder = keras.Model(inputs, [_last(whole, pattern) for pattern in patterns], name=name)
+    if imagenet:
+        copy_weights(_instantiate(builder, keras.Input((None, None, 3)), "imagenet"), encoder)
+        if image_range == "caffe":
+            reverse_channels(encoder)
+    elif encoder_weights is not None:
+        load_keras(encoder, encoder_weights, expected='None, "imagenet" or a .weights.h5 file')
+    encoder.trainable = not freeze_encoder
+    return encoder
+
+
+def _instantiate(builder, image, weights):
+    function = getattr(keras.applications, builder)
+    options = (
+        {"include_preprocessing": False} if "include_preprocessing" in inspect.signature(function).parameters else {}
+    )
+    with warnings.catch_warnings():
+        # MobileNet warns that weights made at 224 are loaded for other sizes.
+        warnings.simplefilter("ignore", UserWarning)
+        model = function(include_top=False, weights=weights, input_tensor=image, **options)
+    if any(layer.name.startswith("rescaling") for layer in model.layers):
+        published, model = model, _without_preprocessing(model, image)
+        if weights:
+            copy_weights(published, model)
+    unnamed = [operation for operation in model.operations if _is_unnamed(operation)]
+    for index, operation in enumerate(unnamed):
+        operation.name = f"{builder.lower()}_{_snake(operation)}_{index}"
+    for layer in model.layers:
+        if type(layer).__name__ == "LayerScale":
+            analysis.register(type(layer))(lambda layer, axis, x: x)
+    return model
+
+
+def _without_preprocessing(model, image):
+    def call(layer, x, *args, **kwargs):
+        return x if layer.name.startswith(("rescaling", "normalization")) else layer(x, *args, **kwargs)
+
+    return keras.models.clone_model(model, input_tensors=[image], call_function=call)
+
+
+def _is_unnamed(operation):
+    counted = re.fullmatch(rf"{_snake(operation)}(_\d+)?", operation.name)
+    return counted and not isinstance(operation, keras.layers.InputLayer)
+
+
+def _snake(operation):
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])", "_", type(operation).__name__).lower()
+
+
+def _last(model, pattern):
+    found = [layer for layer in model.layers if re.fullmatch(pattern, layer.name)][-1]
+    return found.input if "downsampling" in found.name else found.output
+
+
+def _variant(name, *sizes):
+    def builder(input_shape=(None, None, 3), *, encoder_weights=None, freeze_encoder=False):
+        return application(
+            input_shape, *sizes, encoder_weights=encoder_weights, freeze_encoder=freeze_encoder, name=name
+        )
+
+    builder.__name__ = builder.__qualname__ = name
+    builder.__doc__ = f"Builds keras.applications' {sizes[0]}; see `application` for the arguments."
+    return register_encoder(builder)
+
+
+for _name, _sizes in APPLICATIONS.items():
+    _variant(_name, *_sizes)

@@ -1,0 +1,130 @@
+"""ResNet 18 and 34 in the pre-activation layout of segmentation-models, whose ImageNet weights they take."""
+
+import keras
+from keras import layers
+
+from ..blocks import check_choice, check_input_shape
+from ..registry import register_encoder
+from .weights import copy_weights, load_keras, published_range
+
+# Blocks per stage, and the published weights with their MD5 sum.
+RELEASE = "https://github.com/qubvel/classification_models/releases/download/0.0.1"
+VARIANTS = {
+    "resnet18": ((2, 2, 2, 2), "318e3ac0cd98d51e917526c9f62f0b50"),
+    "resnet34": ((3, 4, 6, 3), "8caaa0ad39d927cb8ba5385bf945d582"),
+}
+
+
+def resnet(
+    input_shape, depths, checksum, *, encoder_weights=None, freeze_encoder=False, output_stride=32, name="resnet"
+):
+    """Builds a ResNet of two-convolution blocks, normalised and activated before each convolution.
+
+    Layers are laid out and named as in segmentation-models 1.0.1, with a normalisation on the image itself, so that
+    its ImageNet weights fit, on every backend and without that library.
+
+    Args:
+        input_shape: `(height, width, channels)`. Each size is `None` or a multiple of 32.
+        depths: Blocks per stage.
+        checksum: MD5 sum of the published ImageNet weights.
+        encoder_weights: `None`, `"imagenet"` (downloaded), or a `.weights.h5` file of this encoder.
+        freeze_encoder: Whether training leaves the encoder as it is.
+        output_stride: 32, or 16 to dilate the last stage by 2 instead of striding it.
+        name: Name of the model.
+
+    Returns:
+        A model with five outputs, at strides 2, 4, 8, 16 and 32 (or 16).
+
+    Source: He et al., "Identity Mappings in Deep Residual Networks", ECCV 2016; segmentation-models 1.0.1.
+    """
+    check_input_shape(name, input_shape, ranks=(2,), multiple=32, minimum=32)
+    check_choice(f"output_stride of {name}", output_stride, (16, 32))
+    inputs = keras.Input(input_shape, name="image")
+    imagenet = encoder_weights == "imagenet"
+    x = published_range(inputs, "raw") if imagenet else inputs
+    encoder = keras.Model(inputs, _features(x, depths, output_stride), name=name)
+    if imagenet:
+        path = keras.utils.get_file(
+            origin=f"{RELEASE}/{name}_imagenet_1000_no_top.h5", cache_subdir="models", file_hash=checksum
+        )
+        image = keras.Input((None, None, 3))
+        published = keras.Model(image, _features(image, depths, 32))
+        published.load_weights(path, by_name=True)
+        copy_weights(published, encoder)
+    elif encoder_weights is not None:
+        load_keras(encoder, encoder_weights, expected='None, "imagenet" or a .weights.h5 file')
+    encoder.trainable = not freeze_encoder
+    return encoder
+
+
+def _features(x, depths, output_stride):
+    x = _norm(x, scale=False, name="bn_data")
+    x = _conv(x, 64, 7, strides=2, name="conv0")
+    x = _norm_relu(x, norm="bn0", relu="relu0")
+    features = [x]
+    x = layers.ZeroPadding2D(1, name="pooling0_pad")(x)
+    x = layers.MaxPooling2D(3, strides=2, name="pooling0")(x)
+    for stage, depth in enumerate(depths, start=1):
+        width = 64 * 2 ** (stage - 1)
+        dilated = stage == 4 and output_stride == 16
+        for unit in range(1, depth + 1):
+            stride = 2 if unit == 1 < stage and not dilated else 1
+            x, activated = _unit(
+                x, width, stride, 2 if dilated else 1, project=unit == 1, name=f"stage{stage}_unit{unit}"
+            )
+            if unit == 1 < stage:
+                features.append(activated)
+    return [*features, _norm_relu(x, norm="bn1", relu="relu1")]
+
+
+def _unit(x, width, stride, dilation, *, project, name):
+    """Returns a residual unit's output, and the activated input that the previous stage ends with."""
+    activated = _norm_relu(x, norm=f"{name}_bn1", relu=f"{name}_relu1")
+    shortcut = _conv(activated, width, 1, strides=stride, name=f"{name}_sc") if project else x
+    x = _conv(activated, width, 3, strides=stride, dilation=dilation, name=f"{name}_conv1")
+    x = _norm_relu(x, norm=f"{name}_bn2", relu=f"{name}_relu2")
+    x = _conv(x, width, 3, dilation=dilation, name=f"{name}_conv2")
+    return layers.Add(name=f"{name}_add")([x, shortcut]), activated
+
+
+def _conv(x, width, kernel, *, strides=1, dilation=1, name):
+    if kernel > 1:
+        x = layers.ZeroPadding2D(dilation * (kernel // 2), name=f"{name}_pad")(x)
+    return layers.Conv2D(
+        width,
+        kernel,
+        strides=strides,
+        dilation_rate=dilation,
+        use_bias=False,
+        kernel_initializer="he_uniform",
+        name=name,
+    )(x)
+
+
+def _norm_relu(x, *, norm, relu):
+    return layers.Activation("relu", name=relu)(_norm(x, name=norm))
+
+
+def _norm(x, *, scale=True, name):
+    return layers.BatchNormalization(epsilon=2e-5, scale=scale, name=name)(x)
+
+
+def _variant(name, depths, checksum):
+    def builder(input_shape=(None, None, 3), *, encoder_weights=None, freeze_encoder=False, output_stride=32):
+        return resnet(
+            input_shape,
+            depths,
+            checksum,
+            encoder_weights=encoder_weights,
+            freeze_encoder=freeze_encoder,
+            output_stride=output_stride,
+            name=name,
+        )
+
+    builder.__name__ = builder.__qualname__ = name
+    builder.__doc__ = f"Builds ResNet-{name[6:]}; see `resnet` for the arguments."
+    return register_encoder(builder)
+
+
+for _name, _sizes in VARIANTS.items():
+    _variant(_name, *_sizes)
