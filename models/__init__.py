@@ -1,6 +1,17 @@
 """Architectures by name: `build_model("unet", (572, 572, 1))`; importing this package registers them all."""
 
-from . import attention_unet, encoders, unet, unet3d, unet25d, unet_3plus, unet_plus_plus, vnet, vnet3d  # noqa: F401 (registers)
+from . import (  # noqa: F401 (registers)
+    attention_unet,
+    encoders,
+    unet,
+    unet3d,
+    unet25d,
+    unet_3plus,
+    unet_plus_plus,
+    vnet,
+    vnet3d,
+)
+from .heads import add_auxiliary_heads, add_label_head
 from .registry import (
     build_encoder,
     build_model,
@@ -12,14 +23,18 @@ from .registry import (
     register_encoder,
     register_model,
 )
+from .unet_plus_plus import prune
 
 __all__ = [
+    "add_auxiliary_heads",
+    "add_label_head",
     "build_encoder",
     "build_model",
     "encoder_options",
     "list_encoders",
     "list_models",
     "model_options",
+    "prune",
     "rank_of",
     "register_encoder",
     "register_model",

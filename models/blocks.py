@@ -92,7 +92,6 @@ def rank(x):
 
 def conv(x, filters, kernel_size=3, *, strides=1, padding="same", use_bias=True, name, **options):
     """Convolves, without normalisation or activation; `options` go to the Keras layer."""
-    options.setdefault("kernel_initializer", "he_normal")
     return CONV[rank(x)](
         filters, kernel_size, strides=strides, padding=padding, use_bias=use_bias, name=name, **options
     )(x)
@@ -125,6 +124,9 @@ def prelu(x, *, shared=True, name):
 
 def conv_block(x, filters, kernel_size=3, *, batch_norm=True, activation="relu", name, **options):
     """Convolves, normalises over the batch and activates; `options` are those of `conv`."""
+    if not batch_norm:
+        # Nothing else keeps the scale of the features through a deep stack of rectified layers.
+        options.setdefault("kernel_initializer", "he_normal")
     x = conv(x, filters, kernel_size, name=f"{name}_conv", **options)
     return norm_act(x, batch_norm=batch_norm, activation=activation, name=name)
 
@@ -152,7 +154,6 @@ def transposed(x, filters, kernel_size=2, *, strides=2, use_bias=True, name):
         strides=strides,
         padding="same",
         use_bias=use_bias,
-        kernel_initializer="he_normal",
         name=name,
     )(x)
 

@@ -1,8 +1,15 @@
-"""Heads: what turns features into named outputs."""
+"""Heads: what turns features into named outputs, inside a builder or on a model that is built already."""
 
-from keras import layers
+import difflib
+import math
 
-from .blocks import conv, linear_upsample
+import keras
+from keras import layers, tree
+
+from . import analysis
+from .blocks import conv, linear_upsample, rank
+
+GLOBAL_POOLING = {2: layers.GlobalAveragePooling2D, 3: layers.GlobalAveragePooling3D}
 
 
 def segmentation_head(x, num_classes, activation=None, kernel_size=1, name="mask"):
@@ -14,15 +21,16 @@ def segmentation_head(x, num_classes, activation=None, kernel_size=1, name="mask
         activation: `None` for logits, or a Keras activation such as `"sigmoid"` for people who want probabilities.
         kernel_size: Size of the convolution.
         name: Name of the output.
+
+    Raises:
+        ValueError: `num_classes` is not a whole number of at least 1.
     """
-    if not isinstance(num_classes, int) or num_classes < 1:
-        raise ValueError(f"num_classes: expected a whole number of at least 1; received {num_classes}")
+    _check_count("num_classes", num_classes)
     return conv(
         x,
         num_classes,
         kernel_size,
         activation=activation,
-        kernel_initializer="glorot_uniform",
         dtype="float32",
         name=name,
     )
@@ -39,8 +47,142 @@ def auxiliary_head(x, num_classes, activation=None, kernel_size=1, factor=1, *, 
         factor: Integer factor of every spatial axis, or one factor per axis; 1 keeps the features' own size.
         name: Name of the output.
     """
-    if factor == 1:
+    if factor == 1 or factor == (1,) * rank(x):
         return segmentation_head(x, num_classes, activation, kernel_size, name)
     x = segmentation_head(x, num_classes, None, kernel_size, f"{name}_logits")
     x = linear_upsample(x, factor, dtype="float32", name=f"{name}_up" if activation else name)
     return layers.Activation(activation, dtype="float32", name=name)(x) if activation else x
+
+
+def label_head(x, num_labels, activation=None, dropout=0.0, name="label"):
+    """Maps features to float32 logits of the whole image: the mean over all positions, then a dense layer.
+
+    Args:
+        x: Features `(batch, *spatial, channels)`.
+        num_labels: Number of labels of an image.
+        activation: `None` for logits, or a Keras activation.
+        dropout: Rate of the dropout before the dense layer.
+        name: Name of the output.
+
+    Raises:
+        ValueError: `num_labels` is not a whole number of at least 1.
+    """
+    _check_count("num_labels", num_labels)
+    x = GLOBAL_POOLING[rank(x)](name=f"{name}_pool")(x)
+    if dropout:
+        x = layers.Dropout(dropout, name=f"{name}_dropout")(x)
+    return layers.Dense(num_labels, activation=activation, dtype="float32", name=name)(x)
+
+
+def add_auxiliary_heads(model, sources, num_classes=1, *, activation=None, full_size=True):
+    """Puts auxiliary segmentation heads on layers of a model, for deep supervision.
+
+    Args:
+        model: A functional model.
+        sources: Dict from the new outputs' names (`aux1`, ...) to the names of the layers whose features they read.
+        num_classes: Number of channels of every new output.
+        activation: `None` for logits, or a Keras activation.
+        full_size: Enlarges the outputs to the size of the model's first one; `False` leaves them at the features' size.
+
+    Returns:
+        A model with the same layers and a dict of named outputs: the old ones (`mask`, if there was one) and the new.
+
+    Raises:
+        ValueError: There is no such layer, an output has this name already, or the features' size does not divide the
+            output's.
+    """
+    features = {name: _features_of(model, source) for name, source in sources.items()}
+    shapes = _shapes(model, [tree.flatten(model.output)[0], *features.values()], 128)
+    outputs = {}
+    for (name, x), shape in zip(features.items(), shapes[1:], strict=True):
+        if full_size and any(full % own for full, own in zip(shapes[0], shape, strict=True)):
+            raise ValueError(
+                f"{name}: expected features whose size divides that of the output, {shapes[0]}, or full_size=False; "
+                f"received {shape} from {sources[name]}"
+            )
+        factor = tuple(full // own for full, own in zip(shapes[0], shape, strict=True)) if full_size else 1
+        outputs[name] = auxiliary_head(x, num_classes, activation, factor=factor, name=name)
+    return _with_outputs(model, outputs)
+
+
+def add_label_head(model, num_labels, *, source=None, activation=None, dropout=0.0, name="label"):
+    """Puts an image-level classification head on a model's deepest features.
+
+    Args:
+        model: A functional model.
+        num_labels: Number of labels of an image.
+        source: Name of the layer whose features are read; by default `deepest_features(model)`.
+        activation: `None` for logits, or a Keras activation.
+        dropout: Rate of the dropout before the dense layer.
+        name: Name of the new output.
+
+    Returns:
+        A model with the same layers and a dict of named outputs: the old ones (`mask`, if there was one) and the new.
+
+    Raises:
+        ValueError: There is no such layer, or an output has this name already.
+    """
+    x = _features_of(model, source) if source else deepest_features(model)
+    return _with_outputs(model, {name: label_head(x, num_labels, activation, dropout, name)})
+
+
+def deepest_features(model):
+    """Returns the tensor of a model's graph that holds its deepest features: the smallest map, before it is enlarged.
+
+    Maps whose size does not follow the image's, such as pooled vectors, do not count, nor does a layer that only
+    reduces the channels before enlarging.
+    """
+    made = {
+        id(x): (x, tree.flatten(layer.input))
+        for layer in model.layers
+        # A layer that is used twice has no single output.
+        for x in (tree.flatten(layer.output) if len(layer._inbound_nodes) == 1 else ())
+        if len(x.shape) == len(model.inputs[0].shape)
+    }
+    maps = [x for x, _ in made.values()]
+    small = [math.prod(shape) for shape in _shapes(model, maps, 128)]
+    sizes = {key: math.prod(shape) for key, shape in zip(made, _shapes(model, maps, 256), strict=True)}
+    # In a model of one fixed size, a pooled map can be told by its single element only.
+    following = [key for key, size in zip(made, small, strict=True) if sizes[key] != size or size > 1]
+    least = min(sizes[key] for key in following)
+    deepest = [key for key in following if sizes[key] == least]
+    enlarged = {id(x) for key, (_, sources) in made.items() if sizes[key] > least for x in sources}
+
+    def widest(key):
+        x, sources = made[key]
+        before = sources[0]
+        narrowed = len(sources) == 1 and id(before) in deepest and before.shape[-1] > x.shape[-1]
+        return widest(id(before)) if narrowed else x
+
+    candidates = [widest(key) for key in deepest if key in enlarged] or [made[key][0] for key in deepest]
+    return max(reversed(candidates), key=lambda x: x.shape[-1])
+
+
+def _check_count(option, value):
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f"{option}: expected a whole number of at least 1; received {value}")
+
+
+def _features_of(model, source):
+    names = [layer.name for layer in model.layers]
+    if source not in names:
+        nearest = difflib.get_close_matches(source, names, n=3, cutoff=0.0)
+        raise ValueError(f"layer of {model.name}: expected one like {', '.join(nearest)}; received {source}")
+    return tree.flatten(model.get_layer(source).output)[-1]
+
+
+def _shapes(model, tensors, least):
+    """Returns spatial shapes of tensors of a model's graph: those of free size for an input of `least` or more."""
+    if None not in model.inputs[0].shape[1:]:
+        return [x.shape[1:-1] for x in tensors]
+    sizes = [rule.at_least(least) for rule in analysis.geometry(model).rules]
+    image = keras.KerasTensor((1, *sizes, model.inputs[0].shape[-1]))
+    return [x.shape[1:-1] for x in keras.Function(model.inputs, list(tensors)).compute_output_spec([image])]
+
+
+def _with_outputs(model, outputs):
+    old = model.output if isinstance(model.output, dict) else dict(zip(model.output_names, model.outputs, strict=True))
+    taken = sorted(set(old) & set(outputs))
+    if taken:
+        raise ValueError(f"{model.name}: expected a name that no output has; received {', '.join(taken)}")
+    return keras.Model(model.input, {**old, **outputs}, name=model.name)

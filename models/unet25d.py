@@ -16,7 +16,9 @@ class FitSlices(layers.Layer):
     def call(self, volumes):
         x, reference = volumes
         slices = ops.shape(reference)[3]
-        missing = ops.maximum(slices - ops.shape(x)[3], 0)
+        missing = slices - ops.shape(x)[3]
+        # A known number must stay a Python number: jax pads by nothing else.
+        missing = max(missing, 0) if isinstance(missing, int) else ops.maximum(missing, 0)
         return ops.pad(x, [(0, 0), (0, 0), (0, 0), (0, missing), (0, 0)])[:, :, :, :slices]
 
     def compute_output_shape(self, input_shapes):

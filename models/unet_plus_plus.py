@@ -86,4 +86,4 @@ def prune(model, depth):
     if depth not in depths:
         expected = f"one of {', '.join(map(str, depths))}" if depths else "a model with deep supervision"
         raise ValueError(f"depth to prune {model.name} to: expected {expected}; received {depth}")
-    return keras.Model(model.inputs, model.get_layer(f"aux{depth}").output, name=model.name)
+    return keras.Model(model.input, model.get_layer(f"aux{depth}").output, name=model.name)

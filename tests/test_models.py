@@ -117,6 +117,38 @@ def test_parameter_counts_and_shapes_are_those_of_the_reference(row):
         assert model.output_shape == (None, *row["output_shape"])
 
 
+# The wider record of papers and reference implementations.
+OTHER_COUNTS = [
+    ("unet_padded", (256, 256, 1), 1, {"up": "transpose"}, 34535745, 34523969),
+    ("vnet3d", (64, 64, 64, 1), 1, {"depth": 5}, 1361061, 1352133),
+    ("vnet3d_depthwise", (128, 128, 128, 1), 1, {"up": "transpose"}, 867505, 862257),
+    ("vnet3d_depthwise", (128, 128, 128, 1), 1, {"pointwise": True}, 824609, 816257),
+    ("vnet3d_depthwise", (128, 128, 128, 1), 1, {"pointwise": True, "up": "transpose"}, 1204513, 1196161),
+    ("vnet3d_paper", (128, 128, 64, 1), 1, {}, 65179252, 65179252),
+    ("vnet3d_paper", (32, 32, 32, 1), 2, {"shared_prelu": False}, 68849816, 68849816),
+    (
+        "vnet3d_paper",
+        (128, 128, 64, 1),
+        2,
+        {"encoder_convs": (1, 1, 2, 3, 3), "decoder_convs": (3, 2, 1, 1)},
+        61982682,
+        61982682,
+    ),
+    ("unet3d", (132, 132, 116, 3), 3, {}, 19079299, 19074627),
+    ("unet3d_padded", (128, 128, 128, 1), 1, {"up": "nearest"}, 16324929, 16320257),
+    ("unet3d_padded", (128, 128, 128, 1), 1, {"batch_norm": False}, 19068993, 19068993),
+    ("unet_plus_plus", (256, 256, 3), 1, {"up": "linear"}, 9170625, 9163329),
+    ("unet_plus_plus", (256, 256, 1), 1, {"filters": (64, 128, 256, 512, 1024)}, 36185985, 36171393),
+    ("unet_3plus", (320, 320, 3), 1, {}, 26984833, 26971777),
+]
+
+
+@pytest.mark.parametrize(("name", "input_shape", "num_classes", "options", "total", "trainable"), OTHER_COUNTS)
+def test_parameter_counts_of_other_options(name, input_shape, num_classes, options, total, trainable):
+    model = models.build_model(name, input_shape, num_classes, **options)
+    assert (model.count_params(), _count(model.trainable_weights)) == (total, trainable)
+
+
 @every_model
 def test_free_and_fixed_sizes_give_the_same_finite_float32_logits(name):
     free = _model(name)
@@ -229,3 +261,149 @@ def test_input_shapes_are_checked(input_shape, message):
 def test_the_number_of_classes_is_checked(num_classes):
     with pytest.raises(ValueError, match="num_classes: expected"):
         models.build_model("unet_padded", (None, None, 1), num_classes, filters=(2, 2))
+
+
+@every_model
+def test_a_label_head_fits_on_the_model_and_leaves_its_outputs_alone(name):
+    model = _model(name)
+    images = _images(name, _small(name).sizes[0])
+    outputs = models.add_label_head(model, 3)(images)
+    assert outputs["label"].shape == (2, 3)
+    assert len(outputs) == len(_outputs(model(images))) + 1
+
+
+@pytest.mark.parametrize("name", ["unet25d", "unet_3plus", "vnet", "vnet3d", "vnet3d_depthwise"])
+def test_logits_are_float32_under_mixed_precision(name):
+    small = _small(name)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = models.build_model(name, (*small.sizes[0], small.channels), 2, **small.options)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert model.layers[2].compute_dtype == "bfloat16"
+    for output in _outputs(model(_images(name, small.sizes[0]))):
+        assert output.dtype == "float32"
+        assert np.isfinite(output).all()
+
+
+def test_feature_maps_of_the_unet_have_the_sizes_of_the_figure():
+    model = models.build_model("unet", (572, 572, 1), 2)
+    blocks = [f"encoder{level}_1_relu" for level in range(5)] + [f"decoder{level}_1_relu" for level in (3, 2, 1, 0)]
+    sizes = [model.get_layer(block).output.shape[1:] for block in blocks]
+    assert [size[0] for size in sizes] == [568, 280, 136, 64, 28, 52, 100, 196, 388]
+    assert [size[-1] for size in sizes] == [64, 128, 256, 512, 1024, 512, 256, 128, 64]
+
+
+def test_residual_blocks_add_their_input():
+    model = models.build_model("unet_padded", (16, 16, 1), filters=(4, 6), residual=True)
+    block = keras.Model(model.input, model.get_layer("encoder0_add").output)
+    for index in range(2):
+        model.get_layer(f"encoder0_{index}_conv").kernel.assign(
+            np.zeros_like(model.get_layer(f"encoder0_{index}_conv").kernel)
+        )
+    shortcut = keras.Model(model.input, model.get_layer("encoder0_shortcut").output)
+    images = np.random.default_rng(0).normal(size=(1, 16, 16, 1)).astype("float32")
+    np.testing.assert_array_equal(block(images), shortcut(images))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_vnet_stage_adds_a_single_channel_to_all_filters_and_pads_several(channels):
+    model = models.build_model("vnet", (8, 8, channels), depth=2, start_filters=4)
+    kernel = model.get_layer("encoder0_0_conv").kernel
+    kernel.assign(np.zeros(kernel.shape))
+    images = np.random.default_rng(0).normal(size=(1, 8, 8, channels)).astype("float32")
+    stage = np.asarray(keras.Model(model.input, model.get_layer("encoder0_add").output)(images))
+    expected = np.repeat(images, 4, -1) if channels == 1 else np.pad(images, [(0, 0)] * 3 + [(0, 1)])
+    np.testing.assert_array_equal(stage, expected)
+
+
+def test_a_vnet_has_a_slope_per_channel_or_per_element():
+    shared = models.build_model("vnet", (16, 24, 1), depth=3, start_filters=4)
+    own = models.build_model("vnet", (16, 24, 1), depth=3, start_filters=4, shared_prelu=False)
+    assert shared.get_layer("encoder1_down_prelu").alpha.shape == (1, 1, 8)
+    assert own.get_layer("encoder1_down_prelu").alpha.shape == (8, 12, 8)
+    with pytest.raises(
+        ValueError, match=r"vnet: expected fixed sizes with shared_prelu=False; received \(None, 32, 1\)"
+    ):
+        models.build_model("vnet", (None, 32, 1), shared_prelu=False)
+
+
+def test_a_vnet_refuses_more_channels_than_its_first_stage_has_filters():
+    with pytest.raises(ValueError, match="vnet: expected at most 16 channels in input_shape; received 17"):
+        models.build_model("vnet", (None, None, 17))
+
+
+def test_attention_maps_of_the_25d_unet_follow_the_slices_of_their_level():
+    model = models.build_model("unet25d", (512, 512, 5, 1), attention_maps=True)
+    assert {name: output.shape[1:] for name, output in model.output.items()} == {
+        "mask": (512, 512, 5, 1),
+        "attention0": (512, 512, 5, 1),
+        "attention1": (256, 256, 5, 1),
+        "attention2": (128, 128, 6, 1),
+        "attention3": (64, 64, 4, 1),
+        "attention4": (32, 32, 2, 1),
+    }
+    assert [model.get_layer(f"encoder{level}_1_relu").output.shape[3] for level in range(4)] == [5, 5, 5, 3]
+    assert model.get_layer("bottom_1_relu").output.shape[3] == 2
+
+
+@pytest.mark.parametrize("slices", [1, 2, 3, 5, 7])
+def test_the_25d_unet_takes_any_number_of_slices(slices):
+    outputs = _model("unet25d")(_images("unet25d", (16, 8, slices)))
+    assert outputs["mask"].shape == (2, 16, 8, slices, 2)
+    for level in range(4):
+        weights = np.asarray(outputs[f"attention{level}"])
+        assert weights.min() >= 0
+        assert weights.max() <= 1
+
+
+def test_in_plane_levels_of_the_25d_unet_do_not_mix_slices():
+    model = _model("unet25d")
+    level = keras.Model(model.input, model.get_layer("encoder0_pool").output)
+    images = _images("unet25d", (16, 8, 5))
+    other = images.copy()
+    other[:, :, :, 2] += 1
+    changed = np.abs(np.asarray(level(other)) - np.asarray(level(images))).max((0, 1, 2, 4))
+    assert (changed > 0).tolist() == [False, False, True, False, False]
+
+
+def test_deep_supervision_outputs_have_the_size_of_the_image():
+    images = _images("unet_plus_plus", (16, 24))
+    for name, outputs in [("unet_plus_plus", {"aux1", "mask"}), ("unet_3plus", {"aux1", "aux2", "mask"})]:
+        result = _model(name)(images)
+        assert set(result) == outputs
+        assert {output.shape for output in result.values()} == {(2, 16, 24, 2)}
+
+
+def test_a_pruned_unet_plus_plus_equals_its_own_intermediate_head():
+    model = models.build_model("unet_plus_plus", (None, None, 1), filters=(2, 3, 4, 5), deep_supervision=True)
+    images = _images("unet_plus_plus", (16, 24))
+    outputs = model(images)
+    for depth in (1, 2):
+        pruned = models.prune(model, depth)
+        np.testing.assert_array_equal(pruned(images), outputs[f"aux{depth}"])
+        assert not any(layer.name.startswith(f"node{depth + 1}") for layer in pruned.layers)
+        shallow = models.build_model("unet_plus_plus", (None, None, 1), filters=(2, 3, 4, 5)[: depth + 1])
+        assert pruned.count_params() == shallow.count_params()
+    with pytest.raises(ValueError, match="depth to prune unet_plus_plus to: expected one of 1, 2; received 3"):
+        models.prune(model, 3)
+    with pytest.raises(ValueError, match="expected a model with deep supervision; received 1"):
+        models.prune(shallow, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "input_shape", "options", "message"),
+    [
+        ("unet", (None, None, 1), {"up": "linear"}, "up: expected one of transpose, upsample; received linear"),
+        ("unet3d_padded", (None, None, None, 1), {"up": "up"}, "up: expected one of transpose, nearest; received up"),
+        ("vnet3d", (None, None, None, 1), {"depth": 6}, "depth: expected 2 to 5; received 6"),
+        ("vnet3d", (None, None, None, 1), {"start_filters": 6}, "start_filters: expected a multiple of 4; received 6"),
+        ("vnet3d_plain", (None, None, None, 1), {"up": "near"}, "up: expected one of linear, transpose; received near"),
+        ("vnet3d_paper", (None, None, None, 1), {"decoder_convs": [1]}, "decoder_convs: expected one stage fewer"),
+        ("unet25d", (None, None, None, 1), {"attention": False, "attention_maps": True}, "attention_maps: expected"),
+        ("unet25d", (None, None, 1), {}, "unet25d: expected input_shape to have 3 spatial axes and channels"),
+    ],
+)
+def test_wrong_options_are_refused(name, input_shape, options, message):
+    with pytest.raises(ValueError, match=message):
+        models.build_model(name, input_shape, **options)
