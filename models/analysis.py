@@ -103,8 +103,11 @@ class Geometry:
         block_start = (start - offset) // stride * stride
         block_stop = -((offset - stop) // stride * stride)
         first = (block_start + offset - before) // stride * stride
-        last = first + self.rules[axis].at_least(block_stop + offset + after - first)
-        return first, last, start - offset - first
+        rule = self.rules[axis]
+        size = rule.at_least(block_stop + offset + after - first)
+        # Where more sizes are allowed, they are padded differently; pieces agree if they are equal modulo the stride.
+        size += (rule.remainder - size) % math.lcm(rule.multiple, stride)
+        return first, first + size, start - offset - first
 
 
 @dataclass(frozen=True)
@@ -602,7 +605,7 @@ def _guess(node, index, features, seen):
     if tensor.ndim != len(template.tracks) + 2:
         return _Feature(tuple(track.detached(math.nan) for track in template.tracks), False, seen)
     source = next((feature for feature in features if feature.spatial), template)
-    read, made = _probe(node, features.index(source), index)
+    read, made = _probe(node, features.index(source), index) if source.spatial else (tensor.shape, tensor.shape)
     tracks = []
     for axis, track in enumerate(source.tracks):
         before, after, built = read[axis + 1], made[axis + 1], tensor.shape[axis + 1]
@@ -744,9 +747,13 @@ def multiply_adds(model, input_shape):
     def visit(node, args, kwargs):
         nonlocal count
         operation = node.operation
-        if isinstance(operation, layers.Layer):
+        grouped = getattr(operation, "groups", 1) > 1 and hasattr(operation, "kernel")
+        if isinstance(operation, layers.Layer) and not grouped:
             return _inside(operation, args, kwargs, visit)
         made = tree.flatten(operation.compute_output_spec(*args, **kwargs))
+        if grouped:  # Keras does not follow grouped convolutions symbolically
+            count += _convolution_products(operation, made[0].shape, None, operation.kernel.shape)
+            return made
         product = _PRODUCTS.get(type(operation).__name__)
         if product:
             operands = [tuple(value.shape) for value in tree.flatten((args, kwargs)) if hasattr(value, "shape")]
@@ -815,8 +822,7 @@ def peak_activation_bytes(model, input_shape):
     for moment, (read, made) in enumerate(calls):
         alive.update({id(tensor): _bytes(tensor) for tensor in (*read, *made)})
         peak = max(peak, sum(alive.values()))
-        # What nothing reads is an output of the model.
-        alive = {key: size for key, size in alive.items() if last_read.get(key, len(calls)) > moment}
+        alive = {key: size for key, size in alive.items() if last_read.get(key, moment) > moment}
     return peak
 
 
@@ -853,32 +859,45 @@ _IDLE = (
     layers.Flatten,
 )
 _IDLE_OPERATIONS = ("Identity", "StopGradient", "Reshape", "ExpandDims", "Squeeze")
-_ATTENTION = (layers.Attention, layers.AdditiveAttention, layers.MultiHeadAttention, layers.GroupQueryAttention)
+# Followed inside: attention holds large tensors there, and Keras tells the output shape of the last one only in part.
+_OPENED = (
+    layers.Attention,
+    layers.AdditiveAttention,
+    layers.MultiHeadAttention,
+    layers.GroupQueryAttention,
+    layers.EinsumDense,
+)
 
 
 def _calls(model, input_shape):
-    """Returns the tensors that each layer reads and makes in a forward pass, in order, as specifications."""
+    """Returns the tensors that each layer reads and makes in a forward pass, in order, as specifications.
+
+    The last entry reads the outputs of the model.
+    """
     calls = []
     views = {}  # by identity of a view: the view, to keep its identity from being given away, and what it is a view of
 
     def visit(node, args, kwargs):
         operation = node.operation
         foreign = isinstance(operation, layers.Layer) and not type(operation).__module__.startswith("keras.")
-        if isinstance(operation, _ATTENTION) or (foreign and operation.weights):
+        if isinstance(operation, _OPENED) or (foreign and operation.weights):
             try:
                 return _inside(operation, args, kwargs, visit)
             except ValueError:
                 pass  # then its outputs are all that can be told
         made = tree.flatten(operation.compute_output_spec(*args, **kwargs))
         read = [views.get(id(tensor), (tensor, tensor))[1] for tensor in _symbolic((args, kwargs))]
-        idle = isinstance(operation, _IDLE) or type(operation).__name__ in _IDLE_OPERATIONS
-        if idle:
+        if isinstance(operation, _IDLE) or type(operation).__name__ in _IDLE_OPERATIONS:
             views.update((id(tensor), (tensor, read[0])) for tensor in made)
-        calls.append((read, [] if idle else made))
+        elif type(operation).__name__ == "DotProductAttention":
+            query, key = read[0].shape, read[1].shape
+            calls.append((read, [*made, keras.KerasTensor((*query[:-1], key[1]))]))
+        else:
+            calls.append((read, made))
         return made
 
-    _walk(_functional(model), _input_specs(model, input_shape), visit)
-    return calls
+    outputs = _walk(_functional(model), _input_specs(model, input_shape), visit)
+    return [*calls, ([views.get(id(tensor), (tensor, tensor))[1] for tensor in outputs], [])]
 
 
 def _inside(layer, args, kwargs, visit):

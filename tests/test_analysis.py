@@ -1,5 +1,7 @@
 """What `analysis` reads from a graph, against perturbed inputs, really built models and numbers worked out by hand."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -131,7 +133,7 @@ def dependence(model, shape, axis=0, batch=32):
         stack = np.stack([image] * len(planes))
         for one, plane in zip(stack, planes, strict=True):
             # Far more than the faintest path weakens it, and small enough for single precision.
-            np.moveaxis(one, axis, 0)[plane] = 1e18
+            np.moveaxis(one, axis, 0)[plane] = 1e28
         changed.append((np.abs(run(model, stack) - plain) > 1e-6 * np.abs(plain)).any(axis=others))
     return np.concatenate(changed).T
 
@@ -223,3 +225,251 @@ def test_tile_halo_is_not_larger_than_needed(float64, build):
         last = max(size for size in range(first, stop + after) if rule.allows(size - first))
         found, expected = block(line, first, last), block(line, 0, line.shape[1])
         assert len(found) < len(expected) or np.abs(found / expected - 1).max() > 1e-9
+
+
+@pytest.mark.parametrize("build", GRAPHS.values(), ids=GRAPHS)
+def test_allowed_sizes_are_those_that_really_run(build):
+    model = functional(build)
+    geometry = analysis.geometry(model)
+    rule, crop = geometry.allowed(0), geometry.crop[0]
+    for size in range(1, 40):
+        try:
+            output_size = run(model, np.ones((1, size, 1), "float32")).shape[1]
+        except Exception:
+            output_size = 0
+        if rule.allows(size):
+            assert size - output_size == crop
+        else:
+            # Refused: it does not run, or gives an output that lies otherwise on the input.
+            assert output_size < 1 or size - output_size != crop
+
+
+def test_allowed_sizes_of_unet_are_those_of_the_paper():
+    model = models.build_model("unet", (None, None, 1), filters=(1,) * 5)
+    geometry = analysis.geometry(model)
+    assert (geometry.offset, geometry.crop, geometry.stride) == ((92, 92), (184, 184), (16, 16))
+    rule = geometry.allowed(0)
+    assert (rule.multiple, rule.remainder, rule.minimum) == (16, 12, 188)
+    assert analysis.nearest_size(model, (572, 573)) == (572, 588)
+    analysis.check_size(model, (572, 188))
+    # The paper's figure 2: a piece of 572 pixels gives the 388 that follow the first 92; these are whole blocks of 16.
+    assert geometry.input_span(0, 92, 92 + 384) == (0, 572, 0)
+
+
+def test_geometry_by_hand():
+    geometry = analysis.geometry(functional(lambda x: conv(x, 3, padding="same"), 2))
+    assert geometry.receptive_field == (3, 3)
+    assert geometry.halo == geometry.tile_halo == ((1, 1), (1, 1))
+    # A 2x2 convolution with same padding pads at the end, so that it looks one pixel ahead.
+    geometry = analysis.geometry(functional(lambda x: conv(x, 2, padding="same")))
+    assert geometry.halo == ((0, 1),)
+    # Pooled pairs: the second pixel of a pair sees one pixel back, the first one ahead; a block of pairs sees itself.
+    geometry = analysis.geometry(functional(lambda x: layers.UpSampling1D(2)(layers.MaxPooling1D(2)(x))))
+    assert (geometry.halo, geometry.tile_halo, geometry.receptive_field) == (((1, 1),), ((0, 0),), (2,))
+
+
+def test_an_axis_of_any_size_is_measured_for_all_its_paddings():
+    """Same padding of a strided pooling depends on the parity of the size: (0, 1) or (1, 1) for a window of 3."""
+
+    class CutLike(layers.Layer):
+        def call(self, inputs):
+            return inputs[0][:, : ops.shape(inputs[1])[1]]
+
+    @analysis.register(CutLike)
+    def _(layer, axis, x, like):
+        return x.pad(0, like.size - x.size)
+
+    def build(x):
+        pooled = layers.MaxPooling1D(3, 2, padding="same")(x)
+        return CutLike()([layers.UpSampling1D(2)(pooled), x])
+
+    model = functional(build)
+    geometry = analysis.geometry(model)
+    assert [geometry.allowed(0).allows(size) for size in range(1, 9)] == [True] * 8
+    # Output 2k sees 2k..2k+2 in an even line and 2k-1..2k+1 in an odd one; output 2k+1 sees the same.
+    assert geometry.halo == ((2, 2),)
+    assert geometry.receptive_field == (3,)
+    line = np.random.default_rng(0).random((1, 40, 1), "float32")
+    for start in (10, 11):
+        first, last, skip = geometry.input_span(0, start, start + 5)
+        found = run(model, line[:, first:last])[:, skip : skip + 5]
+        np.testing.assert_array_equal(found, run(model, line)[:, start : start + 5])
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((200, 188), "unet: expected axis 0 to be 16*k + 12, at least 188; received 200 (nearest: 188, 204)"),
+        ((188, 12), "unet: expected axis 1 to be 16*k + 12, at least 188; received 12 (nearest: 188)"),
+        ((188,), "unet: expected 2 spatial sizes; received (188,)"),
+    ],
+)
+def test_a_wrong_size_is_refused(shape, message):
+    model = models.build_model("unet", (None, None, 1), filters=(1,) * 5)
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        analysis.check_size(model, shape)
+
+
+def test_a_model_built_for_a_fixed_size_takes_no_other():
+    inputs = keras.Input((8, None, 1))
+    model = keras.Model(inputs, layers.UpSampling2D()(conv(inputs, 2, 2)), name="fixed")
+    assert analysis.nearest_size(model, (5, 5)) == (8, 6)
+    for refused, sizes in ((analysis.nearest_size, (9, 4)), (analysis.check_size, (6, 4))):
+        with pytest.raises(ValueError, match=r"fixed: expected axis 0 to be 8; received \d \(nearest: 8\)"):
+            refused(model, sizes)
+
+
+def squeeze_and_excite(x):
+    y = layers.GlobalAveragePooling2D(name="squeeze")(x)
+    y = layers.Dense(3, activation="sigmoid")(layers.Reshape((1, 1, 1))(y))
+    return conv(layers.Multiply()([x, y]), padding="same")
+
+
+class Unknown(layers.Layer):
+    """Halves the size, in a way that the analysis cannot know."""
+
+    def call(self, x):
+        return x[:, ::2, ::2]
+
+
+@pytest.mark.parametrize(
+    ("build", "reason"),
+    [
+        (squeeze_and_excite, "squeeze: GlobalAveragePooling2D pools the whole image"),
+        (layers.GroupNormalization(1, name="norm"), "norm: GroupNormalization normalises over the whole image"),
+        (lambda x: layers.MultiHeadAttention(1, 2, name="attend")(x, x), "attend: MultiHeadAttention attends to the"),
+        (layers.UnitNormalization(axis=(2, 3), name="norm"), "norm: UnitNormalization works along a spatial axis"),
+        (layers.Softmax(axis=1, name="soft"), "soft: Softmax works along a spatial axis"),
+        (lambda x: layers.UpSampling2D()(Unknown(name="half")(x)), "half: Unknown is not known to the analysis"),
+        (lambda x: layers.Lambda(lambda y: y, name="any")(x), "any: Lambda is not known to the analysis"),
+    ],
+)
+def test_a_layer_that_sees_everything_is_named(build, reason):
+    geometry = analysis.geometry(functional(build, 2))
+    assert geometry.is_global
+    (named,) = geometry.global_layers
+    assert named.startswith(reason)
+
+
+def test_weights_for_every_position_are_not_the_same_everywhere():
+    inputs = keras.Input((8, 8, 2))
+    shared = keras.Model(inputs, layers.PReLU(shared_axes=(1, 2))(inputs))
+    assert not analysis.geometry(shared).is_global
+    model = keras.Model(inputs, layers.PReLU(name="prelu")(inputs))
+    assert analysis.geometry(model).global_layers == ("prelu: PReLU has weights for every position",)
+
+
+def test_normalisation_over_channels_is_local():
+    def build(x):
+        x = conv(x, filters=4)
+        return layers.Softmax()(layers.UnitNormalization(axis=3)(layers.LayerNormalization()(x)))
+
+    geometry = analysis.geometry(functional(build, 2))
+    assert not geometry.is_global
+    assert geometry.receptive_field == (3, 3)
+
+
+def test_an_unknown_layer_keeps_the_rule_for_sizes():
+    model = functional(lambda x: layers.Add()([x, layers.UpSampling2D()(Unknown()(x))]), 2)
+    assert analysis.nearest_size(model, (3, 8)) == (4, 8)
+
+
+def test_a_layer_declares_its_geometry():
+    class Shift(layers.Layer):
+        """Looks at the neighbour on the left."""
+
+        def call(self, x):
+            return ops.pad(x, [(0, 0), (1, 0), (0, 0)])[:, :-1]
+
+    model = functional(lambda x: Shift()(x))
+    assert analysis.geometry(model).is_global
+    analysis.register(Shift)(lambda layer, axis, x: x.pad(1, -1))
+    geometry = analysis.geometry(model)
+    assert not geometry.is_global
+    assert geometry.halo == ((1, 0),)
+
+
+def test_each_output_has_its_own_geometry():
+    inputs = keras.Input((None, None, 1))
+    deep = conv(inputs, 5, 2, padding="same")
+    label = layers.Dense(1, name="label")(layers.GlobalMaxPooling2D(name="pool")(deep))
+    mask = layers.UpSampling2D(name="up")(conv(deep, 1))
+    model = keras.Model(inputs, {"label": label, "aux": deep, "mask": mask}, name="heads")
+    geometry = analysis.geometry(model)
+    assert not geometry.is_global
+    assert geometry.crop == (0, 0)
+    assert analysis.geometry(model, "label").global_layers == ("pool: GlobalMaxPooling2D pools the whole image",)
+    assert analysis.geometry(model, "aux").receptive_field == (5, 5)
+    with pytest.raises(ValueError, match="heads: expected an output among aux, label, mask; received edges"):
+        analysis.geometry(model, "edges")
+
+
+def test_a_model_without_a_graph_is_refused():
+    class Subclassed(keras.Model):
+        def call(self, x):
+            return x
+
+    with pytest.raises(ValueError, match="own: expected a functional model; received Subclassed"):
+        analysis.geometry(Subclassed(name="own"))
+    model = functional(lambda x: layers.Add()([conv(x, 3), conv(x, 2)]))
+    with pytest.raises(ValueError, match=r"net: expected tensors that agree in size .* received none"):
+        analysis.geometry(model)
+
+
+def test_costs_by_hand():
+    inputs = keras.Input((None, None, 3))
+    x = skip = layers.Conv2D(8, 3, padding="same")(inputs)
+    x = layers.BatchNormalization()(x)
+    x = layers.DepthwiseConv2D(3, strides=2, padding="same", depth_multiplier=2)(x)
+    x = layers.Dropout(0.5)(x)
+    x = layers.Conv2DTranspose(4, 2, strides=2)(x)
+    x = layers.Conv2D(4, 3, padding="same", groups=2)(x)
+    x = layers.Concatenate()([skip, x])
+    model = keras.Model(inputs, layers.Dense(2)(x), name="net")
+    pixels = 20 * 12
+    expected = [pixels * 9 * 3 * 8, pixels // 4 * 9 * 16, pixels // 4 * 16 * 4 * 4, pixels * 9 * 2 * 4, pixels * 12 * 2]
+    assert analysis.multiply_adds(model, (20, 12, 3)) == sum(expected)
+    total = 3 * 8 * 9 + 8 + 8 * 4 + 16 * 9 + 16 + 16 * 4 * 4 + 4 + 9 * 2 * 4 + 4 + 12 * 2 + 2
+    assert analysis.parameters(model) == (total, total - 16)
+    # Channels times pixels. At the concatenation the skip, its partner and the result are alive.
+    assert analysis.peak_activation_bytes(model, (20, 12, 3)) == 4 * pixels * (8 + 4 + 12)
+    assert analysis.training_activation_bytes(model, (20, 12, 3)) == 4 * pixels * (3 + 8 + 8 + 4 + 4 + 4 + 12 + 2)
+    with pytest.raises(ValueError, match=r"net: expected axis 1 to be a multiple of 2, at least 2; received 13"):
+        analysis.multiply_adds(model, (20, 13, 3))
+    with pytest.raises(ValueError, match=r"net: expected an input shape of 2 spatial sizes and 3 channels"):
+        analysis.multiply_adds(model, (20, 12, 1))
+
+
+class Attention(layers.Layer):
+    """Attention of one's own: its matrix products are found inside it."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight((shape[-1], 3 * shape[-1]))
+
+    def call(self, x):
+        query, key, value = ops.split(ops.matmul(x, self.kernel), 3, axis=-1)
+        return ops.einsum("bts,bsc->btc", ops.softmax(ops.einsum("btc,bsc->bts", query, key)), value)
+
+
+@pytest.mark.parametrize(
+    ("attention", "products", "projections"),
+    [
+        (Attention(), 2 * 10 * 10 * 16, 10 * 16 * 48),
+        (layers.MultiHeadAttention(2, 8), 2 * 10 * 10 * 16, 4 * 10 * 16 * 16),
+    ],
+)
+def test_attention_is_counted(attention, products, projections):
+    inputs = keras.Input((None, 16))
+    own = isinstance(attention, Attention)
+    model = keras.Model(inputs, attention(inputs) if own else attention(inputs, inputs))
+    assert analysis.multiply_adds(model, (10, 16)) == products + projections
+    # At least the input, query, key, value, and the scores of every pair.
+    heads = 1 if own else 2
+    assert analysis.peak_activation_bytes(model, (10, 16)) >= 4 * (2 * 10 * 16 + heads * 10 * 10)
+
+
+def test_multiply_adds_of_mobilenet_are_those_of_the_paper():
+    """Howard et al., "MobileNets", 2017, table 4: 569 million, 4.2 million parameters."""
+    model = keras.applications.MobileNet(weights=None)
+    assert round(analysis.multiply_adds(model, (224, 224, 3)) / 1e6) == 569
+    assert round(analysis.parameters(model)[0] / 1e5) in (42, 43)
