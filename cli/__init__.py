@@ -26,7 +26,8 @@ def main(verb=None, arguments=None):
         verb: One of `VERBS`, or `None` to take it from the command line.
         arguments: Command-line arguments after the program's name (and verb); `sys.argv` by default.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # TensorFlow logs as errors what is none, such as an operation without a faster form; real ones are raised.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     program = Path(sys.argv[0]).name if verb else f"maskzoo {arguments[0] if arguments else ''}"

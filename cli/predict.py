@@ -37,7 +37,7 @@ def add_tiling_options(parser):
 
 
 def tiling_options(arguments):
-    """The keyword arguments of `inference.plan_tiles` from a parsed command line."""
+    """The keyword arguments of `inference.plan_image` from a parsed command line."""
     if arguments.tile is not None and arguments.tile < 1:
         raise ValueError(f"--tile: expected at least 1; received {arguments.tile}")
     return {"tile": arguments.tile, "memory": parse_bytes(arguments.memory)}
@@ -75,7 +75,7 @@ def run(arguments):
 
 def segment(trained, image, output, probabilities, options):
     with data.open_source(image, rank=trained.data["rank"]) as source:
-        plan = inference.plan_tiles(trained.model, source.shape, source.channels, **options)
+        plan = inference.plan_image(trained, source, **options)
         print(f"{image}: {plan}")
         inference.predict_image(trained, source, output, probabilities=probabilities, plan=plan)
     print(f"{image}: wrote {output}")

@@ -40,7 +40,12 @@ def run(arguments):
     recipe = training.Recipe.of(arguments)
     data.read_spec(recipe.data, **recipe.data_options())
     folder = training.create_run(recipe)
-    dataset = training.train(recipe, folder)
+    try:
+        dataset = training.train(recipe, folder)
+    except BaseException:
+        if not recipe.resume:
+            training.discard_unfinished(folder)
+        raise
 
     # Imported late: it brings TensorFlow, which a wrong option must not wait for.
     from maskzoo import inference
@@ -69,6 +74,6 @@ def example_image(folder, case):
     """Writes a synthetic image into the run folder, so that there is one to predict on."""
     path = folder / f"{case.name}{OUTPUT_SUFFIX[len(case.image.shape)]}"
     window = data.Window((0,) * len(case.image.shape), case.image.shape)
-    with data.open_sink(path, case.image.shape, bands=case.image.channels, dtype=case.image.dtype) as sink:
+    with data.open_sink(path, case.image.shape, bands=case.image.channels, dtype=case.image.dtype, colors=()) as sink:
         sink.write(window, case.image.read(window))
     return path

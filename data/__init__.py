@@ -5,7 +5,7 @@ from .labels import LabelScheme
 from .pictures import save_figure, save_overlays
 from .sinks import SINK_SUFFIXES, check_writable, open_sink
 from .sources import SUFFIXES, file_stem, file_suffix, open_source
-from .specification import DataSpec, check_path, read_spec
+from .specification import DataSpec, check_path, rank_of, read_spec
 from .statistics import Normalizer
 from .synthetic import synthetic_cases
 from .windows import Window, crop, window_grid
@@ -29,6 +29,7 @@ __all__ = [
     "load_data",
     "open_sink",
     "open_source",
+    "rank_of",
     "read_spec",
     "save_figure",
     "save_overlays",

@@ -42,7 +42,7 @@ def open_sink(path, shape, *, bands=1, dtype="uint8", like=None, class_names=Non
         dtype: Type of the values; one band of `uint8` means class ids and gets a colour table in TIFF and PNG.
         like: Source whose georeference or affine the file gets.
         class_names: Names of the bands or, with one band, of the class ids (a single name is that of id 1).
-        colors: Colours `(red, green, blue)` of the class ids from 0 on.
+        colors: Colours `(red, green, blue)` of the class ids from 0 on; empty for a grey image without a colour table.
 
     Raises:
         OSError: Where the file cannot be written.
@@ -185,7 +185,7 @@ class RasterWriter:
             dtype=dtype.name,
             **(layout if self._tiff else {"driver": "PNG"}),
         )
-        if bands == 1 and dtype == np.uint8:
+        if bands == 1 and dtype == np.uint8 and (colors is None or len(colors)):
             self._file.write_colormap(1, dict(enumerate(color_table(colors))))
         if not self._tiff:
             return

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .labels import TASKS
-from .sources import SUFFIXES, file_stem, file_suffix
+from .sources import RASTER_SUFFIXES, SUFFIXES, VOLUME_SUFFIXES, file_stem, file_suffix
 from .statistics import NORMALIZATIONS, unknown
 
 SYNTHETIC = "synthetic"
@@ -168,6 +168,15 @@ def files_by_stem(folder):
     if not files:
         raise FileNotFoundError(f"{folder}: expected files of type {' '.join(SUFFIXES)}; received a folder without any")
     return files
+
+
+def rank_of(spec) -> int | None:
+    """Returns the number of spatial axes that a data set's file format implies; None where it leaves that open."""
+    if spec.path == SYNTHETIC:
+        return None
+    suffixes = {file_suffix(file) for file in files_by_stem(find_folders(spec.path)[0]).values()}
+    ranks = {2 if suffix in RASTER_SUFFIXES else 3 if suffix in VOLUME_SUFFIXES else None for suffix in suffixes}
+    return ranks.pop() if len(ranks) == 1 else None
 
 
 def absolute(spec):

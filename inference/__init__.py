@@ -4,12 +4,22 @@ from importlib import import_module
 
 from .run import check_run
 
-__all__ = ["check_run", "evaluate", "export_saved_model", "load_run", "plan_tiles", "predict_image", "predict_tiles"]
+__all__ = [
+    "check_run",
+    "evaluate",
+    "export_saved_model",
+    "load_run",
+    "plan_image",
+    "plan_tiles",
+    "predict_image",
+    "predict_tiles",
+]
 
 LAZY = {
     "evaluate": "evaluation",
     "export_saved_model": "export",
     "load_run": "run",
+    "plan_image": "predictor",
     "plan_tiles": "tiling",
     "predict_image": "predictor",
     "predict_tiles": "tiling",

@@ -5,8 +5,8 @@ from tqdm import tqdm
 
 from maskzoo import metrics
 
-from .predictor import reader
-from .tiling import plan_tiles, predict_tiles
+from .predictor import plan_image, reader
+from .tiling import predict_tiles
 
 
 def evaluate(run, cases, **plan_options):
@@ -15,7 +15,7 @@ def evaluate(run, cases, **plan_options):
     Args:
         run: A `Run`.
         cases: Labelled cases of a `data.DataSet` with the run's task and classes.
-        **plan_options: `tile` and `memory` of `inference.plan_tiles`.
+        **plan_options: `tile` and `memory` of `inference.plan_image`.
 
     Returns:
         A dict: `classes` (names), `dice` and `iou` pooled over all pixels, `mean_dice` over images, and `images`, one
@@ -26,7 +26,7 @@ def evaluate(run, cases, **plan_options):
     counts = []
     for case in tqdm(cases, unit="image", desc="evaluating", disable=None):
         read = reader(run, case.image)
-        plan = plan_tiles(run.model, case.image.shape, case.image.channels, **plan_options)
+        plan = plan_image(run, case.image, **plan_options)
         total = np.zeros((len(names), 3), np.int64)
         for window, logits in predict_tiles(run.model, read, plan):
             predicted = metrics.predicted_labels(logits, task, run.thresholds)

@@ -8,7 +8,17 @@ from maskzoo import data, metrics
 from .tiling import plan_tiles, predict_tiles
 
 
-def predict_image(run, source, output, *, probabilities=False, plan=None, **plan_options):
+def plan_image(run, source, **options):
+    """Plans the tiles of an image for a run; `options` are `tile` and `memory` of `plan_tiles`.
+
+    Raises:
+        ValueError: If the image does not fit the run, or the run's model cannot be tiled within the memory.
+    """
+    reader(run, source)
+    return plan_tiles(run.model, source.shape, source.channels, **options)
+
+
+def predict_image(run, source, output, *, probabilities=False, plan=None):
     """Segments one image and writes the result.
 
     Args:
@@ -16,15 +26,14 @@ def predict_image(run, source, output, *, probabilities=False, plan=None, **plan
         source: An open source of `data.open_source`.
         output: Path of the file to write; its suffix chooses the format (.tif, .nii.gz, .png, .npy).
         probabilities: Write a float32 band per class instead of class ids.
-        plan: A `Plan`, or `None` to make one.
-        **plan_options: `tile` and `memory` of `plan_tiles`.
+        plan: A `Plan` of `plan_image`, or `None` to make one.
 
     Raises:
         ValueError: If the image does not fit the run: other channels, other rank, NaN in its pixels.
         OSError: If the image cannot be read to its end, or the output cannot be written.
     """
     read = reader(run, source)
-    plan = plan or plan_tiles(run.model, source.shape, source.channels, **plan_options)
+    plan = plan or plan_image(run, source)
     task, names = run.data["task"], run.data["class_names"]
     bands = len(names) if probabilities or task == "multilabel" else 1
     sink = data.open_sink(

@@ -20,6 +20,9 @@ SCRATCH = 1.5
 GRID = {2: 256, 3: 16}
 LARGEST_TILE = {2: 4096, 3: 256}
 WORTHWHILE = 1.05
+# An image that fits into memory is predicted in one piece, without a halo, where a halo would make it this many times
+# the work: a volume that is smaller than its network's receptive field.
+AFFORDABLE_WORK = 8
 BATCHES_AHEAD = 2
 # Tiles smaller than this are given to the model several at a time.
 BATCH_PIXELS = 512 * 512
@@ -64,7 +67,8 @@ class Plan:
 
         halo = ", ".join(f"{before}+{after}" for before, after in self.halo)
         return (
-            f"{self.tiles} tiles of {by(self.tile)} for an image of {by(self.shape)}; halo {halo}; "
+            f"{self.tiles} tile{'s'[: self.tiles > 1]} of {by(self.tile)} for an image of {by(self.shape)}; "
+            f"halo {halo}; "
             f"the model is given {self.batch} of {by(self.input_size)} at a time, "
             f"{self.work:.2f} times the image's pixels; "
             f"expected memory {self.memory / GIGABYTE:.1f} GB"
@@ -73,6 +77,9 @@ class Plan:
 
 def plan_tiles(model, shape, channels, *, tile=None, memory=4 * GIGABYTE):
     """Chooses the tile: the smallest within 5 % of the least work that the memory bound allows.
+
+    An image much smaller than the receptive field, for which the halo would be most of the work, is predicted in one
+    piece without one.
 
     Args:
         model: A functional Keras model, `(batch, *spatial, channels)` to logits.
@@ -91,6 +98,10 @@ def plan_tiles(model, shape, channels, *, tile=None, memory=4 * GIGABYTE):
             f"received one that sees the whole image in {', '.join(geometry.global_layers)}"
         )
     plans = candidate_plans(model, geometry, tuple(shape), channels, tile)
+    if tile is None and min(plan.work for plan in plans) > AFFORDABLE_WORK:
+        whole = whole_plan(model, geometry, tuple(shape), channels)
+        if whole and whole.memory <= memory:
+            return whole
     affordable = [plan for plan in plans if plan.memory <= memory]
     if not affordable:
         need = min(plan.memory for plan in plans)
@@ -105,28 +116,45 @@ def plan_tiles(model, shape, channels, *, tile=None, memory=4 * GIGABYTE):
 def candidate_plans(model, geometry, shape, channels, tile):
     """The plans to choose from, smaller tiles first: only the asked tile where there is one."""
     steps = [math.lcm(stride, 1 if tile else GRID[len(shape)]) for stride in geometry.stride]
-    sizes = (
-        [tile] if tile else range(min(steps), min(LARGEST_TILE[len(shape)], max(shape) + max(steps)) + 1, min(steps))
-    )
+    largest = min(LARGEST_TILE[len(shape)], max(shape) + max(steps))
+    sizes = [tile] if tile else range(min(steps), largest + 1, min(steps))
     cuts = {
         # Never larger than the image, so that a small image costs no more than itself and its halo.
-        tuple(
-            min(round_up(size, s), round_up(n, stride))
-            for n, s, stride in zip(shape, steps, geometry.stride, strict=True)
-        )
+        tuple(min(round_up(size, s), round_up(n, t)) for n, s, t in zip(shape, steps, geometry.stride, strict=True))
         for size in sizes
     }
     plans, bytes_per_pixel = [], None
     for cut in sorted(cuts):
         halo, crop = halo_and_crop(geometry, cut)
         plan = Plan(shape, cut, halo, crop, batch=1, memory=0)
-        pixels = math.prod(plan.input_size)
         if bytes_per_pixel is None:
-            bytes_per_pixel = analysis.peak_activation_bytes(model, (*plan.input_size, channels)) / pixels
-        batch = max(1, min(plan.tiles, BATCH_PIXELS // pixels))
-        memory = tile_memory(model, batch * pixels, bytes_per_pixel, channels)
-        plans.append(replace(plan, batch=batch, memory=round(memory)))
+            bytes_per_pixel = activation_bytes(model, plan, channels)
+        plans.append(with_memory(plan, model, channels, bytes_per_pixel))
     return plans
+
+
+def whole_plan(model, geometry, shape, channels):
+    """The plan of predicting an image in one piece, mirrored up to an allowed size; `None` for valid padding."""
+    if any(geometry.crop):
+        return None
+    halo = tuple((0, size - n) for size, n in zip(analysis.nearest_size(model, shape), shape, strict=True))
+    plan = Plan(shape, shape, halo, (0,) * len(shape), batch=1, memory=0)
+    return with_memory(plan, model, channels, activation_bytes(model, plan, channels))
+
+
+def activation_bytes(model, plan, channels):
+    """Peak bytes of activations per pixel that the model is given."""
+    return analysis.peak_activation_bytes(model, (*plan.input_size, channels)) / math.prod(plan.input_size)
+
+
+def with_memory(plan, model, channels, bytes_per_pixel):
+    """A plan with its batch size and the peak memory to expect, in bytes."""
+    pixels = math.prod(plan.input_size)
+    batch = max(1, min(plan.tiles, BATCH_PIXELS // pixels))
+    weights = 4 * analysis.parameters(model)[0]
+    images = (1 + BATCHES_AHEAD) * channels * 4
+    memory = BASE_MEMORY + weights + batch * pixels * (SCRATCH * bytes_per_pixel + images)
+    return replace(plan, batch=batch, memory=round(memory))
 
 
 def halo_and_crop(geometry, tile):
@@ -134,13 +162,6 @@ def halo_and_crop(geometry, tile):
     spans = [geometry.input_span(axis, 0, size) for axis, size in enumerate(tile)]
     halo = tuple((-first, last - size) for (first, last, _), size in zip(spans, tile, strict=True))
     return halo, tuple(skip for _, _, skip in spans)
-
-
-def tile_memory(model, pixels, bytes_per_pixel, channels):
-    """Expected peak memory in bytes of predicting one tile at a time."""
-    weights = 4 * analysis.parameters(model)[0]
-    images = (1 + BATCHES_AHEAD) * pixels * channels * 4
-    return BASE_MEMORY + weights + SCRATCH * pixels * bytes_per_pixel + images
 
 
 def round_up(size, step):

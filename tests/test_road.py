@@ -29,6 +29,10 @@ def run(*arguments):
     return 0
 
 
+def read_rows(path):
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
 def write_image(path, array, **profile):
     """Writes `(H, W, bands)` as TIFF."""
     height, width, bands = array.shape
@@ -76,7 +80,7 @@ def test_a_run_folder_holds_everything(trained, folder):
     recipe = yaml.safe_load((trained / "recipe.yaml").read_text())
     assert recipe["option"] == {"filters": [4, 8]}
     assert recipe["data"] == str(folder)
-    rows = list(csv.DictReader((trained / "history.csv").open()))
+    rows = read_rows(trained / "history.csv")
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert all(np.isfinite(float(row["val_dice"])) for row in rows)
 
@@ -94,7 +98,7 @@ def test_predict_keeps_the_georeference_and_writes_ids_that_can_be_seen(trained,
     with rasterio.open(image) as source, rasterio.open(output) as mask:
         assert (mask.crs, mask.transform, mask.shape) == (source.crs, source.transform, source.shape)
         assert mask.dtypes == ("uint8",)
-        assert mask.is_tiled
+        assert mask.profile["tiled"]
         assert set(np.unique(mask.read())) <= {0, 1}
         assert mask.colormap(1)[1][:3] != mask.colormap(1)[0][:3]
 
@@ -211,7 +215,9 @@ def test_other_mistakes_are_one_line(trained, image, folder, tmp_path, capsys):
         (("predict", trained, image, tmp_path / "mask.doc"), ".tif"),
         (("predict", trained, image, tmp_path / "mask.tif", "--memory", "10MB"), "--memory: expected at least"),
     ]:
-        assert run(*arguments, *(["--run", tmp_path / "run"] if "--run" not in arguments and arguments[0] == "train" else [])) == 2
+        if arguments[0] == "train" and "--run" not in arguments:
+            arguments += ("--run", tmp_path / "run")
+        assert run(*arguments) == 2
         error = capsys.readouterr().err.splitlines()[-1]
         assert error.startswith("error: ")
         assert expected in error, (arguments, error)
@@ -223,7 +229,9 @@ def test_a_killed_run_goes_on_where_it_stopped(folder, tmp_path):
     path = tmp_path / "run"
     command = [sys.executable, "train.py", *SMALL, "--data", str(folder), "--run", str(path), "--epochs", "4"]
     history = path / "history.csv"
-    killed = subprocess.Popen([*command, "--steps", "40"], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    killed = subprocess.Popen(
+        [*command, "--steps", "40"], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     patience = time.monotonic() + 240
     while not (path / "last.keras").exists():
         assert time.monotonic() < patience
@@ -237,7 +245,7 @@ def test_a_killed_run_goes_on_where_it_stopped(folder, tmp_path):
     resumed = [sys.executable, "train.py", "--run", str(path), "--resume"]
     answer = subprocess.run(resumed, cwd=ROOT, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
-    rows = list(csv.DictReader(history.open()))
+    rows = read_rows(history)
     assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
     assert history.read_text().splitlines()[:2] == before[:2]
     assert (path / "scores.json").exists()

@@ -24,7 +24,9 @@ def lively_model(name, channels, rank, **options):
     for weight in model.weights:
         if "gamma" in weight.path or "moving_variance" in weight.path:
             weight.assign(rng.uniform(0.5, 2, weight.shape))
-        elif "kernel" not in weight.path and "seed" not in weight.path:
+        elif "kernel" in weight.path:
+            weight.assign(rng.normal(0, np.sqrt(2 / np.prod(weight.shape[:-1])), weight.shape))
+        elif "seed" not in weight.path:
             weight.assign(rng.normal(0, 0.1, weight.shape))
     return model
 

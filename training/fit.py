@@ -5,11 +5,12 @@ import re
 import keras
 import tensorflow as tf
 
-from maskzoo import data, losses, metrics, models
+from maskzoo import data, losses, models
+from maskzoo.metrics import Dice, IoU  # by name: a saved model that is loaded here refers to them
 from maskzoo.models import analysis
 
 from .callbacks import Pictures, RunRecorder, read_history
-from .run_folder import LAST, manifest, write_json
+from .run_folder import LAST, manifest, write_json, write_recipe
 from .strategy import open_strategy
 
 MONITOR = "val_dice"
@@ -38,12 +39,12 @@ def train(recipe, run):
     keras.utils.set_random_seed(recipe.seed)
     if recipe.mixed_precision != "none":
         keras.mixed_precision.set_global_policy(f"mixed_{recipe.mixed_precision}")
-    dataset = data.load_data(
-        data.read_spec(recipe.data, **recipe.data_options()), rank=models.rank_of(recipe.model), seed=recipe.seed
-    )
+    spec = data.read_spec(recipe.data, **recipe.data_options())
+    dataset = data.load_data(spec, rank=data.rank_of(spec) or models.rank_of(recipe.model), seed=recipe.seed)
     with strategy.scope():
         model = checkpoint(run) or new_model(recipe, dataset)
     geometry, patch = analysis.geometry(model), input_patch(model, recipe.patch)
+    write_recipe(recipe, run)
     describe(model, geometry, patch, dataset, replicas, run)
     write_json(run / "data.json", dataset.as_mapping())
     write_json(run / "decision.json", {"thresholds": [0.5] * dataset.num_classes})
@@ -60,7 +61,7 @@ def train(recipe, run):
             model.optimizer.learning_rate = schedule(recipe)
         else:
             compile_model(model, recipe, dataset)
-    epochs_done = int(model.optimizer.iterations) // recipe.steps
+    epochs_done = int(model.optimizer.iterations.value.numpy()) // recipe.steps
     training.epoch = epochs_done
     images, labels, *_ = validation[0]
     callbacks = [
@@ -102,7 +103,7 @@ def compile_model(model, recipe, dataset):
     model.compile(
         optimizer=keras.optimizers.Adam(schedule(recipe)),
         loss=losses.build_loss(recipe.loss or DEFAULT_LOSS[dataset.task], **shared),
-        weighted_metrics=[metrics.Dice(**counted, name="dice"), metrics.IoU(**counted, name="iou")],
+        weighted_metrics=[Dice(**counted, name="dice"), IoU(**counted, name="iou")],
     )
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -19,10 +20,10 @@ MAY_CHANGE = ("epochs", "learning_rate", "devices")
 
 
 def create_run(recipe):
-    """Makes the folder of a new run and writes its recipe, or finds the folder of a run to resume.
+    """Makes the folder of a new run, or finds that of a run to resume.
 
     Raises:
-        FileExistsError: If `--run` names a folder that already holds a run.
+        FileExistsError: If `--run` names a folder that is not empty.
         FileNotFoundError: If a run to resume is not there.
     """
     if recipe.resume:
@@ -30,15 +31,24 @@ def create_run(recipe):
         check_same(recipe, read_recipe(run))
     elif recipe.run is not None:
         run = Path(recipe.run)
-        if (run / RECIPE).exists():
+        if run.exists() and any(run.iterdir()):
             raise FileExistsError(
                 f"--run: expected a new folder, or --resume to go on; received {run}, which holds a run"
             )
     else:
         run = free_name(Path("runs"), f"{recipe.model}-{Path(recipe.data).stem}")
     run.mkdir(parents=True, exist_ok=True)
-    write_text(run / RECIPE, yaml.safe_dump(recipe.as_mapping(), sort_keys=False, allow_unicode=True))
     return run
+
+
+def discard_unfinished(run):
+    """Removes the folder of a run that failed before its first checkpoint: there is nothing in it to go on with."""
+    if not (run / LAST).exists():
+        shutil.rmtree(run)
+
+
+def write_recipe(recipe, run):
+    write_text(run / RECIPE, yaml.safe_dump(recipe.as_mapping(), sort_keys=False, allow_unicode=True))
 
 
 def free_name(folder, name):
