@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import bisect
-import itertools
+import multiprocessing
+import threading
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import keras
-import numpy as np
 
-from .augment import jitter, symmetries
-from .statistics import unknown
-from .windows import Window, crop, halo_pairs, per_axis, window_grid
-
-AUGMENTATIONS = ("none", "flips")
+from .sampling import GridWindows, RandomWindows, serve, served_batch
 
 
 class WindowDataset(keras.utils.PyDataset):
@@ -21,6 +17,9 @@ class WindowDataset(keras.utils.PyDataset):
     With `shuffle` a batch is `(images, labels)`: each sample shows a random place of a random image, all of it
     determined by `(seed, epoch, index)`. Without, the windows of a grid over every image come once, in order, as
     `(images, labels, weights)`; the last batch is filled up with samples of weight 0.
+
+    The workers are our own: those of Keras 3.15 hand batches that they read for building the model to the first epoch.
+    Give `shuffle=False` to `fit`, which would else ask for the batches in an order that the seed does not determine.
 
     Args:
         cases: List of `Case`.
@@ -33,8 +32,9 @@ class WindowDataset(keras.utils.PyDataset):
         shuffle: Random windows for training, or all windows once for validation.
         augment: `none`, or `flips`: flips, right-angle rotations and a little change of contrast; with `shuffle`.
         replicas: Number of devices that share each batch.
-        workers: Threads or processes that read ahead: see `keras.utils.PyDataset`.
-        use_multiprocessing: Processes instead of threads.
+        workers: Threads or processes that read ahead; 0 reads when asked.
+        use_multiprocessing: Processes instead of threads. They are spawned, so a script that trains must be guarded by
+            `if __name__ == "__main__":`.
         max_queue_size: Batches that are read ahead.
 
     Raises:
@@ -55,88 +55,64 @@ class WindowDataset(keras.utils.PyDataset):
         replicas=1,
         workers=0,
         use_multiprocessing=False,
-        max_queue_size=10,
+        max_queue_size=4,
     ):
-        super().__init__(workers=workers, use_multiprocessing=use_multiprocessing, max_queue_size=max_queue_size)
-        if not cases:
-            raise ValueError("data: expected at least one labelled image; received none")
-        rank = len(cases[0].image.shape)
-        self._cases = list(cases)
-        self._patch = per_axis("patch", patch, rank)
-        self._halo = halo_pairs(halo, rank)
-        if min(self._patch) < 1 or min(itertools.chain(*self._halo)) < 0:
-            raise ValueError(f"patch: expected positive sizes and a halo of 0 or more; received {patch}, halo {halo}")
+        super().__init__()
         if batch_size < 1 or batch_size % replicas:
             raise ValueError(f"batch size: expected a multiple of the {replicas} devices; received {batch_size}")
-        if augment not in AUGMENTATIONS:
-            raise ValueError(unknown("augment", augment, AUGMENTATIONS))
-        self._batch_size = batch_size
-        self._seed = seed
         self._shuffle = shuffle
-        self._augment = augment if shuffle else "none"
-        self._grids = [covering_windows(case.image.shape, self._patch) for case in self._cases]
-        self._ends = list(itertools.accumulate(len(grid) for grid in self._grids))
-        self._steps = steps if shuffle and steps is not None else -(-self._ends[-1] // batch_size)
-        #: Number of the epoch, from which the random windows are drawn; set it to go on with a stopped training.
+        if shuffle:
+            self._batches = RandomWindows(cases, patch, batch_size, steps=steps, halo=halo, seed=seed, augment=augment)
+        else:
+            self._batches = GridWindows(cases, patch, batch_size, halo=halo)
+        self._readers = (workers, use_multiprocessing, max_queue_size)
+        #: The epoch whose random windows are drawn, one more after each call of `on_epoch_end`. `fit` calls that once
+        #: before its first epoch too; so set it to the number of epochs done to go on with a training.
         self.epoch = 0
+        self._start()
 
     def __len__(self):
-        return self._steps
+        return self._batches.steps
 
     def __getitem__(self, index):
-        if not 0 <= index < self._steps:
-            raise IndexError(f"batch: expected an index below {self._steps}; received {index}")
-        if self._shuffle:
-            rngs = np.random.default_rng([self._seed, self.epoch, index]).spawn(self._batch_size)
-            samples = [self._random_sample(rng) for rng in rngs]
-            return tuple(np.stack(arrays) for arrays in zip(*samples, strict=True))
-        numbers = range(index * self._batch_size, (index + 1) * self._batch_size)
-        samples = [self._read(*self._grid_window(min(number, self._ends[-1] - 1)), self._halo) for number in numbers]
-        images, labels = (np.stack(arrays) for arrays in zip(*samples, strict=True))
-        return images, labels, np.array([number < self._ends[-1] for number in numbers], np.float32)
+        if not 0 <= index < len(self):
+            raise IndexError(f"batch: expected an index below {len(self)}; received {index}")
+        epoch = self.epoch if self._shuffle else 0
+        if not self._readers[0]:
+            return self._batches.batch(epoch, index)
+        with self._lock:
+            self._pool = self._pool or self._open_pool()
+            ahead = [(epoch, number) for number in range(index, min(index + 1 + self._readers[2], len(self)))]
+            for key in self._pending.keys() - set(ahead):
+                self._pending.pop(key).cancel()
+            for key in ahead:
+                if key not in self._pending:
+                    self._pending[key] = self._pool.submit(self._make, *key)
+            batch = self._pending[epoch, index]
+        return batch.result()
 
     def on_epoch_end(self):
         """Moves on to the next epoch's windows."""
         self.epoch += 1
 
-    def _grid_window(self, number):
-        case = bisect.bisect_right(self._ends, number)
-        return self._cases[case], self._grids[case][number - self._ends[case] + len(self._grids[case])]
+    def _start(self):
+        self._pool = None
+        self._pending = {}
+        self._lock = threading.Lock()
 
-    def _random_sample(self, rng):
-        case = self._cases[rng.integers(len(self._cases))]
-        window = random_window(case.image.shape, self._patch, rng)
-        if self._augment == "none":
-            return self._read(case, window, self._halo)
-        # The same halo on both sides of an axis: image and label have one centre, about which both are turned.
-        even = tuple((max(pair), max(pair)) for pair in self._halo)
-        image, label = symmetries(*self._read(case, window, even), rng)
-        excess = tuple((e[0] - h[0], e[1] - h[1]) for e, h in zip(even, self._halo, strict=True))
-        return jitter(crop(image, excess), rng), label
+    def _open_pool(self):
+        workers, processes, _ = self._readers
+        if not processes:
+            self._make = self._batches.batch
+            return ThreadPoolExecutor(workers)
+        self._make = served_batch
+        # A forked process would inherit the locks of TensorFlow's and GDAL's threads, but not the threads.
+        context = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(workers, context, initializer=serve, initargs=(self._batches,))
 
-    def _read(self, case, window, halo):
-        return case.read_image(window.padded(halo)), case.read_label(window)
+    def __getstate__(self):
+        return {k: v for k, v in self.__dict__.items() if k not in ("_pool", "_pending", "_lock", "_make")}
 
-
-def covering_windows(shape, patch):
-    """Returns windows of one size that cover an image, also one that is smaller than the window."""
-    if all(length >= extent for length, extent in zip(shape, patch, strict=True)):
-        return window_grid(shape, patch, patch)
-    inside = window_grid(shape, patch, patch)
-    offsets = [-(max(extent - length, 0) // 2) for length, extent in zip(shape, patch, strict=True)]
-    return [Window(tuple(map(sum, zip(window.offset, offsets, strict=True))), patch) for window in inside]
-
-
-def random_window(shape, patch, rng):
-    """Returns a window at a random place.
-
-    Places reach up to a quarter of the window over each border and are then moved inside, so that the border is seen
-    not much less often than the middle. On an axis shorter than the window the image is at a random place in it.
-    """
-    offset = []
-    for length, extent in zip(shape, patch, strict=True):
-        room = length - extent
-        reach = min(extent // 4, room) if room > 0 else 0
-        place = int(rng.integers(min(room, 0) - reach, max(room, 0) + reach + 1))
-        offset.append(min(max(place, min(room, 0)), max(room, 0)))
-    return Window(offset, patch)
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        self._start()

@@ -160,7 +160,9 @@ class VolumeSource:
         self._version = file_version(path)
         image = self._load()
         shape = image.shape
-        if rank == 2 and len(shape) in (3, 4) and shape[2] == 1:
+        if rank == 2 and len(shape) > 2:
+            if shape[2] != 1:
+                raise ValueError(f"{path}: expected an image with 2 spatial axes; received a volume of shape {shape}")
             shape = shape[:2] + shape[3:]
         elif rank is None:
             rank = min(len(shape), 3)
