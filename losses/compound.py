@@ -2,13 +2,14 @@
 
 import ast
 import functools
+import numbers
 
 import keras
 from keras import ops
 
 from .pixel import weighted_bce
 from .region import dice_distance
-from .registry import TASKS, find_loss, nearest, option_names, register_loss
+from .registry import TASKS, defaults, find_loss, nearest, register_loss
 from .target import class_mean, nonempty, prepare
 
 
@@ -105,10 +106,10 @@ def combo(target, *, alpha=0.5, beta=0.5, smooth=1.0):
 def _parse(spec, task, options):
     """Reads a sum into `(text, weight, function of a target)` per term."""
     try:
-        leaves = list(_leaves(ast.parse(spec, mode="eval").body))
+        leaves = list(_leaves(ast.parse(spec.strip(), mode="eval").body))
         accepted = set()
         terms = [(ast.unparse(leaf), weight, _bind(leaf, task, options, accepted)) for leaf, weight in leaves]
-    except (SyntaxError, TypeError):
+    except (SyntaxError, AttributeError):
         raise ValueError(
             f"loss: expected names and weighted sums such as '0.5*bce+0.5*dice(smooth=1)'; received {spec!r}"
         ) from None
@@ -150,11 +151,17 @@ def _bind(leaf, task, options, accepted):
         case _:
             raise SyntaxError
     function = find_loss(name, task)
-    names = option_names(function)
+    known = defaults(function)
     for option in own:
-        _check_option(name, option, names)
-    accepted.update(names)
-    return functools.partial(function, **{k: v for k, v in options.items() if k in names} | own)
+        _check_option(name, option, known)
+    accepted.update(known)
+    chosen = {option: value for option, value in options.items() if option in known} | own
+    for option, value in chosen.items():
+        # For example YAML reads 1e-5 as text.
+        kind = type(known[option]) if isinstance(known[option], bool | str) else numbers.Real
+        if value is not known[option] and not (isinstance(value, kind) and isinstance(value, bool) == (kind is bool)):
+            raise ValueError(f"loss {name}: expected {option} like {known[option]!r}; received {value!r}")
+    return functools.partial(function, **chosen)
 
 
 def _check_option(loss, name, names):

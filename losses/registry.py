@@ -35,9 +35,9 @@ def find_loss(name, task):
     return function
 
 
-def option_names(function):
-    """Returns the names of the options of a registered loss."""
-    return [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+def defaults(function):
+    """Returns the options of a registered loss with their defaults."""
+    return {p.name: p.default for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY}
 
 
 def nearest(name, names):

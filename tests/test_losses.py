@@ -336,7 +336,7 @@ def test_sums_weigh_their_terms():
         "bce+dice": bce + dice,
         "0.5*bce + 0.25*dice": 0.5 * bce + 0.25 * dice,
         "focal(gamma=3)+bce+dice": focal + bce + dice,
-        "2*(bce+0.1*dice)": 2 * bce + 0.2 * dice,
+        " 2*(bce+0.1*dice)": 2 * bce + 0.2 * dice,
     }.items():
         assert float(losses.build_loss(spec)(labels, logits)) == pytest.approx(expected, rel=1e-6)
     assert float(losses.build_loss("focal+bce+dice", gamma=3)(labels, logits)) == pytest.approx(focal + bce + dice)
@@ -358,6 +358,9 @@ def test_samples_are_weighed():
         ({"spec": "dicee"}, "tversky"),
         ({"spec": "bce+dice", "smoth": 1}, r"received option 'smoth' \(did you mean 'smooth'\?\)"),
         ({"spec": "dice(gamma=1)"}, "batch, smooth, squared; received option 'gamma'"),
+        ({"spec": "dice", "smooth": "1e-5"}, "loss dice: expected smooth like 1.0; received '1e-5'"),
+        ({"spec": "dice(squared=1)"}, "loss dice: expected squared like False; received 1"),
+        ({"spec": "dice(smooth=True)"}, "loss dice: expected smooth like 1.0; received True"),
         ({"spec": "bce(1)"}, "expected names and weighted sums"),
         ({"spec": "bce-dice"}, "expected names and weighted sums"),
         ({"spec": "bce+"}, "expected names and weighted sums"),
