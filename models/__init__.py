@@ -2,12 +2,21 @@
 
 from . import (  # noqa: F401 (registers)
     attention_unet,
+    backbone_unet,
+    daformer,
+    deeplabv3plus,
     encoders,
+    fpn,
+    linknet,
+    pspnet,
+    segformer,
     unet,
     unet3d,
     unet25d,
     unet_3plus,
+    unet_aspp_fpn,
     unet_plus_plus,
+    upernet,
     vnet,
     vnet3d,
 )

@@ -5,6 +5,8 @@ import math
 import keras
 from keras import layers, ops
 
+from .. import analysis
+
 TRUNCATED_NORMAL = keras.initializers.TruncatedNormal(stddev=0.02)
 
 
@@ -71,6 +73,16 @@ class GlobalAttention(layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "heads": self.heads}
+
+
+@analysis.register(SplitChannels)
+def _split_channels(layer, axis, x):
+    return x
+
+
+@analysis.register(GlobalAttention)
+def _global_attention(layer, axis, *tracks):
+    return "attends to the whole image"
 
 
 def dense(channels, *, use_bias=True, name):

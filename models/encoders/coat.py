@@ -3,6 +3,7 @@
 import keras
 from keras import layers, ops
 
+from .. import analysis
 from ..blocks import LinearUpsampling, check_input_shape
 from ..registry import register_encoder
 from .attention import TRUNCATED_NORMAL, SplitChannels, add_residual, dense, gelu
@@ -133,6 +134,16 @@ class FactorizedAttention(layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "heads": self.heads}
+
+
+@analysis.register(ClassToken)
+def _class_token(layer, axis, x):
+    return x.detached(1)
+
+
+@analysis.register(FactorizedAttention)
+def _factorized_attention(layer, axis, *tracks):
+    return "attends to the whole image"
 
 
 def _position_encodings(width, stage):

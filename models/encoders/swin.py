@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from .. import analysis
 from ..blocks import check_input_shape
 from ..registry import register_encoder
 from .attention import TRUNCATED_NORMAL, add_residual, dense, drop_path_rates, gelu
@@ -218,6 +219,21 @@ class WindowAttention(layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "heads": self.heads, "window": self.window, "shift": self.shift}
+
+
+@analysis.register(PadToWindows)
+def _pad_to_windows(layer, axis, x):
+    return x
+
+
+@analysis.register(PatchMerging)
+def _patch_merging(layer, axis, x):
+    return x.gather(2, 2)
+
+
+@analysis.register(WindowAttention)
+def _window_attention(layer, axis, *tracks):
+    return "attends within windows that are laid out from the image's corner"
 
 
 def _variant(name, width, depths, heads):

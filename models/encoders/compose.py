@@ -1,0 +1,91 @@
+"""Encoders inside models: building one by name, its strides, and blocks of one's own within it."""
+
+import keras
+
+from ..blocks import check_input_shape
+from ..registry import build_encoder, encoder_options
+
+
+def encode(model, encoder, input_shape, *, encoder_weights=None, freeze_encoder=False, **wanted):
+    """Builds the encoder of a model.
+
+    Args:
+        model: The model's name, for messages.
+        encoder: A name among `list_encoders()`, or a `keras.Model` from an image to feature maps, finest first, each
+            half as large as the one before.
+        input_shape: `(height, width, channels)`. Each size is `None` or a multiple of the encoder's stride.
+        encoder_weights: See the encoder; a `keras.Model` has its own.
+        freeze_encoder: Whether training leaves the encoder as it is.
+        wanted: Options passed to encoders that know them.
+
+    Returns:
+        The encoder, and the strides of its feature maps.
+
+    Raises:
+        ValueError: The sizes do not fit, or a `keras.Model` takes another image than `input_shape`.
+    """
+    if isinstance(encoder, keras.Model):
+        if encoder_weights is not None:
+            raise ValueError(f"encoder_weights: expected None beside a model as encoder; received {encoder_weights}")
+        if tuple(encoder.inputs[0].shape[1:]) != tuple(input_shape):
+            raise ValueError(
+                f"encoder of {model}: expected a model for images {tuple(input_shape)}; "
+                f"received one for {tuple(encoder.inputs[0].shape[1:])}"
+            )
+        if freeze_encoder:
+            encoder.trainable = False
+    else:
+        check_input_shape(model, input_shape, ranks=(2,), multiple=32, minimum=32)
+        known = encoder_options(encoder)
+        options = {option: value for option, value in wanted.items() if option in known}
+        encoder = build_encoder(
+            encoder, input_shape, encoder_weights=encoder_weights, freeze_encoder=freeze_encoder, **options
+        )
+    strides = feature_strides(encoder)
+    check_input_shape(model, input_shape, ranks=(2,), multiple=strides[-1], minimum=strides[-1])
+    return encoder, strides
+
+
+def feature_strides(encoder):
+    """Returns the strides of an encoder's feature maps, finest first."""
+    size, channels = 512, encoder.inputs[0].shape[-1]
+    if None in encoder.inputs[0].shape[1:]:
+        image = keras.KerasTensor((1, size, size, channels))
+        features = keras.Function(encoder.inputs, encoder.outputs).compute_output_spec([image])
+    else:
+        size, features = encoder.inputs[0].shape[1], encoder.outputs
+    return [size // x.shape[1] for x in features]
+
+
+def insert_blocks(encoder, blocks):
+    """Puts blocks of one's own into an encoder, whose following layers then work on what they return.
+
+    Args:
+        encoder: An encoder with weights of any origin; it is left as it is.
+        blocks: Dict from a layer's name, or the stride of one of the feature maps, to a function from that layer's
+            output to a tensor of the same shape, such as `{16: lambda x: attention_gate(x, name="gate16")}`.
+
+    Returns:
+        A new encoder with copies of the weights, to be passed to a model as `encoder`.
+
+    Raises:
+        ValueError: There is no such layer or stride.
+    """
+    ends = dict(zip(feature_strides(encoder), (x._keras_history.operation.name for x in encoder.outputs), strict=True))
+    names = {layer.name for layer in encoder.layers}
+    inserted = {ends.get(place, place): block for place, block in blocks.items()}
+    for place in inserted:
+        if place not in names:
+            raise ValueError(
+                f"place in {encoder.name}: expected the name of a layer or one of the strides "
+                f"{', '.join(map(str, ends))}; received {place}"
+            )
+
+    def call(layer, *args, **kwargs):
+        x = layer(*args, **kwargs)
+        return inserted[layer.name](x) if layer.name in inserted else x
+
+    composed = keras.models.clone_model(encoder, call_function=call)
+    for layer in encoder.layers:
+        composed.get_layer(layer.name).set_weights(layer.get_weights())
+    return composed
