@@ -2,7 +2,7 @@
 
 import keras
 
-from .blocks import add, check_input_shape, concat, conv_block, max_pool, multiply, norm_act, upsample
+from .blocks import add, check_filters, check_input_shape, concat, conv_block, max_pool, multiply, norm_act, upsample
 from .heads import segmentation_head
 from .registry import register_model
 
@@ -23,6 +23,7 @@ def attention_unet(input_shape=(None, None, 1), num_classes=1, *, filters=(64, 1
     Source: Oktay et al., "Attention U-Net: Learning Where to Look for the Pancreas", MIDL 2018; as in LeeJunHyun's
     reference code, where the gate looks at the up-sampled tensor.
     """
+    check_filters(filters)
     stride = 2 ** (len(filters) - 1)
     check_input_shape("attention_unet", input_shape, multiple=stride, minimum=stride)
     x = inputs = keras.Input(input_shape, name="image")

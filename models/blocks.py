@@ -1,5 +1,7 @@
 """Blocks that models are made of: functions from tensor to tensor; 2D or 3D is read from the tensor's rank."""
 
+from numbers import Integral
+
 import keras
 from keras import layers, ops
 
@@ -193,6 +195,30 @@ def check_choice(option, value, choices):
         raise ValueError(f"{option}: expected one of {', '.join(map(str, choices))}; received {value}")
 
 
+def check_filters(filters):
+    """Refuses anything but a list of filters per resolution level.
+
+    Raises:
+        ValueError: It is no list or tuple, is empty, or holds something else than whole numbers of at least 1.
+    """
+    if not isinstance(filters, (list, tuple)) or not filters or not all(_is_count(width) for width in filters):
+        raise ValueError(f"filters: expected a list of whole numbers, one per resolution level; received {filters}")
+
+
+def _is_count(value):
+    return isinstance(value, Integral) and not isinstance(value, bool) and value > 0
+
+
+def check_count(option, value):
+    """Refuses an option's value that is no whole number of at least 1.
+
+    Raises:
+        ValueError: The value is no such number.
+    """
+    if not _is_count(value):
+        raise ValueError(f"{option}: expected a whole number of at least 1; received {value}")
+
+
 def check_input_shape(model, input_shape, *, ranks=(2, 3), multiple=1, remainder=0, minimum=1):
     """Refuses an input shape that the model cannot take.
 
@@ -211,7 +237,7 @@ def check_input_shape(model, input_shape, *, ranks=(2, 3), multiple=1, remainder
     if len(spatial) not in ranks:
         expected = " or ".join(f"{count} spatial axes and channels" for count in ranks)
         raise ValueError(f"{model}: expected input_shape to have {expected}; received {tuple(input_shape)}")
-    if not isinstance(channels, int) or channels < 1:
+    if not _is_count(channels):
         raise ValueError(f"{model}: expected the channels in input_shape to be at least 1; received {channels}")
 
     def per_axis(value):

@@ -7,7 +7,7 @@ import keras
 from keras import layers, tree
 
 from . import analysis
-from .blocks import conv, linear_upsample, rank
+from .blocks import check_count, conv, linear_upsample, rank
 
 GLOBAL_POOLING = {2: layers.GlobalAveragePooling2D, 3: layers.GlobalAveragePooling3D}
 
@@ -25,7 +25,7 @@ def segmentation_head(x, num_classes, activation=None, kernel_size=1, name="mask
     Raises:
         ValueError: `num_classes` is not a whole number of at least 1.
     """
-    _check_count("num_classes", num_classes)
+    check_count("num_classes", num_classes)
     return conv(
         x,
         num_classes,
@@ -67,7 +67,7 @@ def label_head(x, num_labels, activation=None, dropout=0.0, name="label"):
     Raises:
         ValueError: `num_labels` is not a whole number of at least 1.
     """
-    _check_count("num_labels", num_labels)
+    check_count("num_labels", num_labels)
     x = GLOBAL_POOLING[rank(x)](name=f"{name}_pool")(x)
     if dropout:
         x = layers.Dropout(dropout, name=f"{name}_dropout")(x)
@@ -92,7 +92,7 @@ def add_auxiliary_heads(model, sources, num_classes=1, *, activation=None, full_
             output's.
     """
     features = {name: _features_of(model, source) for name, source in sources.items()}
-    shapes = _shapes(model, [tree.flatten(model.output)[0], *features.values()], 128)
+    shapes = layer_shapes(model, [tree.flatten(model.output)[0], *features.values()], 128)
     outputs = {}
     for (name, x), shape in zip(features.items(), shapes[1:], strict=True):
         if full_size and any(full % own for full, own in zip(shapes[0], shape, strict=True)):
@@ -140,8 +140,8 @@ def deepest_features(model):
         if len(x.shape) == len(model.inputs[0].shape)
     }
     maps = [x for x, _ in made.values()]
-    small = [math.prod(shape) for shape in _shapes(model, maps, 128)]
-    sizes = {key: math.prod(shape) for key, shape in zip(made, _shapes(model, maps, 256), strict=True)}
+    small = [math.prod(shape) for shape in layer_shapes(model, maps, 128)]
+    sizes = {key: math.prod(shape) for key, shape in zip(made, layer_shapes(model, maps, 256), strict=True)}
     # In a model of one fixed size, a pooled map can be told by its single element only.
     following = [key for key, size in zip(made, small, strict=True) if sizes[key] != size or size > 1]
     least = min(sizes[key] for key in following)
@@ -158,11 +158,6 @@ def deepest_features(model):
     return max(reversed(candidates), key=lambda x: x.shape[-1])
 
 
-def _check_count(option, value):
-    if not isinstance(value, int) or value < 1:
-        raise ValueError(f"{option}: expected a whole number of at least 1; received {value}")
-
-
 def _features_of(model, source):
     names = [layer.name for layer in model.layers]
     if source not in names:
@@ -171,8 +166,14 @@ def _features_of(model, source):
     return tree.flatten(model.get_layer(source).output)[-1]
 
 
-def _shapes(model, tensors, least):
-    """Returns spatial shapes of tensors of a model's graph: those of free size for an input of `least` or more."""
+def layer_shapes(model, tensors, least=128):
+    """Returns spatial shapes of tensors of a model's graph: those of free size for an input of `least` or more.
+
+    Args:
+        model: A functional model.
+        tensors: Outputs of its layers.
+        least: Smallest input size along every axis, where the model has free sizes; the next allowed one is taken.
+    """
     if None not in model.inputs[0].shape[1:]:
         return [x.shape[1:-1] for x in tensors]
     sizes = [rule.at_least(least) for rule in analysis.geometry(model).rules]

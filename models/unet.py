@@ -6,6 +6,7 @@ from keras import layers
 from .blocks import (
     add,
     check_choice,
+    check_filters,
     check_input_shape,
     concat,
     conv,
@@ -46,6 +47,7 @@ def unet(
 
     Source: Ronneberger, Fischer, Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation", MICCAI 2015.
     """
+    check_filters(filters)
     check_choice("up", up, ("transpose", "upsample"))
     check_input_shape("unet", input_shape, **valid_sizes(len(filters)))
     x = inputs = keras.Input(input_shape, name="image")
@@ -97,6 +99,7 @@ def unet_padded(
 
     Source: Ronneberger, Fischer, Brox, "U-Net", MICCAI 2015, with same padding and batch normalisation.
     """
+    check_filters(filters)
     check_choice("up", up, ("transpose", "upsample"))
     stride = 2 ** (len(filters) - 1)
     check_input_shape("unet_padded", input_shape, multiple=stride, minimum=stride)

@@ -4,7 +4,18 @@ import keras
 from keras import layers, ops
 
 from .analysis import register
-from .blocks import add, check_input_shape, concat, conv, conv_block, linear_upsample, max_pool, multiply, norm_act
+from .blocks import (
+    add,
+    check_filters,
+    check_input_shape,
+    concat,
+    conv,
+    conv_block,
+    linear_upsample,
+    max_pool,
+    multiply,
+    norm_act,
+)
 from .heads import segmentation_head
 from .registry import register_model
 
@@ -64,6 +75,7 @@ def unet25d(
     Source: Wang et al., "Automatic Segmentation of Vestibular Schwannoma from T2-Weighted MRI by Deep Spatial Attention
     with Hardness-Weighted Loss", MICCAI 2019.
     """
+    check_filters(filters)
     if attention_maps and not attention:
         raise ValueError("attention_maps: expected attention=True with attention_maps=True; received attention=False")
     stride = 2 ** (len(filters) - 1)

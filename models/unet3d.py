@@ -4,6 +4,7 @@ import keras
 
 from .blocks import (
     check_choice,
+    check_filters,
     check_input_shape,
     concat,
     conv_block,
@@ -42,6 +43,7 @@ def unet3d(
 
     Source: Cicek, Abdulkadir, Lienkamp, Brox, Ronneberger, "3D U-Net", MICCAI 2016.
     """
+    check_filters(filters)
     check_input_shape("unet3d", input_shape, ranks=(3,), **valid_sizes(len(filters)))
     inputs = keras.Input(input_shape, name="image")
 
@@ -77,6 +79,7 @@ def unet3d_padded(
 
     Source: Cicek et al., "3D U-Net", MICCAI 2016, with same padding.
     """
+    check_filters(filters)
     check_choice("up", up, ("transpose", "nearest"))
     stride = 2 ** (len(filters) - 1)
     check_input_shape("unet3d_padded", input_shape, ranks=(3,), multiple=stride, minimum=stride)

@@ -2,7 +2,7 @@
 
 import keras
 
-from .blocks import check_input_shape, concat, conv_block, linear_upsample, max_pool
+from .blocks import check_filters, check_input_shape, concat, conv_block, linear_upsample, max_pool
 from .heads import auxiliary_head, segmentation_head
 from .registry import register_model
 
@@ -34,6 +34,7 @@ def unet_3plus(
     Source: Huang et al., "UNet 3+: A Full-Scale Connected UNet for Medical Image Segmentation", ICASSP 2020, without
     its classification-guided module.
     """
+    check_filters(filters)
     levels = len(filters)
     stride = 2 ** (levels - 1)
     check_input_shape("unet_3plus", input_shape, multiple=stride, minimum=stride)

@@ -2,7 +2,16 @@
 
 import keras
 
-from .blocks import check_choice, check_input_shape, concat, conv_block, linear_upsample, max_pool, transposed
+from .blocks import (
+    check_choice,
+    check_filters,
+    check_input_shape,
+    concat,
+    conv_block,
+    linear_upsample,
+    max_pool,
+    transposed,
+)
 from .heads import segmentation_head
 from .registry import register_model
 
@@ -35,6 +44,7 @@ def unet_plus_plus(
 
     Source: Zhou, Siddiquee, Tajbakhsh, Liang, "UNet++: A Nested U-Net Architecture", DLMIA 2018.
     """
+    check_filters(filters)
     check_choice("up", up, ("transpose", "linear"))
     stride = 2 ** (len(filters) - 1)
     check_input_shape("unet_plus_plus", input_shape, multiple=stride, minimum=stride)

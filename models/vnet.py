@@ -3,7 +3,18 @@
 import keras
 
 from .analysis import register
-from .blocks import PadChannels, add, check_input_shape, concat, conv_block, norm_act, pad_channels, prelu, transposed
+from .blocks import (
+    PadChannels,
+    add,
+    check_count,
+    check_input_shape,
+    concat,
+    conv_block,
+    norm_act,
+    pad_channels,
+    prelu,
+    transposed,
+)
 from .heads import segmentation_head
 from .registry import register_model
 
@@ -36,6 +47,8 @@ def vnet(
 
     Source: Milletari, Navab, Ahmadi, "V-Net", 3DV 2016, in 2D and with batch normalisation.
     """
+    check_count("depth", depth)
+    check_count("start_filters", start_filters)
     stride = 2 ** (depth - 1)
     check_input_shape("vnet", input_shape, ranks=(2,), multiple=stride, minimum=stride)
     check_channels("vnet", input_shape, start_filters)

@@ -9,6 +9,7 @@ from .analysis import register
 from .blocks import (
     add,
     check_choice,
+    check_count,
     check_input_shape,
     concat,
     conv,
@@ -56,11 +57,11 @@ class DepthwiseConv3D(layers.Layer):
         batch, depth, height, width, channels = ops.shape(x)
         margin = self.kernel_size[0] // 2
         x = ops.pad(x, [(0, 0), (margin, margin), (0, 0), (0, 0), (0, 0)])
-        total = self.bias
+        total = 0
         for offset in range(self.kernel_size[0]):
             slices = ops.reshape(x[:, offset : offset + depth], (batch * depth, height, width, channels))
-            total = total + ops.depthwise_conv(slices, self.kernel[offset], padding="same")
-        return ops.reshape(total, (batch, depth, height, width, channels))
+            total = ops.depthwise_conv(slices, self.kernel[offset], padding="same") + total
+        return ops.reshape(total + self.bias, (batch, depth, height, width, channels))
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -93,7 +94,9 @@ def vnet3d(input_shape=(None, None, None, 1), num_classes=1, *, depth=4, start_f
     """
     if depth not in range(2, 6):
         raise ValueError(f"depth: expected 2 to 5; received {depth}")
-    start_filters = start_filters or 256 >> (depth - 1)
+    if start_filters is None:
+        start_filters = 256 >> (depth - 1)
+    check_count("start_filters", start_filters)
     if start_filters % 4:
         raise ValueError(f"start_filters: expected a multiple of 4; received {start_filters}")
     stride = 2 ** (depth - 1)
@@ -157,6 +160,8 @@ def vnet3d_plain(
             )
         return x
 
+    check_count("depth", depth)
+    check_count("start_filters", start_filters)
     stride = 2 ** (depth - 1)
     check_input_shape("vnet3d_plain", input_shape, ranks=(3,), multiple=stride, minimum=stride)
     check_channels("vnet3d_plain", input_shape, start_filters)
@@ -218,6 +223,8 @@ def vnet3d_depthwise(
                 )
         return x
 
+    check_count("depth", depth)
+    check_count("start_filters", start_filters)
     stride = 2 ** (depth - 1)
     check_input_shape("vnet3d_depthwise", input_shape, ranks=(3,), multiple=stride, minimum=stride)
     inputs = keras.Input(input_shape, name="image")

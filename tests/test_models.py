@@ -257,7 +257,7 @@ def test_input_shapes_are_checked(input_shape, message):
         models.build_model("unet", input_shape)
 
 
-@pytest.mark.parametrize("num_classes", [0, -1, 1.5, "2"])
+@pytest.mark.parametrize("num_classes", [0, -1, 1.5, "2", True])
 def test_the_number_of_classes_is_checked(num_classes):
     with pytest.raises(ValueError, match="num_classes: expected"):
         models.build_model("unet_padded", (None, None, 1), num_classes, filters=(2, 2))
@@ -392,10 +392,31 @@ def test_a_pruned_unet_plus_plus_equals_its_own_intermediate_head():
 
 
 @pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("attention_unet", (8, 4, 12)),
+        ("unet", (44, 48, 44)),
+        ("unet_3plus", (8, 4, 12)),
+        ("unet_padded", (8, 4, 12)),
+        ("unet_plus_plus", (8, 4, 12)),
+    ],
+)
+def test_u_nets_take_volumes_as_well(name, size):
+    model = models.build_model(name, (None, None, None, 2), 3, filters=(2, 3, 4))
+    images = np.random.default_rng(0).normal(size=(1, *size, 2)).astype("float32")
+    left = tuple(side - 40 for side in size) if name == "unet" else size
+    assert model(images).shape == (1, *left, 3)
+
+
+@pytest.mark.parametrize(
     ("name", "input_shape", "options", "message"),
     [
         ("unet", (None, None, 1), {"up": "linear"}, "up: expected one of transpose, upsample; received linear"),
         ("unet3d_padded", (None, None, None, 1), {"up": "up"}, "up: expected one of transpose, nearest; received up"),
+        ("unet", (None, None, 1), {"filters": 8}, "filters: expected a list of whole numbers.*; received 8"),
+        ("unet_3plus", (None, None, 1), {"filters": []}, r"filters: expected a list of whole numbers.*; received \[\]"),
+        ("vnet", (None, None, 1), {"depth": 0}, "depth: expected a whole number of at least 1; received 0"),
+        ("vnet3d", (None, None, None, 1), {"start_filters": "8"}, "start_filters: expected a whole number"),
         ("vnet3d", (None, None, None, 1), {"depth": 6}, "depth: expected 2 to 5; received 6"),
         ("vnet3d", (None, None, None, 1), {"start_filters": 6}, "start_filters: expected a multiple of 4; received 6"),
         ("vnet3d_plain", (None, None, None, 1), {"up": "near"}, "up: expected one of linear, transpose; received near"),
