@@ -3,6 +3,7 @@
 from .cases import Case, DataSet, labelled_cases, load_data
 from .labels import LabelScheme
 from .pictures import save_figure, save_overlays
+from .rle import decode_rle, encode_rle, encode_windows
 from .sinks import SINK_SUFFIXES, check_writable, open_sink
 from .sources import SUFFIXES, file_stem, file_suffix, open_source
 from .specification import DataSpec, check_path, rank_of, read_spec
@@ -23,6 +24,9 @@ __all__ = [
     "check_path",
     "check_writable",
     "crop",
+    "decode_rle",
+    "encode_rle",
+    "encode_windows",
     "file_stem",
     "file_suffix",
     "labelled_cases",
