@@ -124,7 +124,7 @@ def test_a_model_that_sees_the_whole_image_is_named():
     image = keras.Input((None, None, 1))
     pooled = keras.layers.GlobalAveragePooling2D(keepdims=True, name="everything")(image)
     model = keras.Model(image, keras.layers.Add()([image, pooled]), name="squeeze")
-    with pytest.raises(ValueError, match="squeeze.*everything"):
+    with pytest.raises(ValueError, match=r"squeeze.*everything"):
         inference.plan_tiles(model, (100, 100), 1)
 
 

@@ -1,6 +1,7 @@
 """One training run: data, model, loss and devices put together, and fitted."""
 
 import re
+import sys
 
 import keras
 import tensorflow as tf
@@ -60,7 +61,7 @@ def train(recipe, run):
         if model.compiled:
             model.optimizer.learning_rate = schedule(recipe)
         else:
-            compile_model(model, recipe, dataset)
+            compile_model(model, recipe, dataset, replicas)
     epochs_done = int(model.optimizer.iterations.value.numpy()) // recipe.steps
     training.epoch = epochs_done
     images, labels, *_ = validation[0]
@@ -76,7 +77,8 @@ def train(recipe, run):
             epochs=recipe.epochs,
             initial_epoch=epochs_done,
             callbacks=callbacks,
-            verbose="auto",
+            # A bar in a terminal; a line per epoch in a file, which a bar would fill with its redrawings.
+            verbose=1 if sys.stdout.isatty() else 2,
         )
     except tf.errors.OpError as error:
         raise reading_error(error) from error
@@ -96,14 +98,20 @@ def checkpoint(run):
     return keras.saving.load_model(path) if path.is_file() and read_history(run) else None
 
 
-def compile_model(model, recipe, dataset):
+def compile_model(model, recipe, dataset, replicas):
     """Gives the model its optimizer, loss and metrics; call it inside the strategy's scope."""
     shared = {"task": dataset.task, "ignore_index": dataset.ignore_index}
     counted = {**shared, "num_classes": dataset.num_classes}
+    name = recipe.loss or DEFAULT_LOSS[dataset.task]
+    loss = losses.build_loss(name, class_weights=recipe.class_weights, **shared)
+    # The samples that fill up the last validation batch weigh nothing, also in the mean.
+    loss.reduction = "mean_with_sample_weight"
     model.compile(
         optimizer=keras.optimizers.Adam(schedule(recipe)),
-        loss=losses.build_loss(recipe.loss or DEFAULT_LOSS[dataset.task], **shared),
+        loss=loss,
         weighted_metrics=[Dice(**counted, name="dice"), IoU(**counted, name="iou")],
+        # XLA does not compile a step that several replicas share.
+        jit_compile="auto" if replicas == 1 else False,
     )
 
 

@@ -52,6 +52,7 @@ class Recipe:
     loss: str | None = setting(
         None, "losses by name, summed with weights: 0.5*bce+0.5*dice; by default bce+dice, or cross_entropy+dice"
     )
+    class_weights: list[float] | None = setting(None, "weight of each class in the loss; only their ratios matter")
     learning_rate: float = setting(1e-3, "peak learning rate of Adam: a short warm-up, then a cosine down to zero")
     seed: int = setting(0, "seed of weights, windows, augmentation and split")
     devices: str = setting("auto", "auto: all visible GPUs; gpu:N: the first N; cpu:N: N logical CPU devices")
