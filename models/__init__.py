@@ -3,9 +3,11 @@
 from . import (  # noqa: F401 (registers)
     attention_unet,
     backbone_unet,
+    branch2_unet,
     daformer,
     deeplabv3plus,
     encoders,
+    fine_grained_unet,
     fpn,
     linknet,
     pspnet,

@@ -63,7 +63,7 @@ def backbone_unet(
             x = concat([x, skip], name=f"{name}_concat")
         for part in "ab" if up == "nearest" else "b":
             x = conv_block(x, filters, name=f"{name}{part}", **options)
-    return keras.Model(encoder.inputs, segmentation_head(x, num_classes, activation, 3), name="backbone_unet")
+    return keras.Model(encoder.inputs[0], segmentation_head(x, num_classes, activation, 3), name="backbone_unet")
 
 
 def center(encoder, batch_norm):

@@ -58,7 +58,7 @@ def daformer(
     x = concat(levels, name="levels")
     x = conv_block(x, decoder_filters, fuse_kernel_size, use_bias=False, name="fuse")
     return keras.Model(
-        encoder.inputs, auxiliary_head(x, num_classes, activation, factor=strides[0], name="mask"), name="daformer"
+        encoder.inputs[0], auxiliary_head(x, num_classes, activation, factor=strides[0], name="mask"), name="daformer"
     )
 
 

@@ -73,7 +73,7 @@ def deeplabv3plus(
     x = concat([x, low], name="decoder_concat")
     x = _separable(x, decoder_filters, name="decoder")
     return keras.Model(
-        encoder.inputs, auxiliary_head(x, num_classes, activation, factor=4, name="mask"), name="deeplabv3plus"
+        encoder.inputs[0], auxiliary_head(x, num_classes, activation, factor=4, name="mask"), name="deeplabv3plus"
     )
 
 

@@ -70,4 +70,4 @@ def fpn(
         x = layers.SpatialDropout2D(dropout, name="dropout")(x)
     x = conv_block(x, filters, name="final", **options)
     x = linear_upsample(x, finest, name="final_up")
-    return keras.Model(encoder.inputs, segmentation_head(x, num_classes, activation, 3), name="fpn")
+    return keras.Model(encoder.inputs[0], segmentation_head(x, num_classes, activation, 3), name="fpn")

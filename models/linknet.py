@@ -63,4 +63,4 @@ def linknet(
         x = conv_block(x, final_filters * stride if skip is None else skip.shape[-1], 1, name=f"{name}c", **options)
         if skip is not None:
             x = add([x, skip], name=f"{name}_add")
-    return keras.Model(encoder.inputs, segmentation_head(x, num_classes, activation, 3), name="linknet")
+    return keras.Model(encoder.inputs[0], segmentation_head(x, num_classes, activation, 3), name="linknet")

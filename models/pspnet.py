@@ -58,7 +58,7 @@ def pspnet(
     if dropout:
         x = layers.SpatialDropout2D(dropout, name="dropout")(x)
     x = auxiliary_head(x, num_classes, activation, 3, downsample_factor, name="mask")
-    return keras.Model(encoder.inputs, x, name="pspnet")
+    return keras.Model(encoder.inputs[0], x, name="pspnet")
 
 
 def pyramid_pooling(x, filters, bins, **options):

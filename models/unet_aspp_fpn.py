@@ -84,7 +84,7 @@ def unet_aspp_fpn(
     if dropout:
         x = layers.SpatialDropout2D(dropout, name="dropout")(x)
     return keras.Model(
-        encoder.inputs, auxiliary_head(x, num_classes, activation, factor=2, name="mask"), name="unet_aspp_fpn"
+        encoder.inputs[0], auxiliary_head(x, num_classes, activation, factor=2, name="mask"), name="unet_aspp_fpn"
     )
 
 

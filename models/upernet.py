@@ -61,5 +61,5 @@ def upernet(
     if dropout:
         x = layers.Dropout(dropout, name="dropout")(x)
     return keras.Model(
-        encoder.inputs, auxiliary_head(x, num_classes, activation, factor=strides[0], name="mask"), name="upernet"
+        encoder.inputs[0], auxiliary_head(x, num_classes, activation, factor=strides[0], name="mask"), name="upernet"
     )
