@@ -747,8 +747,8 @@ def multiply_adds(model, input_shape):
     def visit(node, args, kwargs):
         nonlocal count
         operation = node.operation
-        grouped = getattr(operation, "groups", 1) > 1 and hasattr(operation, "kernel")
-        if isinstance(operation, layers.Layer) and not grouped:
+        grouped = isinstance(operation, _CONVOLUTIONS) and operation.groups > 1
+        if _is_foreign(operation) or (isinstance(operation, (*_CONVOLUTIONS, *_MULTIPLYING, *_OPENED)) and not grouped):
             return _inside(operation, args, kwargs, visit)
         made = tree.flatten(operation.compute_output_spec(*args, **kwargs))
         if grouped:  # Keras does not follow grouped convolutions symbolically
@@ -790,6 +790,19 @@ def _attention_products(operation, made, query, key, value, *masks):
     return math.prod(query[:-1]) * key[1] * (query[-1] + value[-1])
 
 
+_CONVOLUTIONS = (layers.Conv1D, layers.Conv2D, layers.Conv3D)
+_MULTIPLYING = (
+    layers.Conv1DTranspose,
+    layers.Conv2DTranspose,
+    layers.Conv3DTranspose,
+    layers.DepthwiseConv1D,
+    layers.DepthwiseConv2D,
+    layers.SeparableConv1D,
+    layers.SeparableConv2D,
+    layers.Dense,
+    layers.Dot,
+    layers.SpectralNormalization,
+)
 # By name, because Keras keeps the classes of its operations private.
 _PRODUCTS = {
     "Conv": _convolution_products,
@@ -879,8 +892,7 @@ def _calls(model, input_shape):
 
     def visit(node, args, kwargs):
         operation = node.operation
-        foreign = isinstance(operation, layers.Layer) and not type(operation).__module__.startswith("keras.")
-        if isinstance(operation, _OPENED) or (foreign and operation.weights):
+        if isinstance(operation, _OPENED) or (_is_foreign(operation) and operation.weights):
             try:
                 return _inside(operation, args, kwargs, visit)
             except ValueError:
@@ -898,6 +910,11 @@ def _calls(model, input_shape):
 
     outputs = _walk(_functional(model), _input_specs(model, input_shape), visit)
     return [*calls, ([views.get(id(tensor), (tensor, tensor))[1] for tensor in outputs], [])]
+
+
+def _is_foreign(operation):
+    """Whether an operation is a layer that Keras does not bring with it."""
+    return isinstance(operation, layers.Layer) and not type(operation).__module__.startswith("keras.")
 
 
 def _inside(layer, args, kwargs, visit):
