@@ -30,7 +30,7 @@ def evaluate(run, cases, **plan_options):
         total = np.zeros((len(names), 3), np.int64)
         for window, logits in predict_tiles(run.model, read, plan):
             predicted = metrics.predicted_labels(logits, task, run.thresholds)
-            total += metrics.confusion_counts(case.read_label(window), predicted, len(names), ignore_index=ignore)
+            total += metrics.confusion_counts(case.read_label(window), predicted, len(names), ignore, task=task)
         counts.append(total[first:])
     pooled = np.sum(counts, axis=0)
     per_image = np.array([metrics.dice_from_counts(c) for c in counts])
