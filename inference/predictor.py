@@ -15,7 +15,7 @@ def plan_image(run, source, **options):
         ValueError: If the image does not fit the run, or the run's model cannot be tiled within the memory.
     """
     reader(run, source)
-    return plan_tiles(run.model, source.shape, source.channels, **options)
+    return plan_tiles(run.model, source.shape, source.channels, patch=run.data["patch"], **options)
 
 
 def predict_image(run, source, output, *, probabilities=False, plan=None):

@@ -23,6 +23,7 @@ WORTHWHILE = 1.05
 # An image that fits into memory is predicted in one piece, without a halo, where a halo would make it this many times
 # the work: a volume that is smaller than its network's receptive field.
 AFFORDABLE_WORK = 8
+BLENDED_TILE = {2: 512, 3: 96}
 BATCHES_AHEAD = 2
 # Tiles smaller than this are given to the model several at a time.
 BATCH_PIXELS = 512 * 512
@@ -39,6 +40,7 @@ class Plan:
         crop: Pixels of the model's output that lie before the tile, per axis.
         batch: Tiles per model call.
         memory: Expected peak memory of the process in bytes.
+        overlap: Pixels per axis over which neighbouring tiles are blended; zeros where tiles are exact.
     """
 
     shape: tuple[int, ...]
@@ -47,6 +49,7 @@ class Plan:
     crop: tuple[int, ...]
     batch: int
     memory: int
+    overlap: tuple[int, ...]
 
     @property
     def input_size(self):
@@ -54,7 +57,7 @@ class Plan:
 
     @property
     def tiles(self):
-        return math.prod(-(-s // t) for s, t in zip(self.shape, self.tile, strict=True))
+        return math.prod(-(-(s + o) // t) for s, o, t in zip(self.shape, self.overlap, self.tile, strict=True))
 
     @property
     def work(self):
@@ -68,18 +71,18 @@ class Plan:
         halo = ", ".join(f"{before}+{after}" for before, after in self.halo)
         return (
             f"{self.tiles} tile{'s'[: self.tiles > 1]} of {by(self.tile)} for an image of {by(self.shape)}; "
-            f"halo {halo}; "
+            f"{'blended over ' + by(self.overlap) if any(self.overlap) else 'halo ' + halo}; "
             f"the model is given {self.batch} of {by(self.input_size)} at a time, "
             f"{self.work:.2f} times the image's pixels; "
             f"expected memory {self.memory / GIGABYTE:.1f} GB"
         )
 
 
-def plan_tiles(model, shape, channels, *, tile=None, memory=4 * GIGABYTE):
+def plan_tiles(model, shape, channels, *, tile=None, memory=4 * GIGABYTE, patch=None):
     """Chooses the tile: the smallest within 5 % of the least work that the memory bound allows.
 
     An image much smaller than the receptive field, for which the halo would be most of the work, is predicted in one
-    piece without one.
+    piece without one. For a model that sees the whole image no halo is enough: its tiles overlap and are blended.
 
     Args:
         model: A functional Keras model, `(batch, *spatial, channels)` to logits.
@@ -87,18 +90,17 @@ def plan_tiles(model, shape, channels, *, tile=None, memory=4 * GIGABYTE):
         channels: Channels of the image.
         tile: Pixels per tile and axis, instead of choosing; rounded up to the model's stride.
         memory: Bound in bytes on the expected peak memory of the process.
+        patch: Window size that the model was trained on, which is the tile of a model that sees the whole image.
 
     Raises:
-        ValueError: If the model sees the whole image, so that no halo is enough, or the bound is below the least need.
+        ValueError: If the memory bound is below the least need.
     """
     geometry = analysis.geometry(model)
     if geometry.is_global:
-        raise ValueError(
-            f"{model.name}: expected a model with a finite receptive field, which tiles can be exact for; "
-            f"received one that sees the whole image in {', '.join(geometry.global_layers)}"
-        )
-    plans = candidate_plans(model, geometry, tuple(shape), channels, tile)
-    if tile is None and min(plan.work for plan in plans) > AFFORDABLE_WORK:
+        plans = [blended_plan(model, tuple(shape), channels, tile or patch or BLENDED_TILE[len(shape)])]
+    else:
+        plans = candidate_plans(model, geometry, tuple(shape), channels, tile)
+    if tile is None and not geometry.is_global and min(plan.work for plan in plans) > AFFORDABLE_WORK:
         whole = whole_plan(model, geometry, tuple(shape), channels)
         if whole and whole.memory <= memory:
             return whole
@@ -126,7 +128,7 @@ def candidate_plans(model, geometry, shape, channels, tile):
     plans, bytes_per_pixel = [], None
     for cut in sorted(cuts):
         halo, crop = halo_and_crop(geometry, cut)
-        plan = Plan(shape, cut, halo, crop, batch=1, memory=0)
+        plan = Plan(shape, cut, halo, crop, batch=1, memory=0, overlap=(0,) * len(shape))
         if bytes_per_pixel is None:
             bytes_per_pixel = activation_bytes(model, plan, channels)
         plans.append(with_memory(plan, model, channels, bytes_per_pixel))
@@ -138,7 +140,18 @@ def whole_plan(model, geometry, shape, channels):
     if any(geometry.crop):
         return None
     halo = tuple((0, size - n) for size, n in zip(analysis.nearest_size(model, shape), shape, strict=True))
-    plan = Plan(shape, shape, halo, (0,) * len(shape), batch=1, memory=0)
+    nothing = (0,) * len(shape)
+    plan = Plan(shape, shape, halo, nothing, batch=1, memory=0, overlap=nothing)
+    return with_memory(plan, model, channels, activation_bytes(model, plan, channels))
+
+
+def blended_plan(model, shape, channels, size):
+    """The plan of tiles that overlap by a quarter, on the axes that are longer than one tile."""
+    sizes = analysis.nearest_size(model, (size,) * len(shape) if isinstance(size, int) else tuple(size))
+    sizes = tuple(min(pair) for pair in zip(sizes, analysis.nearest_size(model, shape), strict=True))
+    overlap = tuple(size // 4 if n > size else 0 for size, n in zip(sizes, shape, strict=True))
+    tile = tuple(size - o for size, o in zip(sizes, overlap, strict=True))
+    plan = Plan(shape, tile, tuple((o, 0) for o in overlap), (0,) * len(shape), batch=1, memory=0, overlap=overlap)
     return with_memory(plan, model, channels, activation_bytes(model, plan, channels))
 
 
@@ -154,6 +167,11 @@ def with_memory(plan, model, channels, bytes_per_pixel):
     weights = 4 * analysis.parameters(model)[0]
     images = (1 + BATCHES_AHEAD) * channels * 4
     memory = BASE_MEMORY + weights + batch * pixels * (SCRATCH * bytes_per_pixel + images)
+    if any(plan.overlap):
+        # The open rows, and a second copy while they move on.
+        classes = model.outputs[0].shape[-1]
+        across = math.prod(n + t for n, t in zip(plan.shape[1:], plan.tile[1:], strict=True))
+        memory += 8 * classes * plan.input_size[0] * across
     return replace(plan, batch=batch, memory=round(memory))
 
 
@@ -169,9 +187,9 @@ def round_up(size, step):
 
 
 def predict_tiles(model, read, plan):
-    """Yields `(window, logits)` for every tile of a plan, in row-major order.
+    """Yields `(window, logits)` for every part of an image that is finished, from top to bottom.
 
-    Tiles are read ahead in threads while the model computes; memory depends on the tile, never on the image.
+    Tiles are read ahead in threads while the model computes; memory depends on the tile, never on the image's height.
 
     Args:
         model: A functional Keras model.
@@ -181,10 +199,17 @@ def predict_tiles(model, read, plan):
     Returns:
         Iterator of windows that cover the image once, with logits `(*window.size, classes)`.
     """
+    outputs = tile_outputs(model, read, plan)
+    return blended(outputs, plan) if any(plan.overlap) else cropped(outputs, plan)
+
+
+def tile_outputs(model, read, plan):
+    """Yields every tile of a plan with the whole output of the model, in row-major order."""
     predict = logits_of(model)
+    extent = tuple(n + o for n, o in zip(plan.shape, plan.overlap, strict=True))
     with ThreadPoolExecutor(BATCHES_AHEAD) as threads:
         reading = deque()
-        grid = iter(data.window_grid(plan.shape, plan.tile))
+        grid = iter(data.window_grid(extent, plan.tile))
 
         def read_next():
             if windows := list(islice(grid, plan.batch)):
@@ -197,11 +222,57 @@ def predict_tiles(model, read, plan):
                 windows, images = reading.popleft()
                 images = images.result()
                 read_next()
-                for window, logits in zip(windows, predict(images), strict=True):
-                    inside = tuple(slice(c, c + n) for c, n in zip(plan.crop, window.size, strict=True))
-                    yield window, logits[inside]
+                yield from zip(windows, predict(images), strict=True)
         finally:
             threads.shutdown(cancel_futures=True)
+
+
+def cropped(outputs, plan):
+    """Yields every tile with the part of its output that is exact."""
+    for window, logits in outputs:
+        yield window, logits[tuple(slice(c, c + n) for c, n in zip(plan.crop, window.size, strict=True))]
+
+
+def blended(outputs, plan):
+    """Yields bands across the whole image, in which the overlapping outputs are averaged with weights that sum to 1."""
+    overlap, step = plan.overlap[0], plan.tile[0]
+    weights = blending_weights(plan)[..., None]
+    # The open rows lie from `overlap` before the current row of tiles to its end; so do the columns.
+    rows, top = None, 0
+    for window, logits in outputs:
+        if rows is None:
+            counts = [-(-(n + o) // t) for n, o, t in zip(plan.shape, plan.overlap, plan.tile, strict=True)]
+            across = [c * t + o for c, t, o in zip(counts, plan.tile, plan.overlap, strict=True)][1:]
+            rows = np.zeros((plan.input_size[0], *across, logits.shape[-1]), np.float32)
+        if window.offset[0] != top:
+            yield from finished(rows[:step], top - overlap, plan)
+            rows[:overlap] = rows[step:]
+            rows[overlap:] = 0
+            top = window.offset[0]
+        columns = tuple(slice(o, o + size) for o, size in zip(window.offset[1:], plan.input_size[1:], strict=True))
+        rows[(slice(None), *columns)] += weights * logits
+    yield from finished(rows[:step], top - overlap, plan)
+
+
+def finished(rows, top, plan):
+    """Yields the rows that lie inside the image, the first of them at `top`, as one window."""
+    first, last = max(0, top), min(plan.shape[0], top + len(rows))
+    if first < last:
+        inside = [slice(o, o + n) for o, n in zip(plan.overlap[1:], plan.shape[1:], strict=True)]
+        window = data.Window((first, *(0,) * len(inside)), (last - first, *plan.shape[1:]))
+        yield window, rows[(slice(first - top, last - top), *inside)].copy()
+
+
+def blending_weights(plan):
+    """Weights of one tile's output: 1 inside, squared sines in the overlaps, which sum to 1 with the neighbour's."""
+    weights = np.ones((), np.float32)
+    for size, overlap in zip(plan.input_size, plan.overlap, strict=True):
+        axis = np.ones(size, np.float32)
+        if overlap:
+            axis[:overlap] = np.sin(np.pi / 2 * (np.arange(overlap) + 0.5) / overlap) ** 2
+            axis[-overlap:] = axis[:overlap][::-1]
+        weights = weights[..., None] * axis
+    return weights
 
 
 def read_batch(read, windows, plan):

@@ -12,7 +12,7 @@ from maskzoo.models import analysis
 CASES = {
     "unet": ((300, 330, 3), {"filters": (4, 8, 16)}, (64, 100, 128)),
     "unet_padded": ((300, 330, 3), {"filters": (4, 8, 16)}, (64, 100, 128)),
-    "vnet3d": ((40, 48, 56, 1), {"depth": 3, "start_filters": 8}, (16, 24, 32)),
+    "vnet3d": ((32, 40, 48, 1), {"depth": 3, "start_filters": 4}, (24, 32, 40)),
 }
 
 
@@ -120,12 +120,42 @@ def test_too_little_memory_says_how_much_is_needed():
         inference.plan_tiles(model, (1000, 1000), 1, memory=1000)
 
 
-def test_a_model_that_sees_the_whole_image_is_named():
-    image = keras.Input((None, None, 1))
-    pooled = keras.layers.GlobalAveragePooling2D(keepdims=True, name="everything")(image)
-    model = keras.Model(image, keras.layers.Add()([image, pooled]), name="squeeze")
-    with pytest.raises(ValueError, match=r"squeeze.*everything"):
-        inference.plan_tiles(model, (100, 100), 1)
+def global_model(rank=2):
+    """Adds the mean of its input to every pixel."""
+    image = keras.Input((*(None,) * rank, 1))
+    pool = {2: keras.layers.GlobalAveragePooling2D, 3: keras.layers.GlobalAveragePooling3D}[rank]
+    return keras.Model(image, keras.layers.Add()([image, pool(keepdims=True)(image)]))
+
+
+@pytest.mark.parametrize("shape", [(100, 170), (64, 64), (65, 40), (31, 200), (40, 50, 70)])
+def test_blended_tiles_of_a_constant_image_are_constant(shape):
+    """The mean is the same in every tile, so the answer is known: twice the value, everywhere, once."""
+    model = global_model(len(shape))
+    plan = inference.plan_tiles(model, shape, 1, tile=32)
+    assert any(plan.overlap) == (max(shape) > 32)
+    answers = np.full((*shape, 1), np.nan, np.float32)
+    for window, logits in inference.predict_tiles(model, lambda w: np.full((*w.size, 1), 1.5, np.float32), plan):
+        assert np.isnan(answers[window.slices]).all(), "a pixel was written twice"
+        answers[window.slices] = logits
+    np.testing.assert_allclose(answers, 3.0, rtol=1e-6)
+
+
+def test_blending_leaves_no_step_at_a_seam():
+    """Beside tiles that are only put together, whose means differ, neighbouring pixels differ by far less."""
+    model = global_model()
+    rng = np.random.default_rng(0)
+    smooth = np.add.outer(np.linspace(0, 4, 150), np.linspace(0, 4, 200)).astype(np.float32)[..., None]
+    source = data.open_source(smooth + 1e-3 * rng.random(smooth.shape, np.float32), rank=2)
+    plan = inference.plan_tiles(model, (150, 200), 1, tile=32)
+
+    def largest_step(plan):
+        answers = np.zeros((150, 200), np.float32)
+        for window, logits in inference.predict_tiles(model, source.read, plan):
+            answers[window.slices] = logits[..., 0]
+        return max(np.abs(np.diff(answers, axis=axis)).max() for axis in (0, 1))
+
+    abrupt = replace(plan, overlap=(0, 0), halo=((0, 0), (0, 0)), tile=(32, 32))
+    assert largest_step(plan) < 0.25 * largest_step(abrupt)
 
 
 def test_an_error_while_reading_ahead_reaches_the_caller():

@@ -47,7 +47,7 @@ def train(recipe, run):
     geometry, patch = analysis.geometry(model), input_patch(model, recipe.patch)
     write_recipe(recipe, run)
     describe(model, geometry, patch, dataset, replicas, run)
-    write_json(run / "data.json", dataset.as_mapping())
+    write_json(run / "data.json", {**dataset.as_mapping(), "patch": list(patch)})
     write_json(run / "decision.json", {"thresholds": [0.5] * dataset.num_classes})
     write_json(run / "manifest.json", manifest(recipe, dataset))
 
