@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from .labels import LabelScheme, find_scheme
-from .sources import open_source
-from .specification import SYNTHETIC, DataSpec, absolute, check_path, find_pairs, read_spec
+from .folds import groups_by_pattern, held_out_names, read_folds
+from .labels import LabelScheme, StackedSource, band_scheme, find_scheme
+from .polygons import PolygonSource
+from .rle import RunSource, RunTable
+from .sources import file_suffix, open_source
+from .specification import (
+    POLYGON_SUFFIXES,
+    SYNTHETIC,
+    DataSpec,
+    absolute,
+    check_path,
+    files_by_stem,
+    find_folders,
+    read_spec,
+)
 from .statistics import Normalizer
 from .synthetic import synthetic_cases
 from .windows import Window
@@ -123,9 +133,9 @@ def load_data(spec, *, rank, seed=0) -> DataSet:
         ValueError: Where images and labels do not fit each other or the specification.
     """
     spec = spec if isinstance(spec, DataSpec) else read_spec(spec)
-    pairs = open_pairs(spec, rank, seed)
-    held_out = held_out_names([name for name, _, _ in pairs], spec.validation, spec.split, seed)
-    scheme = find_scheme([label for _, _, label in pairs], task=spec.task, classes=spec.classes, ignore=spec.ignore)
+    pairs, bands = open_pairs(spec, rank, seed)
+    held_out = held_out_by(spec, [name for name, _, _ in pairs], seed)
+    scheme = scheme_of(spec, pairs, bands)
     normalizer = Normalizer.measured(spec.normalization, [image for name, image, _ in pairs if name not in held_out])
     cases = make_cases(pairs, scheme, normalizer)
     return DataSet(
@@ -158,12 +168,11 @@ def labelled_cases(mapping, path=None) -> list[Case]:
         check_path(spec.path)
     else:
         spec = read_spec(path)
-    pairs = open_pairs(spec, mapping["rank"], mapping["seed"])
+    pairs, bands = open_pairs(spec, mapping["rank"], mapping["seed"])
     if path is None:
         pairs = [pair for pair in pairs if pair[0] in set(mapping["validation"])]
     elif spec.classes is not None:
-        labels = [label for _, _, label in pairs]
-        declared = find_scheme(labels, task=spec.task or scheme.task, classes=spec.classes, ignore=spec.ignore)
+        declared = scheme_of(replace(spec, task=spec.task or scheme.task), pairs, bands)
         if declared.class_names != scheme.class_names:
             raise ValueError(
                 f"{path}: expected the classes {list(scheme.class_names)} of the run; "
@@ -173,27 +182,100 @@ def labelled_cases(mapping, path=None) -> list[Case]:
     return make_cases(pairs, scheme, normalizer)
 
 
+def held_out_by(spec, names, seed):
+    """Returns the names that a specification holds out.
+
+    Raises:
+        ValueError: Where either part would be empty.
+    """
+    if spec.folds is None:
+        groups = spec.group and groups_by_pattern(names, spec.group)
+        return held_out_names(names, spec.validation, split=spec.split, groups=groups or None, seed=seed)
+    folds = read_folds(spec.folds, names)
+    held_out = {name for name in names if folds[name] == spec.fold}
+    if not 0 < len(held_out) < len(names):
+        raise ValueError(f"fold: expected one of several folds {sorted(set(folds.values()))}; received {spec.fold}")
+    return held_out
+
+
+def scheme_of(spec, pairs, bands):
+    """Returns the `LabelScheme` of opened pairs."""
+    sources = [label for _, _, label in pairs]
+    if bands is None:
+        return find_scheme(sources, task=spec.task, classes=spec.classes, ignore=spec.ignore)
+    if len(bands) > 1 or spec.task == "multilabel":
+        return band_scheme(len(bands), bands, tuple(spec.ignore))
+    return find_scheme(sources, task=spec.task, classes=bands, ignore=spec.ignore)
+
+
 def open_pairs(spec, rank, seed):
-    """Opens `(name, image source, label source)` of every image and checks that their sizes agree."""
+    """Opens every image with its label and checks that they fit each other.
+
+    Returns:
+        List of `(name, image source, label source)`, sorted by name, and the names of the labels' bands, None where the
+        labels are images whose values say the class.
+    """
     if spec.path == SYNTHETIC:
         classes = max(1, len(spec.classes or ()) - 1) if spec.task == "multiclass" else 1
         cases = synthetic_cases(rank, seed=seed, classes=classes)
-        return [(name, open_source(image, rank=rank), open_source(label, rank=rank)) for name, image, label in cases]
+        return [
+            (name, open_source(image, rank=rank), open_source(label, rank=rank)) for name, image, label in cases
+        ], None
+    folder, labels = find_folders(spec)
+    images = files_by_stem(folder)
+    open_label, bands = label_opener(spec, labels, images, rank)
     pairs = []
-    for name, image_path, label_path in find_pairs(spec.path):
-        image = open_source(image_path, rank=rank)
-        label = open_source(label_path, rank=rank, palette="index")
+    for name in sorted(images):
+        image = open_source(images[name], rank=rank)
+        label = open_label(name, image)
         if image.shape != label.shape:
             raise ValueError(
-                f"{label_path}: expected a label of the size of {image_path}, {image.shape}; received {label.shape}"
+                f"{label.name}: expected a label of the size of {image.name}, {image.shape}; received {label.shape}"
             )
         if pairs and image.channels != pairs[0][1].channels:
             raise ValueError(
-                f"{image_path}: expected {pairs[0][1].channels} channels as in {pairs[0][1].name}; "
+                f"{image.name}: expected {pairs[0][1].channels} channels as in {pairs[0][1].name}; "
                 f"received {image.channels}"
             )
         pairs.append((name, image, label))
-    return pairs
+    return pairs, bands
+
+
+def label_opener(spec, labels, images, rank):
+    """Returns the function from name and image to the label source, and the names of its bands or None."""
+    classes = None if spec.classes is None else list(spec.classes)
+    if isinstance(labels, dict):
+        files = {kind: files_by_stem(folder) for kind, folder in labels.items()}
+        for kind, stems in files.items():
+            require_same_names(images, stems, labels[kind])
+        return lambda name, _: StackedSource(
+            [open_source(stems[name], rank=rank, palette="index") for stems in files.values()]
+        ), list(files)
+    if labels.suffix == ".csv":
+        table = RunTable(labels, classes=classes, **(spec.rle or {}))
+        require_same_names(images, {name: labels for name in table.images if name in images}, labels)
+        return lambda name, image: table.open(name, image.shape), table.class_names or ["foreground"]
+    if labels.suffix in POLYGON_SUFFIXES or any(file_suffix(file) in POLYGON_SUFFIXES for file in labels.iterdir()):
+        files = files_by_stem(labels, POLYGON_SUFFIXES) if labels.is_dir() else dict.fromkeys(images, labels)
+        require_same_names(images, files, labels)
+        if spec.class_property and not classes:
+            raise ValueError(f"classes: expected the values of {spec.class_property} in a list; received none")
+        options = {"class_property": spec.class_property, "classes": classes}
+        return lambda name, image: PolygonSource(files[name], image, **options), classes or ["foreground"]
+    files = files_by_stem(labels)
+    require_same_names(images, files, labels)
+    return lambda name, _: open_source(files[name], rank=rank, palette="index"), None
+
+
+def require_same_names(images, labels, place):
+    """Refuses an image without label and a label without image.
+
+    Raises:
+        FileNotFoundError: Where a counterpart is missing.
+    """
+    for stem in sorted(images.keys() ^ labels.keys()):
+        have, want = (images, place) if stem in images else (labels, next(iter(images.values())).parent)
+        raise FileNotFoundError(f"{have[stem]}: expected a counterpart of the same name in {want}; received none")
 
 
 def make_cases(pairs, scheme, normalizer):
@@ -201,33 +283,26 @@ def make_cases(pairs, scheme, normalizer):
     return [Case(name, image.path, image, normalizer(image), scheme.reader(label)) for name, image, label in pairs]
 
 
-def held_out_names(names, share, split, seed):
-    """Chooses the images to validate on: at random, or the last of the sorted names.
-
-    Raises:
-        ValueError: Where either part would be empty.
-    """
-    number = min(max(round(share * len(names)), 1), len(names) - 1)
-    if number < 1:
-        raise ValueError(f"data: expected at least 2 images, to hold one out; received {len(names)}")
-    if split == "block":
-        return set(sorted(names)[-number:])
-    order = np.random.default_rng(seed).permutation(len(names))
-    return {sorted(names)[index] for index in order[:number]}
-
-
 def fingerprint(pairs):
     """Returns a hash of names, sizes and contents (large files by their ends), the same wherever the files lie."""
     digest = hashlib.sha256()
-    for name, *sources in pairs:
-        for source in sources:
+    for name, image, label in pairs:
+        for source in (image, *getattr(label, "sources", [label])):
             digest.update(json.dumps([name, source.shape, source.channels, str(source.dtype)]).encode())
-            if source.path is None:
+            if isinstance(source, RunSource):
+                for runs in source.runs:
+                    digest.update(runs)
+            elif source.path is None:
                 digest.update(source.read(Window((0,) * len(source.shape), source.shape)))
-                continue
-            with open(source.path, "rb") as file:
-                digest.update(file.read(1 << 20))
-                length = file.seek(0, 2)
-                file.seek(max(1 << 20, length - (1 << 16)))
-                digest.update(file.read() + length.to_bytes(8, "big"))
+            else:
+                digest.update(ends_of_file(source.path))
     return digest.hexdigest()
+
+
+def ends_of_file(path):
+    """Returns the first megabyte of a file, the last 64 kilobytes behind it and the length."""
+    with open(path, "rb") as file:
+        first = file.read(1 << 20)
+        length = file.seek(0, 2)
+        file.seek(max(1 << 20, length - (1 << 16)))
+        return first + file.read() + length.to_bytes(8, "big")

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from .polygons import PolygonSource
+from .rle import RunSource
 from .statistics import measured_windows, unknown
 
 TASKS = ("binary", "multilabel", "multiclass")
@@ -110,6 +112,27 @@ class LabelReader:
         return self._meaning[rows]
 
 
+class StackedSource:
+    """Reads several label images, one per class, as the bands of one."""
+
+    georeference = None
+
+    def __init__(self, sources):
+        self.sources = sources
+        self.path, self.name, self.shape = sources[0].path, sources[0].name, sources[0].shape
+        self.dtype = np.result_type(*(source.dtype for source in sources))
+        self.channels = len(sources)
+        for source in sources:
+            if source.shape != self.shape:
+                raise ValueError(
+                    f"{source.name}: expected the size of {self.name}, {self.shape}; received {source.shape}"
+                )
+
+    def read(self, window):
+        """Returns the label of a `Window` as an array `(*size, bands)`."""
+        return np.stack([label_values(source, window) for source in self.sources], axis=-1)
+
+
 def label_values(source, window, bands=None):
     """Reads the values of a label image as integers: one band `(*size,)`, or chosen ones `(*size, bands)`.
 
@@ -183,6 +206,9 @@ def scan(sources):
     """Returns the label values of each label image, by name, and an image whose bands differ, if there is one."""
     found, several = {}, None
     for source in sources:
+        if isinstance(source, RunSource | PolygonSource):
+            found[source.name] = {0, 1}
+            continue
         values = set()
         for window in measured_windows(source.shape, max((1 << 28) // len(sources), 1 << 18)):
             array = label_values(source, window, range(source.channels))

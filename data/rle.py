@@ -183,16 +183,16 @@ class RunSource:
         self.shape = tuple(shape)
         self.channels = len(runs)
         self._column_major = column_major
-        self._runs = [band[np.argsort(band[:, 0], kind="stable")] for band in runs]
+        self.runs = [np.ascontiguousarray(band[np.argsort(band[:, 0], kind="stable")]) for band in runs]
         # The furthest end up to each run, so that the runs that reach into a window are found by bisection.
-        self._reach = [np.maximum.accumulate(band[:, 1]) for band in self._runs]
+        self._reach = [np.maximum.accumulate(band[:, 1]) for band in self.runs]
 
     def read(self, window):
         """Returns the label of a `Window` as `uint8` `(*size, bands)`, mirrored outside the image."""
         return read_mirrored(self, window, self._read)
 
     def _read(self, window):
-        bands = [self._burn(window, runs, reach) for runs, reach in zip(self._runs, self._reach, strict=True)]
+        bands = [self._burn(window, runs, reach) for runs, reach in zip(self.runs, self._reach, strict=True)]
         return np.stack(bands, axis=-1)
 
     def _burn(self, window, runs, reach):

@@ -6,13 +6,15 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from .folds import SPLITS
 from .labels import TASKS
 from .sources import RASTER_SUFFIXES, SUFFIXES, VOLUME_SUFFIXES, file_stem, file_suffix
 from .statistics import NORMALIZATIONS, unknown
 
 SYNTHETIC = "synthetic"
 LABEL_FOLDERS = ("masks", "labels")
-SPLITS = ("random", "block")
+POLYGON_SUFFIXES = (".geojson", ".json")
+RLE_OPTIONS = ("relative", "one_based", "column_major")
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,14 @@ class DataSpec:
         normalization: `dataset`, `image`, `percentile` or `none`: see `statistics.Normalizer`.
         validation: Share of the images that is held out, between 0 and 1.
         split: `random`, or `block`: the last of the sorted names, for sections or frames that resemble each other.
+        images: Folder of the images within `path`; `images` by default.
+        labels: Folder of the label images within `path`, or a run-length `.csv`, or a `.geojson` or a folder of those,
+            or a mapping from class name to the folder of its masks; `masks` or `labels` by default.
+        rle: Dialect of a run-length CSV: options of `decode_rle`.
+        class_property: Property of GeoJSON features that says their class; `classes` then lists those.
+        group: Regular expression that finds in a name what belongs together, such as the patient; never split.
+        folds: JSON file of `folds.write_folds`; then the images of one fold are held out.
+        fold: Number of that fold.
 
     Raises:
         ValueError: Where a value is none of these.
@@ -40,6 +50,13 @@ class DataSpec:
     normalization: str = "dataset"
     validation: float = 0.2
     split: str = "random"
+    images: str | None = None
+    labels: str | dict[str, str] | None = None
+    rle: dict[str, bool] | None = None
+    class_property: str | None = None
+    group: str | None = None
+    folds: str | None = None
+    fold: int = 0
 
     def __post_init__(self):
         for name, known in (("normalization", NORMALIZATIONS), ("split", SPLITS), ("task", (*TASKS, None))):
@@ -54,6 +71,9 @@ class DataSpec:
             raise ValueError(f"classes: expected names, each once; received {self.classes}")
         if not isinstance(self.ignore, list | tuple) or any(not isinstance(value, int) for value in self.ignore):
             raise ValueError(f"ignore: expected a list of label values; received {self.ignore}")
+        for name in self.rle or ():
+            if name not in RLE_OPTIONS:
+                raise ValueError(unknown("rle", name, RLE_OPTIONS))
 
 
 def check_path(path):
@@ -102,9 +122,11 @@ def read_spec(path, **options) -> DataSpec:
             raise ValueError(f"{path}: {error}") from None
     else:
         keys["path"] = str(path)
+    if "folds" in keys:
+        keys["folds"] = str(path.parent / keys["folds"])
     spec = DataSpec(**{**keys, **options})
     if spec.path != SYNTHETIC:
-        find_folders(spec.path)
+        find_folders(spec)
     return spec
 
 
@@ -125,48 +147,47 @@ def read_yaml(path):
     return keys
 
 
-def find_folders(path):
-    """Returns the folders of images and of labels.
+def find_folders(spec):
+    """Returns the folder of the images and the folder or file of the labels, or a folder for each class.
 
     Raises:
         FileNotFoundError: Where one of them is missing.
+        ValueError: Where it is not clear which it is.
     """
-    path = Path(path)
-    images = path / "images"
+    path = Path(spec.path)
+    images = path / (spec.images or "images")
+    if not images.is_dir():
+        raise FileNotFoundError(f"{path}: expected a folder {images.name}/ in it; received no {images.name}/")
+    if spec.labels is not None:
+        labels = spec.labels if isinstance(spec.labels, dict) else {"": spec.labels}
+        found = {name: path / part for name, part in labels.items()}
+        if missing := [place for place in found.values() if not place.exists()]:
+            raise FileNotFoundError(f"labels: expected a file or folder in {path}; received {missing[0].name}")
+        return images, found if isinstance(spec.labels, dict) else found[""]
     labels = [path / name for name in LABEL_FOLDERS if (path / name).is_dir()]
-    if not images.is_dir() or not labels:
-        missing = "images/" if not images.is_dir() else "masks/ or labels/"
-        raise FileNotFoundError(f"{path}: expected a folder with images/ and masks/ or labels/; received no {missing}")
+    if not labels:
+        raise FileNotFoundError(f"{path}: expected a folder masks/ or labels/ in it; received no masks/ or labels/")
     if len(labels) > 1:
         raise ValueError(f"{path}: expected either masks/ or labels/; received both")
     return images, labels[0]
 
 
-def find_pairs(path):
-    """Returns `(name, image path, label path)` of every labelled image of a folder, sorted by name.
+def files_by_stem(folder, suffixes=SUFFIXES):
+    """Returns the files of a folder that can be read, by their names without suffix.
 
     Raises:
-        FileNotFoundError: Where there are no images, or one has no counterpart.
-        ValueError: Where two files have the same stem.
+        FileNotFoundError: Where there are none.
+        ValueError: Where two files have the same name.
     """
-    images, labels = (files_by_stem(folder) for folder in find_folders(path))
-    for stem in sorted(images.keys() ^ labels.keys()):
-        have, want = (images, find_folders(path)[1]) if stem in images else (labels, Path(path) / "images")
-        raise FileNotFoundError(f"{have[stem]}: expected a file of the same name in {want}; received none")
-    return [(stem, images[stem], labels[stem]) for stem in sorted(images)]
-
-
-def files_by_stem(folder):
-    """Returns the readable files of a folder by their names without suffix."""
     files = {}
     for file in sorted(folder.iterdir()):
-        if file.name.startswith(".") or file_suffix(file) not in SUFFIXES:
+        if file.name.startswith(".") or file_suffix(file) not in suffixes:
             continue
         if other := files.get(file_stem(file)):
             raise ValueError(f"{file}: expected one file of this name; received {other.name} as well")
         files[file_stem(file)] = file
     if not files:
-        raise FileNotFoundError(f"{folder}: expected files of type {' '.join(SUFFIXES)}; received a folder without any")
+        raise FileNotFoundError(f"{folder}: expected files of type {' '.join(suffixes)}; received a folder without any")
     return files
 
 
@@ -174,11 +195,12 @@ def rank_of(spec) -> int | None:
     """Returns the number of spatial axes that a data set's file format implies; None where it leaves that open."""
     if spec.path == SYNTHETIC:
         return None
-    suffixes = {file_suffix(file) for file in files_by_stem(find_folders(spec.path)[0]).values()}
+    suffixes = {file_suffix(file) for file in files_by_stem(find_folders(spec)[0]).values()}
     ranks = {2 if suffix in RASTER_SUFFIXES else 3 if suffix in VOLUME_SUFFIXES else None for suffix in suffixes}
     return ranks.pop() if len(ranks) == 1 else None
 
 
 def absolute(spec):
     """Returns a specification that means the same from any working folder."""
-    return spec if spec.path == SYNTHETIC else replace(spec, path=str(Path(spec.path).resolve()))
+    folds = spec.folds and str(Path(spec.folds).resolve())
+    return replace(spec, folds=folds, path=spec.path if spec.path == SYNTHETIC else str(Path(spec.path).resolve()))

@@ -8,7 +8,18 @@ import numpy as np
 import pytest
 import yaml
 
-from maskzoo.data import DataSpec, LabelScheme, Normalizer, Window, labelled_cases, load_data, open_source, read_spec
+from maskzoo.data import (
+    DataSpec,
+    LabelScheme,
+    Normalizer,
+    Window,
+    encode_rle,
+    labelled_cases,
+    load_data,
+    open_source,
+    read_spec,
+)
+from maskzoo.data.folds import make_folds, write_folds
 from maskzoo.data.labels import find_scheme
 from maskzoo.data.sources import open_raster
 
@@ -254,11 +265,11 @@ def test_missing_parts_are_named(tmp_path):
     for name in ("a", "b"):
         cv2.imwrite(str(tmp_path / "images" / f"{name}.png"), pictures(1)[0])
     cv2.imwrite(str(tmp_path / "masks" / "a.png"), masks(1)[0])
-    with pytest.raises(FileNotFoundError, match=r"b.png: expected a file of the same name in .*masks; received none"):
+    with pytest.raises(FileNotFoundError, match=r"b.png: expected a counterpart .* in .*masks; received none"):
         load_data(str(tmp_path), rank=2)
     cv2.imwrite(str(tmp_path / "masks" / "b.png"), masks(1)[0])
     cv2.imwrite(str(tmp_path / "masks" / "c.png"), masks(1)[0])
-    with pytest.raises(FileNotFoundError, match=r"c.png: expected a file of the same name in .*images; received none"):
+    with pytest.raises(FileNotFoundError, match=r"c.png: expected a counterpart .* in .*images; received none"):
         load_data(str(tmp_path), rank=2)
     cv2.imwrite(str(tmp_path / "images" / "b.tif"), pictures(1)[0])
     with pytest.raises(ValueError, match=r"b.tif: expected one file of this name; received b.png as well"):
@@ -368,3 +379,104 @@ def test_volumes_with_float_labels(tmp_path):
     assert (data.task, data.num_classes, data.train[0].name) == ("multiclass", 3, data.train[0].path.name[:1])
     with pytest.raises(ValueError, match="expected an image with 2 spatial axes"):
         load_data(str(tmp_path), rank=2)
+
+
+def written(path, /, **keys):
+    path.write_text(yaml.safe_dump(keys, sort_keys=False))
+    return path
+
+
+def test_run_length_labels(tmp_path):
+    images, labels = pictures(4), masks(4)
+    folder(tmp_path, images, labels)
+    rows = [f"{number:02}.png,{encode_rle(label, relative=True)}" for number, label in enumerate(labels)]
+    (tmp_path / "train.csv").write_text("\n".join(["ImageId,EncodedPixels", *rows, "other.png,1 1"]))
+    path = written(tmp_path / "set.yaml", path=".", labels="train.csv", rle={"relative": True})
+    data = load_data(path, rank=2)
+    assert (data.task, data.class_names) == ("binary", ["foreground"])
+    for case in data.train:
+        expected = labels[int(case.name)] > 0
+        np.testing.assert_array_equal(case.read_label(Window((0, 0), (40, 40)))[..., 0], expected)
+    again = labelled_cases(json.loads(json.dumps(data.as_mapping())))
+    assert [case.name for case in again] == [case.name for case in data.validation]
+    (tmp_path / "train.csv").write_text("\n".join(["ImageId,EncodedPixels", *rows[1:]]))
+    with pytest.raises(FileNotFoundError, match=r"00.png: expected a counterpart .* in .*train.csv"):
+        load_data(path, rank=2)
+    written(path, path=".", labels="train.csv", rle={"relativ": True})
+    with pytest.raises(ValueError, match=r"rle: expected relative \(or one of"):
+        load_data(path, rank=2)
+
+
+def test_run_length_labels_of_several_classes(tmp_path):
+    folder(tmp_path, pictures(3), masks(3))
+    rows = [f"{number:02}.jpg_{kind},{start} 5" for number in range(3) for kind, start in [("Fish", 1), ("Sugar", 3)]]
+    (tmp_path / "train.csv").write_text("\n".join(["Image_Label,EncodedPixels", *rows]))
+    path = written(tmp_path / "set.yaml", path=".", labels="train.csv", classes=["Sugar", "Fish"])
+    data = load_data(path, rank=2)
+    assert (data.task, data.class_names, data.num_classes) == ("multilabel", ["Sugar", "Fish"], 2)
+    label = data.train[0].read_label(Window((0, 0), (10, 1)))[:, 0]
+    assert label.tolist() == [[0, 1], [0, 1], [1, 1], [1, 1], [1, 1], [1, 0], [1, 0], [0, 0], [0, 0], [0, 0]]
+
+
+def test_polygon_labels(tmp_path):
+    folder(tmp_path, pictures(3), masks(3))
+    (tmp_path / "outlines").mkdir()
+    for number in range(3):
+        ring = [[1, 2], [9, 2], [9, 6], [1, 6], [1, 2]]
+        feature = {
+            "type": "Feature",
+            "properties": {"kind": "cell"},
+            "geometry": {"type": "Polygon", "coordinates": [ring]},
+        }
+        (tmp_path / "outlines" / f"{number:02}.geojson").write_text(json.dumps([feature]))
+    data = load_data(written(tmp_path / "set.yaml", path=".", labels="outlines"), rank=2)
+    assert (data.task, data.class_names) == ("binary", ["foreground"])
+    label = data.train[0].read_label(Window((0, 0), (40, 40)))[..., 0]
+    assert (label.sum(), label[2:6, 1:9].sum()) == (32, 32)
+    keys = {"path": ".", "labels": "outlines", "class_property": "kind"}
+    with pytest.raises(ValueError, match="classes: expected the values of kind in a list; received none"):
+        load_data(written(tmp_path / "set.yaml", **keys), rank=2)
+    several = load_data(written(tmp_path / "set.yaml", classes=["wall", "cell"], **keys), rank=2)
+    assert (several.task, several.class_names) == ("multilabel", ["wall", "cell"])
+    assert several.train[0].read_label(Window((0, 0), (40, 40))).sum(axis=(0, 1)).tolist() == [0, 32]
+
+
+def test_one_file_per_class(tmp_path):
+    lungs, hearts = masks(3), masks(3, (0, 1))[::-1]
+    folder(tmp_path, pictures(3), lungs, "lungs")
+    (tmp_path / "hearts").mkdir()
+    for number, heart in enumerate(hearts):
+        cv2.imwrite(str(tmp_path / "hearts" / f"{number:02}.png"), heart)
+    path = written(tmp_path / "set.yaml", path=".", labels={"lung": "lungs", "heart": "hearts"})
+    data = load_data(path, rank=2)
+    assert (data.task, data.class_names) == ("multilabel", ["lung", "heart"])
+    case = data.train[0]
+    expected = np.stack([lungs[int(case.name)], hearts[int(case.name)]], axis=-1) > 0
+    np.testing.assert_array_equal(case.read_label(Window((0, 0), (40, 40))), expected)
+    written(path, path=".", labels={"lung": "lungs", "heart": "harts"})
+    with pytest.raises(FileNotFoundError, match=r"labels: expected a file or folder in .*; received harts"):
+        load_data(path, rank=2)
+
+
+def test_folders_of_other_names(shared_data):
+    classes = ["sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist"]
+    spec = DataSpec(path=str(shared_data / "camvid"), images="train", labels="trainannot", classes=classes, ignore=[11])
+    data = load_data(spec, rank=2)
+    assert (data.task, data.num_classes, data.ignore_index) == ("multiclass", 11, 255)
+    values = np.unique(data.train[0].read_label(Window((0, 0), data.train[0].image.shape)))
+    assert set(values) <= {*range(11), 255}
+
+
+def test_groups_and_folds(tmp_path):
+    folder(tmp_path, pictures(6), masks(6))
+    path = written(tmp_path / "set.yaml", path=".", group="^(.)", validation=0.5)
+    with pytest.raises(ValueError, match="expected at least 2 groups of images"):
+        load_data(path, rank=2)
+    write_folds(tmp_path / "folds.json", make_folds([f"{number:02}" for number in range(6)], 3, split="block"))
+    written(path, path=".", folds="folds.json", fold=1)
+    data = load_data(path, rank=2)
+    assert [case.name for case in data.validation] == ["02", "03"]
+    assert [case.name for case in labelled_cases(data.as_mapping())] == ["02", "03"]
+    written(path, path=".", folds="folds.json", fold=3)
+    with pytest.raises(ValueError, match=r"fold: expected one of several folds \[0, 1, 2\]; received 3"):
+        load_data(path, rank=2)
