@@ -80,6 +80,21 @@ def is_for_people(error):
     return raised_in.is_relative_to(ROOT) and "site-packages" not in raised_in.relative_to(ROOT).parts
 
 
+def load_keras():
+    """Imports Keras without the notices that TensorFlow's C++ code prints past every log level while it starts."""
+    if os.environ.get("MASKZOO_DEBUG"):
+        import_module("keras")
+        return
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        import_module("keras")
+    finally:
+        os.dup2(stderr, 2)
+        os.close(nowhere)
+        os.close(stderr)
+
+
 def fail(message, code=2):
     print("error: " + " ".join(message.split()), file=sys.stderr)
     return code

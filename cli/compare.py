@@ -107,8 +107,6 @@ def shape_for(rank, asked, named):
 
 def describe(name, input_shape, arguments):
     """Everything that is known of an architecture at an input shape, as a JSON-able dict."""
-    import keras
-
     from maskzoo import models
     from maskzoo.models import analysis
 
@@ -140,8 +138,8 @@ def describe(name, input_shape, arguments):
     }
     if arguments.measure:
         row |= measure(model, input_shape)
+    # A model refers to itself: without this the weights of the whole zoo pile up.
     del model
-    keras.backend.clear_session()
     gc.collect()
     return row
 

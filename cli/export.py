@@ -10,6 +10,8 @@ from pathlib import Path
 
 from maskzoo import inference
 
+from . import load_keras
+
 
 def add_arguments(parser):
     parser.add_argument("run", type=str, help="run folder that train wrote")
@@ -20,6 +22,7 @@ def run(arguments):
     folder, output = inference.check_run(arguments.run), Path(arguments.output)
     if output.exists():
         raise FileExistsError(f"output: expected a folder that does not exist yet; received {output}")
+    load_keras()
     for size, difference in inference.export_saved_model(inference.load_run(folder), output):
         print(f"{' x '.join(map(str, size))}: largest difference from the Keras model {difference:.1e}")
     print(f"wrote {output}")

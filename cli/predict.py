@@ -15,6 +15,8 @@ from pathlib import Path
 
 from maskzoo import data, inference
 
+from . import load_keras
+
 OUTPUT_SUFFIX = {2: ".tif", 3: ".nii.gz"}
 UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 
@@ -54,6 +56,7 @@ def run(arguments):
     options = tiling_options(arguments)
     folder = inference.check_run(arguments.run)
     jobs = list(find_jobs(Path(arguments.input), Path(arguments.output)))
+    load_keras()
     trained = inference.load_run(folder)
     rank = trained.data["rank"]
     failed = []

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from maskzoo import data, training
 
+from . import load_keras
 from .predict import OUTPUT_SUFFIX
 
 
@@ -40,6 +41,7 @@ def run(arguments):
     recipe = training.Recipe.of(arguments)
     data.read_spec(recipe.data, **recipe.data_options())
     folder = training.create_run(recipe)
+    load_keras()
     try:
         dataset = training.train(recipe, folder)
     except BaseException:
