@@ -113,6 +113,8 @@ def positive(model, seed=0):
     for layer in model.layers:
         if isinstance(layer, keras.Model):
             positive(layer, seed + 1)
+        elif getattr(layer, "activation", None) is keras.activations.sigmoid:
+            layer.activation = keras.activations.softplus  # a sigmoid saturates and hides all but the nearest pixels
         elif not isinstance(layer, layers.BatchNormalization):
             layer.set_weights([rng.uniform(0.5, 1.5, w.shape) / np.prod(w.shape[:-1]) for w in layer.get_weights()])
     return model
@@ -177,7 +179,16 @@ def test_sees_what_a_perturbed_plane_changes_along_every_axis(float64, rank, bui
         ("unet", {"filters": [1] * 3, "up": "upsample"}, (140, 44)),
         ("unet_padded", {"filters": [1] * 5}, (304, 16)),
         ("unet_padded", {"filters": [1] * 3, "up": "transpose", "residual": True}, (96, 8)),
+        ("unet_plus_plus", {"filters": [1] * 3}, (96, 8)),
+        ("unet_3plus", {"filters": [1] * 3, "branch_filters": 1}, (120, 8)),
+        ("attention_unet", {"filters": [2] * 3}, (96, 8)),
+        ("unet25d", {"filters": [2] * 3}, (160, 8, 5)),
+        ("unet3d", {"filters": [1] * 3}, (112, 44, 44)),
+        ("unet3d_padded", {"filters": [1] * 3}, (96, 4, 4)),
+        ("vnet", {"depth": 3, "start_filters": 2}, (240, 4)),
         ("vnet3d", {"start_filters": 4}, (216, 8, 8)),
+        ("vnet3d_depthwise", {"depth": 3, "start_filters": 2}, (160, 4, 4)),
+        ("vnet3d_plain", {"depth": 3, "start_filters": 2}, (240, 4, 4)),
     ],
 )
 def test_sees_what_a_perturbed_plane_changes_in_an_architecture(name, options, shape):
@@ -473,3 +484,12 @@ def test_multiply_adds_of_mobilenet_are_those_of_the_paper():
     model = keras.applications.MobileNet(weights=None)
     assert round(analysis.multiply_adds(model, (224, 224, 3)) / 1e6) == 569
     assert round(analysis.parameters(model)[0] / 1e5) in (42, 43)
+
+
+def test_vnet_sees_what_its_paper_says():
+    """Milletari et al., "V-Net", 2016, table 1: theoretical receptive fields of the left stages."""
+    model = models.build_model("vnet3d_paper", (None, None, None, 1), start_filters=2)
+    for stage, seen in enumerate((5, 22, 72, 172, 372)):
+        # The elementwise sum that ends a stage.
+        part = keras.Model(model.input, model.get_layer(f"encoder{stage}_add").output)
+        assert analysis.geometry(part).receptive_field == (seen,) * 3
