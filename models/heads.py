@@ -177,8 +177,8 @@ def layer_shapes(model, tensors, least=128):
     if None not in model.inputs[0].shape[1:]:
         return [x.shape[1:-1] for x in tensors]
     sizes = [rule.at_least(least) for rule in analysis.geometry(model).rules]
-    image = keras.KerasTensor((1, *sizes, model.inputs[0].shape[-1]))
-    return [x.shape[1:-1] for x in keras.Function(model.inputs, list(tensors)).compute_output_spec([image])]
+    images = [keras.KerasTensor((1, *sizes, image.shape[-1])) for image in model.inputs]
+    return [x.shape[1:-1] for x in keras.Function(model.inputs, list(tensors)).compute_output_spec(images)]
 
 
 def _with_outputs(model, outputs):

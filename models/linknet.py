@@ -52,7 +52,7 @@ def linknet(
         stride //= 2
         name = f"decoder{stride}"
         skip = skips.get(stride)
-        narrow = x.shape[-1] // 4
+        narrow = max(x.shape[-1] // 4, 1)
         x = conv_block(x, narrow, 1, name=f"{name}a", **options)
         if up == "nearest":
             x = upsample(x, name=f"{name}_up")

@@ -127,7 +127,9 @@ class ResizeLike(layers.Layer):
 
     @staticmethod
     def _weights(small, large):
-        position = (ops.cast(ops.arange(large, dtype="int32"), "float32") + 0.5) * small / large - 0.5
+        position = (ops.cast(ops.arange(large, dtype="int32"), "float32") + 0.5) * (
+            small / ops.cast(large, "float32")
+        ) - 0.5
         position = ops.clip(position, 0.0, small - 1.0)
         return ops.relu(1.0 - ops.abs(position[:, None] - ops.arange(small, dtype="float32")))
 

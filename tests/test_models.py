@@ -18,6 +18,17 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't
 ZOO = json.loads((Path(__file__).parent / "zoo.json").read_text())
 
 
+@models.register_encoder
+def tiny(input_shape=(None, None, 3), *, encoder_weights=None, freeze_encoder=False):
+    """Builds an encoder of one strided convolution per level, to try decoders on."""
+    x = inputs = keras.Input(input_shape, name="image")
+    features = []
+    for level, filters in enumerate((8, 8, 8, 8, 16)):
+        x = keras.layers.Conv2D(filters, 3, strides=2, padding="same", activation="elu", name=f"level{level}")(x)
+        features.append(x)
+    return keras.Model(inputs, features, name="tiny")
+
+
 class Small(NamedTuple):
     """A configuration small enough to train in a blink: two allowed sizes, and one that is refused."""
 
@@ -25,11 +36,27 @@ class Small(NamedTuple):
     sizes: tuple = ((64, 64), (32, 96))
     wrong: tuple = (65, 64)
     channels: int = 1
+    images: int = 1
 
 
 DEFAULT = Small({}, channels=3)
 SMALL = {
     "attention_unet": Small({"filters": [4, 6, 8]}, ((16, 24), (32, 16)), (18, 16)),
+    "backbone_unet": Small({"encoder": "tiny", "decoder_filters": [8, 6, 6, 4, 4]}),
+    "branch2_unet": Small(
+        {"trunk": "unet_padded", "trunk_options": {"filters": [4, 6, 8]}, "level": 2, "channels": [1]},
+        ((16, 24), (32, 16)),
+        wrong=(),
+    ),
+    "daformer": Small({"encoder": "tiny", "decoder_filters": 8}),
+    "deeplabv3plus": Small({"encoder": "tiny", "decoder_filters": 8, "low_level_filters": 4, "dropout": 0.0}),
+    "fine_grained_unet": Small(
+        {"trunk": "unet_padded", "trunk_options": {"filters": [4, 6, 8]}}, ((16, 24), (32, 16)), wrong=(), images=2
+    ),
+    "fpn": Small({"encoder": "tiny", "pyramid_filters": 8}),
+    "linknet": Small({"encoder": "tiny", "final_filters": 4}),
+    "pspnet": Small({"encoder": "tiny", "pyramid_filters": 8}),
+    "segformer": Small({"encoder": "tiny", "decoder_filters": 8, "dropout": 0.0}),
     "unet": Small({"filters": [4, 6, 8], "dropout": 0.0}, ((44, 60), (52, 44)), (46, 44)),
     "unet25d": Small(
         {"filters": [2, 4, 4, 6], "in_plane_levels": 1, "attention_maps": True},
@@ -39,10 +66,21 @@ SMALL = {
     "unet_3plus": Small(
         {"filters": [4, 6, 8], "branch_filters": 3, "deep_supervision": True}, ((16, 24), (32, 16)), (18, 16)
     ),
+    "unet_aspp_fpn": Small(
+        {
+            "encoder": "tiny",
+            "aspp_filters": 16,
+            "decoder_filters": [8, 6, 6, 4],
+            "pyramid_filters": 4,
+            "aspp_dropout": 0.0,
+            "dropout": 0.0,
+        }
+    ),
     "unet_padded": Small({"filters": [4, 6, 8]}, ((16, 24), (32, 16)), (18, 16)),
     "unet3d": Small({"filters": [2, 3, 4]}, ((44, 44, 48), (44, 48, 44)), (46, 44, 44)),
     "unet3d_padded": Small({"filters": [2, 3, 4]}, ((8, 4, 12), (4, 8, 8)), (6, 4, 4)),
     "unet_plus_plus": Small({"filters": [4, 6, 8], "deep_supervision": True}, ((16, 24), (32, 16)), (18, 16)),
+    "upernet": Small({"encoder": "tiny", "decoder_filters": 8, "dropout": 0.0}),
     "vnet": Small({"depth": 3, "start_filters": 4}, ((8, 12), (16, 8)), (10, 8)),
     "vnet3d": Small({"depth": 3, "start_filters": 8}, ((8, 4, 8), (4, 12, 8)), (6, 8, 8)),
     "vnet3d_depthwise": Small({"depth": 3, "start_filters": 4}, ((8, 4, 8), (4, 12, 8)), (6, 8, 8), channels=3),
@@ -68,7 +106,10 @@ def _model(name):
 
 
 def _images(name, size):
-    return np.random.default_rng(1).normal(size=(2, *size, _small(name).channels)).astype("float32")
+    small = _small(name)
+    rng = np.random.default_rng(1)
+    images = [rng.normal(size=(2, *size, small.channels)).astype("float32") for _ in range(small.images)]
+    return images if small.images > 1 else images[0]
 
 
 def _outputs(result):
