@@ -57,7 +57,7 @@ class Geometry:
     admits.
 
     Attributes:
-        stride: A shift of the input by this many elements shifts the output exactly; no smaller one does.
+        stride: A shift of the input by this many elements shifts the output exactly.
         receptive_field: Size of the largest input interval that one output element may depend on.
         halo: `(before, after)`: the farthest input elements before and after its aligned one that an output element may
             depend on.
@@ -110,7 +110,7 @@ class Geometry:
         return first, first + size, start - offset - first
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Track:
     """One spatial axis of a tensor, seen from the same axis of the model's input.
 
@@ -248,7 +248,7 @@ class Track:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Feature:
     """A tensor of the graph: a track per spatial axis of the input, and the global layers behind it.
 
@@ -427,7 +427,8 @@ def geometry(model, output=None):
     """Reads from a model's graph what its output elements see.
 
     Args:
-        model: A functional `keras.Model` (or a `keras.Sequential` one), channels last.
+        model: A functional `keras.Model` (or a `keras.Sequential` one), channels last. Several images that it takes
+            are understood to be of one size and to lie on each other.
         output: Name of the output to describe. By default the one named `mask`; of a model without it, the first that
             has the size of the image, or else the first.
 
@@ -635,7 +636,8 @@ def _probe(node, read, made):
 
 def _concrete(tensor, shape):
     """Returns a tensor's specification with batch 1 and free sizes taken from `shape`, which counts the batch."""
-    sizes = (free if size is None else size for size, free in zip(tensor.shape[1:], shape[1:], strict=True))
+    # Not strict: a model may take a vector of known size beside the image.
+    sizes = (free if size is None else size for size, free in zip(tensor.shape[1:], shape[1:], strict=False))
     return keras.KerasTensor((1, *sizes), dtype=tensor.dtype)
 
 

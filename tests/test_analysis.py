@@ -415,6 +415,17 @@ def test_each_output_has_its_own_geometry():
         analysis.geometry(model, "edges")
 
 
+def test_several_inputs_are_taken():
+    image, other, scale = keras.Input((None, None, 1)), keras.Input((None, None, 3)), keras.Input((1,))
+    x = layers.Add()([conv(image, padding="same"), conv(other, 5, padding="same")])
+    x = layers.Multiply()([x, layers.Reshape((1, 1, 1))(layers.Dense(1)(scale))])
+    model = keras.Model([image, other, scale], x)
+    geometry = analysis.geometry(model)
+    assert not geometry.is_global
+    assert geometry.receptive_field == (5, 5)
+    assert analysis.multiply_adds(model, (8, 8, 1)) == 64 * (9 + 25 * 3) + 1
+
+
 def test_a_model_without_a_graph_is_refused():
     class Subclassed(keras.Model):
         def call(self, x):
