@@ -114,7 +114,7 @@ def describe(name, input_shape, arguments):
     model = models.build_model(name, (*[None] * (len(input_shape) - 1), channels))
     if arguments.summary:
         stream = sys.stderr if arguments.json else sys.stdout
-        model.summary(line_length=120, print_fn=lambda line, **_: print(line, file=stream))
+        model.summary(print_fn=lambda line, **_: print(line, file=stream))
     size = analysis.nearest_size(model, input_shape[:-1])
     input_shape = (*size, channels)
     geometry = analysis.geometry(model)
