@@ -31,6 +31,7 @@ class WindowDataset(keras.utils.PyDataset):
         seed: Seed of everything random.
         shuffle: Random windows for training, or all windows once for validation.
         augment: `none`, or `flips`: flips, right-angle rotations and a little change of contrast; with `shuffle`.
+        balance: Mapping from class name to the share of windows that show the class, with `shuffle`.
         replicas: Number of devices that share each batch.
         workers: Threads or processes that read ahead; 0 reads when asked.
         use_multiprocessing: Processes instead of threads. They are spawned, so a script that trains must be guarded by
@@ -52,6 +53,7 @@ class WindowDataset(keras.utils.PyDataset):
         seed=0,
         shuffle=True,
         augment="none",
+        balance=None,
         replicas=1,
         workers=0,
         use_multiprocessing=False,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from .polygons import PolygonSource
 from .rle import RunSource
+from .sources import file_version
 from .statistics import measured_windows, unknown
+from .windows import Window
 
 TASKS = ("binary", "multilabel", "multiclass")
 IGNORED = 255
@@ -61,6 +64,12 @@ class LabelScheme:
         """The value that marks pixels which do not count, or None where there are none."""
         return IGNORED if self.ignore else None
 
+    def masks(self, labels):
+        """Returns where each class is, boolean `(*size, classes)`, in labels that a reader of this scheme returned."""
+        if self.task == "multiclass":
+            return labels[..., None] == np.arange(self.num_classes, dtype=np.uint8)
+        return labels == 1
+
     def reader(self, source):
         """Returns the reader of a label source: a function from a window to labels.
 
@@ -82,6 +91,7 @@ class LabelReader:
     """Reads windows of labels: see `LabelScheme.reader`."""
 
     def __init__(self, source, scheme):
+        self.scheme = scheme
         self._source = source
         self._bands = scheme.bands
         self._declared = scheme.declared
@@ -102,6 +112,10 @@ class LabelReader:
         self._meaning[np.array(scheme.ignore, int) - self._first] = IGNORED
         if single:
             self._meaning = self._meaning[:, 0]
+
+    def version(self):
+        """Returns text that differs when the labels do."""
+        return source_version(self._source)
 
     def __call__(self, window):
         array = label_values(self._source, window, self._bands)
@@ -131,6 +145,17 @@ class StackedSource:
     def read(self, window):
         """Returns the label of a `Window` as an array `(*size, bands)`."""
         return np.stack([label_values(source, window) for source in self.sources], axis=-1)
+
+
+def source_version(source):
+    """Returns text that differs when the content of a label source does: its file's state, or a hash of its values."""
+    if sources := getattr(source, "sources", None):
+        return " ".join(source_version(part) for part in sources)
+    if source.path is not None:
+        return str(file_version(source.path))
+    if isinstance(source, RunSource):
+        return hashlib.sha256(b"".join(runs.tobytes() for runs in source.runs)).hexdigest()
+    return hashlib.sha256(source.read(Window((0,) * len(source.shape), source.shape)).tobytes()).hexdigest()
 
 
 def label_values(source, window, bands=None):

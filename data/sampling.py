@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import bisect
+import functools
 import itertools
 
 import numpy as np
 
 from .augment import jitter, symmetries
+from .class_index import ClassIndex
 from .statistics import unknown
 from .windows import Window, crop, halo_pairs, per_axis, window_grid
 
@@ -25,9 +27,10 @@ class RandomWindows:
         halo: Pixels that the image windows show around the label windows: see `windows.halo_pairs`.
         seed: Seed of everything random.
         augment: `none`, or `flips`: flips, right-angle rotations and a little change of contrast.
+        balance: Mapping from class name to the share of windows that show the class; None: as it comes.
     """
 
-    def __init__(self, cases, patch, batch_size, *, steps=None, halo=0, seed=0, augment="none"):
+    def __init__(self, cases, patch, batch_size, *, steps=None, halo=0, seed=0, augment="none", balance=None):
         self._cases, self._patch, self._halo = checked(cases, patch, halo)
         if augment not in AUGMENTATIONS:
             raise ValueError(unknown("augment", augment, AUGMENTATIONS))
@@ -36,6 +39,9 @@ class RandomWindows:
         self._augment = augment
         windows = sum(len(covering_windows(case.image.shape, self._patch)) for case in self._cases)
         self.steps = -(-windows // batch_size) if steps is None else steps
+        self._places = AnyPlace(self._cases, self._patch)
+        if balance:
+            self._places = BalancedPlaces(self._cases, self._patch, balance)
 
     def batch(self, epoch, index):
         """Returns `(images, labels)`, determined by seed, epoch and index."""
@@ -44,8 +50,7 @@ class RandomWindows:
         return tuple(np.stack(arrays) for arrays in zip(*samples, strict=True))
 
     def _sample(self, rng):
-        case = self._cases[rng.integers(len(self._cases))]
-        window = random_window(case.image.shape, self._patch, rng)
+        case, window = self._places.draw(rng)
         if self._augment == "none":
             return read_sample(case, window, self._halo)
         # The same halo on both sides of an axis: image and label have one centre, about which both are turned.
@@ -53,6 +58,96 @@ class RandomWindows:
         image, label = symmetries(*read_sample(case, window, even), rng)
         excess = tuple((e[0] - h[0], e[1] - h[1]) for e, h in zip(even, self._halo, strict=True))
         return jitter(crop(image, excess), rng), label
+
+
+class AnyPlace:
+    """Draws any window of any image."""
+
+    def __init__(self, cases, patch):
+        self._cases, self._patch = cases, patch
+
+    def draw(self, rng):
+        """Returns a case and a window."""
+        case = self._cases[rng.integers(len(self._cases))]
+        return case, random_window(case.image.shape, self._patch, rng)
+
+
+class BalancedPlaces:
+    """Draws windows so that asked shares of them show each class.
+
+    Windows are drawn in several ways: anywhere, aimed at a class, or with none of the balanced classes. How often each
+    way is taken follows from how often its windows show each class, which is tried out on a fixed sample.
+
+    Args:
+        cases: List of `Case`.
+        patch: Size of the windows per axis.
+        shares: Mapping from class name to the share of windows that show the class.
+
+    Raises:
+        ValueError: Where a class is unknown or occurs nowhere, or windows with these shares cannot be found.
+    """
+
+    MOST_TRIES = 100
+
+    def __init__(self, cases, patch, shares):
+        names = list(cases[0].read_label.scheme.class_names)
+        for name, share in shares.items():
+            if name not in names:
+                raise ValueError(unknown("balance", name, names))
+            if not 0 <= share <= 1:
+                raise ValueError(f"balance: expected a share between 0 and 1 for {name}; received {share}")
+        self._patch = patch
+        self._anywhere = AnyPlace(cases, patch)
+        self._index = ClassIndex(cases, [min(max(extent // 4, 8), 256) for extent in patch])
+        self._kinds = [names.index(name) for name in shares]
+        for name, kind in zip(shares, self._kinds, strict=True):
+            if not self._index.has(kind):
+                raise ValueError(f"balance: expected a class that occurs in the labels; received {name}")
+        self._ways = [self._away, *[functools.partial(self._aimed, kind) for kind in self._kinds], self._anywhere.draw]
+        self._weights = self._tried_weights(shares)
+
+    def draw(self, rng):
+        """Returns a case and a window."""
+        return self._ways[rng.choice(len(self._ways), p=self._weights)](rng)
+
+    def _aimed(self, kind, rng):
+        case, pixel = self._index.draw(kind, rng)
+        offset = []
+        for place, length, extent in zip(pixel, case.image.shape, self._patch, strict=True):
+            room = length - extent
+            start = int(rng.integers(place - extent + 1, place + 1)) if room > 0 else int(rng.integers(room, 1))
+            offset.append(min(max(start, min(room, 0)), max(room, 0)))
+        return case, Window(offset, self._patch)
+
+    def _away(self, rng):
+        for _ in range(self.MOST_TRIES):
+            case, window = self._anywhere.draw(rng)
+            if not self._shown(case, window).any():
+                break
+        return case, window
+
+    def _shown(self, case, window):
+        masks = case.read_label.scheme.masks(case.read_label(window))
+        return masks.reshape(-1, masks.shape[-1])[:, self._kinds].any(axis=0)
+
+    def _tried_weights(self, shares):
+        from scipy.optimize import nnls
+
+        # With one class two of the ways show it always and never: a few windows tell whether they can be found.
+        tries = 50 if len(shares) == 1 else 1000
+        ways = self._ways[:2] if len(shares) == 1 else self._ways
+        rng = np.random.default_rng(0)
+        shown = np.array([np.mean([self._shown(*way(rng)) for _ in range(tries)], axis=0) for way in ways])
+        # Weights that sum to 1, which counts for much more than the shares.
+        weights, _ = nnls(np.vstack([shown.T, np.full(len(ways), 1e3)]), [*shares.values(), 1e3])
+        reached = weights @ shown
+        if np.abs(reached - [*shares.values()]).max() > 0.02:
+            near = ", ".join(f"{name}: {share:.2f}" for name, share in zip(shares, reached, strict=True))
+            raise ValueError(
+                f"balance: expected shares that windows of {self._patch} can have, such as {near}; received {shares}"
+            )
+        weights = np.concatenate([weights, np.zeros(len(self._ways) - len(ways))])
+        return weights / weights.sum()
 
 
 class GridWindows:
