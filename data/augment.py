@@ -31,13 +31,24 @@ def symmetries(image, label, rng):
 
 
 def jitter(image, rng, strength=0.1):
-    """Changes contrast and brightness of a normalised image a little.
+    """Changes contrast and brightness of an image a little.
 
     Args:
-        image: Array `(*spatial, channels)`.
+        image: Array `(*spatial, channels)`, float or `uint8`.
         rng: `numpy.random.Generator`.
         strength: Standard deviation of both changes, relative to the image's own deviation.
     """
     scale, shift = rng.normal(0, strength, 2)
-    mean, std = image.mean(), image.std()
-    return ((image - mean) * (1 + scale) + mean + shift * std).astype(image.dtype)
+    mean, std = image.mean(dtype=np.float64), image.std(dtype=np.float64)
+    return of_type((image - np.float32(mean)) * np.float32(1 + scale) + np.float32(mean + shift * std), image.dtype)
+
+
+def noise(image, rng, strength=0.1):
+    """Adds normal noise, of a standard deviation between 0 and `strength` times the image's own: see `jitter`."""
+    deviation = rng.uniform(0, strength) * image.std(dtype=np.float64)
+    return of_type(image + np.float32(deviation) * rng.standard_normal(image.shape, np.float32), image.dtype)
+
+
+def of_type(image, dtype):
+    """Returns changed pixels in the type of the image that they come from."""
+    return np.clip(np.rint(image), 0, 255).astype(dtype) if dtype == np.uint8 else image.astype(dtype, copy=False)

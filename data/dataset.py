@@ -30,7 +30,8 @@ class WindowDataset(keras.utils.PyDataset):
             (before, after).
         seed: Seed of everything random.
         shuffle: Random windows for training, or all windows once for validation.
-        augment: `none`, or `flips`: flips, right-angle rotations and a little change of contrast; with `shuffle`.
+        augment: `none`; `flips`: flips, right-angle rotations and a little change of contrast; a preset (`light`,
+            `pathology`, `xray`, `volume`) or a list of transforms: see `transforms.Augmentation`; with `shuffle`.
         balance: Mapping from class name to the share of windows that show the class, with `shuffle`.
         replicas: Number of devices that share each batch.
         workers: Threads or processes that read ahead; 0 reads when asked.

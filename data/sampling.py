@@ -11,9 +11,10 @@ import numpy as np
 from .augment import jitter, symmetries
 from .class_index import ClassIndex
 from .statistics import unknown
+from .transforms import PRESETS, Augmentation
 from .windows import Window, crop, halo_pairs, per_axis, window_grid
 
-AUGMENTATIONS = ("none", "flips")
+AUGMENTATIONS = ("none", "flips", *PRESETS)
 
 
 class RandomWindows:
@@ -26,14 +27,16 @@ class RandomWindows:
         steps: Batches per epoch; None: as many windows as cover every image once.
         halo: Pixels that the image windows show around the label windows: see `windows.halo_pairs`.
         seed: Seed of everything random.
-        augment: `none`, or `flips`: flips, right-angle rotations and a little change of contrast.
+        augment: `none`; `flips`: flips, right-angle rotations and a little change of contrast; or what `Augmentation`
+            takes.
         balance: Mapping from class name to the share of windows that show the class; None: as it comes.
     """
 
     def __init__(self, cases, patch, batch_size, *, steps=None, halo=0, seed=0, augment="none", balance=None):
         self._cases, self._patch, self._halo = checked(cases, patch, halo)
-        if augment not in AUGMENTATIONS:
+        if isinstance(augment, str) and augment not in AUGMENTATIONS:
             raise ValueError(unknown("augment", augment, AUGMENTATIONS))
+        self._change = None if augment in ("none", "flips") else Augmentation(augment)
         self._batch_size = batch_size
         self._seed = seed
         self._augment = augment
@@ -55,9 +58,24 @@ class RandomWindows:
             return read_sample(case, window, self._halo)
         # The same halo on both sides of an axis: image and label have one centre, about which both are turned.
         even = tuple((max(pair), max(pair)) for pair in self._halo)
-        image, label = symmetries(*read_sample(case, window, even), rng)
         excess = tuple((e[0] - h[0], e[1] - h[1]) for e, h in zip(even, self._halo, strict=True))
-        return jitter(crop(image, excess), rng), label
+        if self._change is None:
+            image, label = symmetries(*read_sample(case, window, even), rng)
+            return jitter(crop(image, excess), rng), label
+        image, label = self._changed(case, window.padded(even), rng)
+        return crop(image, excess), crop(label, even)
+
+    def _changed(self, case, window, rng):
+        pixels, label = case.read_image.source.read(window), case.read_label(window)
+        if pixels.dtype == np.uint8:
+            pixels, label = self._change(pixels, label, rng)
+            return case.read_image.normalize(pixels), label
+        # Colours are changed between 0 and 1: the range of values in the window.
+        image = case.read_image.normalize(pixels)
+        low = image.min()
+        extent = max(image.max() - low, np.float32(1e-6))
+        image, label = self._change((image - low) / extent, label, rng)
+        return image * extent + low, label
 
 
 class AnyPlace:

@@ -75,18 +75,26 @@ class Normalizer:
 
 
 class NormalizedSource:
-    """Reads normalised windows of one image; what must be measured on the image is measured at the first window."""
+    """Reads normalised windows of one image; what must be measured on the image is measured at the first window.
+
+    Attributes:
+        source: The image as it is.
+    """
 
     def __init__(self, source, normalizer):
-        self._source = source
+        self.source = source
         self._normalizer = normalizer
         self._scale = None
 
     def __call__(self, window):
+        return self.normalize(self.source.read(window))
+
+    def normalize(self, pixels):
+        """Returns pixels of the image as float32, normalised."""
         if self._scale is None:
             self._scale = self._measure()
         shift, scale = self._scale
-        array = self._source.read(window).astype(np.float32)
+        array = pixels.astype(np.float32)
         array -= shift
         array *= scale
         if self._normalizer.kind == "percentile":
@@ -96,13 +104,13 @@ class NormalizedSource:
     def _measure(self):
         kind = self._normalizer.kind
         if kind == "none":
-            dtype = self._source.dtype
+            dtype = self.source.dtype
             return np.float32(0), np.float32(1 / np.iinfo(dtype).max if dtype in (np.uint8, np.uint16) else 1)
         if kind == "percentile":
-            low, high = percentiles(self._source, (self._normalizer.low, self._normalizer.high))
+            low, high = percentiles(self.source, (self._normalizer.low, self._normalizer.high))
             return low.astype(np.float32), (1 / np.where(high > low, high - low, 1)).astype(np.float32)
         if kind == "image":
-            mean, std = moments([self._source])
+            mean, std = moments([self.source])
         else:
             mean, std = np.array(self._normalizer.mean), np.array(self._normalizer.std)
         return mean.astype(np.float32), (1 / np.where(std > 0, std, 1)).astype(np.float32)
