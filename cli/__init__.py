@@ -38,8 +38,8 @@ def main(verb=None, arguments=None):
         verb = arguments.pop(0)
     try:
         run_verb(verb, program, arguments)
-    except KeyboardInterrupt:
-        sys.exit(fail("interrupted", code=130))
+    except KeyboardInterrupt as interrupt:
+        sys.exit(fail(f"interrupted{interrupt}", code=130))
     except MemoryError as error:
         sys.exit(fail(f"out of memory: {error}"))
     except (ValueError, OSError) as error:

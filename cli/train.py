@@ -44,9 +44,12 @@ def run(arguments):
     load_keras()
     try:
         dataset = training.train(recipe, folder)
+    except KeyboardInterrupt:
+        if training.discard_unfinished(folder):
+            raise
+        raise KeyboardInterrupt(f"; go on with --run {folder} --resume") from None
     except BaseException:
-        if not recipe.resume:
-            training.discard_unfinished(folder)
+        training.discard_unfinished(folder)
         raise
 
     # Imported late: it brings TensorFlow, which a wrong option must not wait for.

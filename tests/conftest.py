@@ -1,4 +1,4 @@
-"""Two logical CPU devices for every test session, so that MirroredStrategy has replicas to mirror; paths of the real data."""
+"""Two logical CPU devices in every test session, for MirroredStrategy to mirror; the folder of real data."""
 
 import os
 from pathlib import Path

@@ -22,6 +22,11 @@ def run(capsys, verb, *arguments):
     return code, printed.out, printed.err
 
 
+def started(*arguments):
+    """What a process of its own answers."""
+    return subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
 def test_mistakes_are_one_line_and_name_the_right_word(capsys, tmp_path):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("epohcs: 3\n")
@@ -93,12 +98,12 @@ assert not slow, slow
 
 
 def test_help_and_mistakes_answer_without_importing_keras():
-    answer = subprocess.run([sys.executable, "-c", QUICK_ANSWERS], cwd=ROOT, capture_output=True, text=True, check=False)
+    answer = started("-c", QUICK_ANSWERS)
     assert answer.returncode == 0, answer.stderr
 
 
 @pytest.mark.parametrize("program", [["-m", "maskzoo", "train"], ["train.py"]])
 def test_the_launchers_are_one_program(program):
-    answer = subprocess.run([sys.executable, *program, "--modle"], cwd=ROOT, capture_output=True, text=True, check=False)
+    answer = started(*program, "--modle")
     assert answer.returncode == 2
     assert answer.stderr.startswith("error: unknown option: expected --model")

@@ -92,6 +92,14 @@ def test_the_recipe_of_a_run_trains_the_same_run_again(trained, tmp_path):
     assert recipes[0] | {"epochs": 1} == recipes[1]
 
 
+def test_loss_weights_follow_the_epoch_and_the_log_shows_them(folder, tmp_path):
+    points = "{bce: [[0, 1], [2, 0]]}"
+    path = tmp_path / "run"
+    options = ["--data", folder, "--run", path, "--epochs", 2, "--steps", 1, "--loss", "bce+dice"]
+    assert run("train", *SMALL, *options, "--loss-weights", points, "--devices", "cpu:2") == 0
+    assert [float(row["weight_bce"]) for row in read_rows(path / "history.csv")] == [1, 0.5]
+
+
 def test_predict_keeps_the_georeference_and_writes_ids_that_can_be_seen(trained, image, tmp_path):
     output = tmp_path / "mask.tif"
     assert run("predict", trained, image, output, "--tile", 32) == 0

@@ -38,8 +38,8 @@ def train(recipe, run):
     if recipe.batch_size % replicas:
         raise ValueError(f"--batch-size: expected a multiple of the {replicas} devices; received {recipe.batch_size}")
     keras.utils.set_random_seed(recipe.seed)
-    if recipe.mixed_precision != "none":
-        keras.mixed_precision.set_global_policy(f"mixed_{recipe.mixed_precision}")
+    precision = recipe.mixed_precision
+    keras.config.set_dtype_policy("float32" if precision == "none" else f"mixed_{precision}")
     spec = data.read_spec(recipe.data, **recipe.data_options())
     dataset = data.load_data(spec, rank=data.rank_of(spec) or models.rank_of(recipe.model), seed=recipe.seed)
     with strategy.scope():
@@ -66,6 +66,7 @@ def train(recipe, run):
     training.epoch = epochs_done
     images, labels, *_ = validation[0]
     callbacks = [
+        *([losses.WeightSchedule(model.loss, recipe.loss_weights)] if recipe.loss_weights else []),
         RunRecorder(run, MONITOR, epochs_done),
         Pictures(run, (images[:4], labels[:4]), dataset, geometry.offset),
         keras.callbacks.TensorBoard(str(run / "logs"), write_graph=False),
@@ -86,10 +87,19 @@ def train(recipe, run):
 
 
 def new_model(recipe, dataset):
-    """Builds the recipe's model with free spatial sizes."""
-    return models.build_model(
-        recipe.model, (None,) * dataset.rank + (dataset.channels,), dataset.num_classes, **recipe.option
-    )
+    """Builds the recipe's model with free spatial sizes.
+
+    Raises:
+        ValueError: If it has several inputs or outputs, for which there are no images or labels.
+    """
+    input_shape = (*(None,) * dataset.rank, dataset.channels)
+    model = models.build_model(recipe.model, input_shape, dataset.num_classes, **recipe.option)
+    for what, tensors in (("input", model.inputs), ("output", model.outputs)):
+        if len(tensors) > 1:
+            raise ValueError(
+                f"--model: expected one with a single {what}; received {recipe.model}, with {len(tensors)}"
+            )
+    return model
 
 
 def checkpoint(run):

@@ -52,6 +52,10 @@ class Recipe:
     loss: str | None = setting(
         None, "losses by name, summed with weights: 0.5*bce+0.5*dice; by default bce+dice, or cross_entropy+dice"
     )
+    loss_weights: dict[str, Any] | None = setting(
+        None,
+        "weights of the loss's terms by epoch, as points between which they change evenly: {bce: [[0, 1], [10, 0.2]]}",
+    )
     class_weights: list[float] | None = setting(None, "weight of each class in the loss; only their ratios matter")
     learning_rate: float = setting(1e-3, "peak learning rate of Adam: a short warm-up, then a cosine down to zero")
     seed: int = setting(0, "seed of weights, windows, augmentation and split")

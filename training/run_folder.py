@@ -42,9 +42,11 @@ def create_run(recipe):
 
 
 def discard_unfinished(run):
-    """Removes the folder of a run that failed before its first checkpoint: there is nothing in it to go on with."""
-    if not (run / LAST).exists():
-        shutil.rmtree(run)
+    """Removes the folder of a run that failed before its first checkpoint; returns whether there was none."""
+    if (run / LAST).exists():
+        return False
+    shutil.rmtree(run)
+    return True
 
 
 def write_recipe(recipe, run):
