@@ -111,7 +111,7 @@ def spatial_and_channels(name, shape, rank):
     """Splits the shape of an array into its spatial sizes and its number of channels."""
     if rank is None:
         rank = {2: 2, 3: 2 if shape[-1] <= 4 else 3, 4: 3}.get(len(shape))
-    if rank is None or len(shape) not in (rank, rank + 1) or 0 in shape:
+    if rank is None or len(shape) not in (rank, rank + 1) or min(shape) < 1:
         wanted = "2 to 4" if rank is None else f"{rank} spatial axes, or {rank + 1} with the channels last"
         raise ValueError(f"{name}: expected an array with {wanted}; received shape {tuple(shape)}")
     return tuple(int(length) for length in shape[:rank]), int(shape[rank]) if len(shape) > rank else 1
@@ -141,7 +141,7 @@ class ArraySource:
             return self._image
         try:
             return np.load(self._image, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError, SyntaxError) as error:
+        except Exception as error:  # a damaged header is parsed as Python, with all that this may raise
             raise OSError(f"{self.name}: expected a readable NPY file; received {reason(error)}") from None
 
     def read(self, window):
@@ -198,17 +198,16 @@ class VolumeSource:
         """Returns the voxels of a `Window` as an array `(*size, channels)`, mirrored outside the volume."""
 
         def read(box):
-            pixels = _volumes.get(
-                self._version, self._pixels, lambda value: getattr(value, "nbytes", 4096), VOLUME_BYTES_PER_PROCESS
-            )
-            slices = box.slices + (slice(None),) * (len(pixels.shape) - len(box.slices))
-            array = np.array(pixels[slices], dtype=self.dtype)
-            return array.reshape((*box.size, self.channels))
+            try:
+                pixels = _volumes.get(
+                    self._version, self._pixels, lambda value: getattr(value, "nbytes", 4096), VOLUME_BYTES_PER_PROCESS
+                )
+                slices = box.slices + (slice(None),) * (len(pixels.shape) - len(box.slices))
+                return np.array(pixels[slices], dtype=self.dtype).reshape((*box.size, self.channels))
+            except (OSError, EOFError, ValueError, zlib.error, MemoryError) as error:
+                raise OSError(f"{self.name}: expected readable voxels; received {reason(error)}") from None
 
-        try:
-            array = read_mirrored(self, window, read)
-        except (OSError, EOFError, zlib.error, MemoryError) as error:
-            raise OSError(f"{self.name}: expected readable voxels; received {reason(error)}") from None
+        array = read_mirrored(self, window, read)
         return require_finite(array, self.name, window)
 
 
@@ -229,6 +228,7 @@ class RasterSource:
             raise ValueError(f"{path}: expected bands of one type; received {dataset.dtypes or 'no bands'}")
         self.shape = dataset.shape
         self.dtype = require_numbers(path, dataset.dtypes[0])
+        require_possible_blocks(dataset, self.dtype.itemsize)
         self.georeference = read_georeference(dataset)
         self._colors = None
         self._mask = None
@@ -278,6 +278,20 @@ class RasterSource:
         if self._mask == "pixel":
             array *= valid[..., None]
         return array
+
+
+def require_possible_blocks(dataset, itemsize):
+    """Refuses a damaged header that declares blocks which no compression puts into the file: GDAL would allocate them.
+
+    Raises:
+        ValueError: Where a block is larger than 64 MB and than two thousand times the file.
+    """
+    height, width = dataset.block_shapes[0]
+    if height * width * itemsize > max(1 << 26, 2000 * os.path.getsize(dataset.name)):
+        raise ValueError(
+            f"{dataset.name}: expected blocks that fit into a file of {os.path.getsize(dataset.name)} bytes; "
+            f"received {height} x {width} pixels"
+        )
 
 
 def read_colors(dataset):
