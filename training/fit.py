@@ -54,7 +54,9 @@ def train(recipe, run):
     window = tuple(p - c for p, c in zip(patch, geometry.crop, strict=True))
     halo = tuple((o, c - o) for o, c in zip(geometry.offset, geometry.crop, strict=True))
     common = {"patch": window, "batch_size": recipe.batch_size, "halo": halo, "seed": recipe.seed, "replicas": replicas}
-    training = data.WindowDataset(dataset.train, steps=recipe.steps, augment=recipe.augment, workers=1, **common)
+    training = data.WindowDataset(
+        dataset.train, steps=recipe.steps, augment=recipe.augment, balance=recipe.balance, workers=1, **common
+    )
     validation = data.WindowDataset(dataset.validation, shuffle=False, workers=1, **common)
 
     with strategy.scope():
@@ -78,6 +80,7 @@ def train(recipe, run):
             epochs=recipe.epochs,
             initial_epoch=epochs_done,
             callbacks=callbacks,
+            shuffle=False,  # the data set shuffles by its own seed
             # A bar in a terminal; a line per epoch in a file, which a bar would fill with its redrawings.
             verbose=1 if sys.stdout.isatty() else 2,
         )

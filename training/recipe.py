@@ -48,7 +48,14 @@ class Recipe:
     patch: list[int] | int | None = setting(
         None, "window size that the model is given, per axis; rounded up to what the model allows"
     )
-    augment: Literal["none", "flips"] = setting("flips", "flips and right-angle rotations of the training windows")
+    augment: str | list[Any] = setting(
+        "flips",
+        "random changes of the training windows: none, flips (with right-angle rotations and a little contrast), a "
+        "preset (light, pathology, xray, volume), or a list of transforms",
+    )
+    balance: dict[str, float] | None = setting(
+        None, "share of the training windows that show a class: {foreground: 0.5}; by default as it comes"
+    )
     loss: str | None = setting(
         None, "losses by name, summed with weights: 0.5*bce+0.5*dice; by default bce+dice, or cross_entropy+dice"
     )
