@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import rasterio
@@ -258,6 +259,28 @@ def test_a_killed_run_goes_on_where_it_stopped(folder, tmp_path):
     assert history.read_text().splitlines()[:2] == before[:2]
     assert (path / "scores.json").exists()
     assert not list(path.glob(".*"))
+
+
+def test_volumes_make_a_model_3d_and_keep_their_affine(tmp_path):
+    affine = np.array([[0, -1.5, 0, 10], [2, 0, 0, -5], [0, 0, 3, 7], [0, 0, 0, 1.0]])
+    rng = np.random.default_rng(0)
+    for index in range(3):
+        label = np.zeros((18, 21, 16), np.float32)
+        label[4:9, 4:9, 4:9], label[9:14, 9:14, 4:9] = 1, 2
+        volume = (rng.normal(100, 10, label.shape) + 50 * label).astype(np.float32)
+        for name, array in (("images", volume), ("labels", label)):
+            (tmp_path / "data" / name).mkdir(parents=True, exist_ok=True)
+            nibabel.save(nibabel.Nifti1Image(array, affine), tmp_path / "data" / name / f"{index}.nii.gz")
+    options = ["--epochs", 1, "--steps", 1, "--batch-size", 1, "--patch", 16, "--option", "filters=[4,8]"]
+    path = tmp_path / "run"
+    assert run("train", "--model", "unet_padded", "--data", tmp_path / "data", "--run", path, *options) == 0
+    assert run("predict", path, tmp_path / "data" / "images", tmp_path / "masks") == 0
+    mask = nibabel.load(tmp_path / "masks" / "0.nii.gz")
+    np.testing.assert_allclose(mask.affine, affine)
+    assert mask.shape == (18, 21, 16)
+    assert mask.get_data_dtype() == np.uint8
+    assert set(np.unique(mask.dataobj)) <= {0, 1, 2}
+    assert json.loads((path / "data.json").read_text())["task"] == "multiclass"
 
 
 @pytest.mark.parametrize("model", ["unet", "vnet3d"])
