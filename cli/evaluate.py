@@ -1,17 +1,61 @@
-"""Scores a trained run on labelled images: Dice and IoU per class, over all pixels and as a mean over images.
+"""Scores a trained run on labelled images: per class, over all pixels, as means over images, and for each image.
+
+Dice, IoU, precision and recall are always there; an empty prediction of an empty truth counts 1. --metrics adds more,
+from names joined by commas:
+
+  presence      is a class in an image at all, told from its predicted pixels: AUC, precision, recall
+  calibration   do the probabilities mean what they say: expected calibration error
+  surface       95 % Hausdorff and average distance of the borders in the images' unit, surface Dice
+  membrane      foreground-restricted Rand and information scores of the segments that a membrane class encloses
+  objects       F1 of the connected parts over ten IoU thresholds, and panoptic quality
+
+Overlap, presence and calibration are counted tile by tile, in images of any size. Surface, membrane and objects gather
+the whole label map of an image as uint8 and need about 70 bytes of memory per pixel; an image for which --memory does
+not suffice is refused before anything is predicted.
 
 examples:
   maskzoo evaluate runs/membrane
       the images that were held out when the run was trained
-  maskzoo evaluate runs/membrane --data FOLDER
-      every image of another data set
+  maskzoo evaluate runs/membrane --data FOLDER --csv scores.csv
+      every image of another data set, and a file with a row per image, the worst first
+  maskzoo evaluate runs/hippocampus --metrics surface,objects --tolerance 2
+      distances in millimetres, as the volumes' headers say
 """
 
+import csv
 import json
+import math
 
 from maskzoo import data, inference
 
+from . import load_keras, nearest
+from .compare import write_whole
 from .predict import add_tiling_options, tiling_options
+
+MEASURES = ("overlap", "presence", "calibration", "surface", "membrane", "objects")
+SHORT = {
+    "presence": {"auc": "AUC", "precision": "precision", "recall": "recall"},
+    "surface": {
+        "mean_hausdorff95": "HD95",
+        "mean_average_surface_distance": "average distance",
+        "mean_surface_dice": "surface Dice",
+        "one_sided": "one side empty",
+    },
+    "membrane": {
+        f"mean_{score}{part}": f"{title}{part.replace('_', ' ')}"
+        for score, title in (("rand", "Rand"), ("information", "information"))
+        for part in ("", "_split", "_merge")
+    },
+    "objects": {
+        "f1_50": "F1 at 0.5",
+        "f1_75": "F1 at 0.75",
+        "f1": "F1 over 0.5..0.95",
+        "panoptic_quality": "panoptic quality",
+        "true_objects": "objects",
+        "predicted_objects": "predicted",
+        "mean_f1": "F1 (mean over images)",
+    },
+}
 
 
 def add_arguments(parser):
@@ -22,33 +66,132 @@ def add_arguments(parser):
         default=None,
         help="folder or YAML of a labelled data set; by default the run's held-out images",
     )
+    parser.add_argument(
+        "--metrics",
+        type=str,
+        default="overlap",
+        help=f"what to score, joined by commas: {','.join(MEASURES)}; overlap is always among them",
+    )
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=1.0,
+        help="distance between borders that counts as agreement in the surface Dice, in the images' unit",
+    )
     parser.add_argument("--json", action="store_true", default=False, help="print JSON, with the scores of each image")
+    parser.add_argument("--csv", type=str | None, default=None, help="also write a row per image, the worst first")
     add_tiling_options(parser)
 
 
 def run(arguments):
     options = tiling_options(arguments)
+    measures = parse_measures(arguments.metrics)
+    if not 0 <= arguments.tolerance < math.inf:
+        raise ValueError(f"--tolerance: expected a distance of at least 0; received {arguments.tolerance}")
     folder = inference.check_run(arguments.run)
     if arguments.data is not None:
         data.check_path(arguments.data)
+    if arguments.csv is not None:
+        data.check_writable(arguments.csv)
+    load_keras()
     trained = inference.load_run(folder)
     cases = data.labelled_cases(trained.data, arguments.data)
-    scores = inference.evaluate(trained, cases, **options)
+    scores = inference.evaluate(trained, cases, measures=measures, tolerance=arguments.tolerance, **options)
+    if arguments.csv is not None:
+        write_whole(arguments.csv, lambda path: write_rows(path, image_rows(scores)))
     if arguments.json:
-        print(json.dumps(scores, indent=2))
+        print(json.dumps(finite(scores), indent=2))
     else:
         print(f"{len(cases)} images")
         print(score_table(scores))
 
 
+def parse_measures(text):
+    """The measures named in `surface,objects`."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in MEASURES:
+            raise ValueError(f"--metrics: expected {nearest(name, MEASURES)}; received {name!r}")
+    return names
+
+
 def score_table(scores):
-    """The scores as aligned text, a row per class."""
-    rows = [("class", "Dice (mean over images)", "Dice (all pixels)", "IoU (all pixels)")]
-    columns = zip(scores["classes"], scores["mean_dice"], scores["dice"], scores["iou"], strict=True)
-    rows += [(name, *(f"{value:.4f}" for value in values)) for name, *values in columns]
-    name_width, *widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for name, *values in rows:
-        cells = [value.rjust(width) for value, width in zip(values, widths, strict=True)]
-        lines.append("  ".join([name.ljust(name_width), *cells]))
-    return "\n".join(lines)
+    """The scores as aligned text, a table per measure with a row per class."""
+    columns = {
+        "Dice (mean over images)": scores["mean_dice"],
+        "Dice (all pixels)": scores["dice"],
+        "IoU (all pixels)": scores["iou"],
+        "precision": scores["precision"],
+        "recall": scores["recall"],
+    }
+    tables = [class_table(scores["classes"], columns, mean=True)]
+    titles = {
+        "presence": "presence in an image, from predicted pixels",
+        "surface": "surface, mean over images; distances in {unit}, tolerance {tolerance:g}",
+        "membrane": "segments between membranes, mean over images",
+        "objects": "objects, of all images together",
+    }
+    for name, title in titles.items():
+        if name in scores:
+            columns = {short: scores[name][key] for key, short in SHORT[name].items()}
+            tables.append(f"{title.format(**scores[name])}\n{class_table(scores['classes'], columns)}")
+    if "calibration" in scores:
+        error = scores["calibration"]["expected_calibration_error"]
+        tables.append(f"expected calibration error, all pixels: {error:.4f}")
+    return "\n\n".join(tables)
+
+
+def class_table(classes, columns, mean=False):
+    """Aligned text with a row per class, and one of their means if there are several and it is asked for."""
+    lines = list(zip(classes, *columns.values(), strict=True))
+    if mean and len(classes) > 1:
+        lines.append(("mean", *(sum(values) / len(values) for values in columns.values())))
+    cells = [["class", *columns], *([name, *map(shown, values)] for name, *values in lines)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join(
+        "  ".join([name.ljust(widths[0]), *(text.rjust(width) for text, width in zip(texts, widths[1:], strict=True))])
+        for name, *texts in cells
+    )
+
+
+def shown(value):
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.4f}" if math.isfinite(value) else "-"
+
+
+def image_rows(scores):
+    """A flat dict per image, that of the lowest mean Dice first.
+
+    `dice` is the mean over classes; where there are several, every score has a column per class, such as `dice_liver`.
+    """
+    return sorted((image_row(image, scores["classes"]) for image in scores["images"]), key=lambda row: row["dice"])
+
+
+def image_row(image, classes):
+    row = {"name": image["name"], "dice": sum(image["dice"]) / len(classes)}
+    parts = [image, *(part for part in image.values() if isinstance(part, dict))]
+    for key, value in ((key, value) for part in parts for key, value in part.items()):
+        if key == "spacing":
+            row[key] = " x ".join(f"{size:g}" for size in value)
+        elif isinstance(value, list):
+            row |= {f"{key}_{name}" if len(classes) > 1 else key: v for name, v in zip(classes, value, strict=True)}
+        elif not isinstance(value, dict):
+            row[key] = value
+    return row
+
+
+def write_rows(path, rows):
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def finite(value):
+    """The same with `None` for infinity and NaN, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: finite(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
