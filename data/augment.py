@@ -30,23 +30,32 @@ def symmetries(image, label, rng):
     return tuple(np.transpose(array, order + list(range(rank, array.ndim)))[mirror] for array in (image, label))
 
 
-def jitter(image, rng, strength=0.1):
+def jitter(image, rng, strength=0.1, out=None):
     """Changes contrast and brightness of an image a little.
 
     Args:
         image: Array `(*spatial, channels)`, float or `uint8`.
         rng: `numpy.random.Generator`.
         strength: Standard deviation of both changes, relative to the image's own deviation.
+        out: Array for the result of a float image.
     """
     scale, shift = rng.normal(0, strength, 2)
-    mean, std = image.mean(dtype=np.float64), image.std(dtype=np.float64)
-    return of_type((image - np.float32(mean)) * np.float32(1 + scale) + np.float32(mean + shift * std), image.dtype)
+    mean, std = level(image)
+    result = np.multiply(image, np.float32(1 + scale), out=out)
+    result += np.float32(shift * std - mean * scale)
+    return of_type(result, image.dtype)
 
 
 def noise(image, rng, strength=0.1):
     """Adds normal noise, of a standard deviation between 0 and `strength` times the image's own: see `jitter`."""
-    deviation = rng.uniform(0, strength) * image.std(dtype=np.float64)
+    deviation = rng.uniform(0, strength) * level(image)[1]
     return of_type(image + np.float32(deviation) * rng.standard_normal(image.shape, np.float32), image.dtype)
+
+
+def level(image):
+    """Returns mean and standard deviation of an image, of about 64 pixels along each axis where it is larger."""
+    some = image[tuple(slice(None, None, max(1, length // 64)) for length in image.shape[:-1])]
+    return some.mean(dtype=np.float64), some.std(dtype=np.float64)
 
 
 def of_type(image, dtype):

@@ -49,21 +49,26 @@ class RandomWindows:
     def batch(self, epoch, index):
         """Returns `(images, labels)`, determined by seed, epoch and index."""
         rngs = np.random.default_rng([self._seed, epoch, index]).spawn(self._batch_size)
-        samples = [self._sample(rng) for rng in rngs]
-        return tuple(np.stack(arrays) for arrays in zip(*samples, strict=True))
+        images = empty_images(self._cases, self._patch, self._halo, self._batch_size)
+        labels = [self._sample(rng, image) for rng, image in zip(rngs, images, strict=True)]
+        return images, np.stack(labels)
 
-    def _sample(self, rng):
+    def _sample(self, rng, out):
+        """Writes an image into `out` and returns its label."""
         case, window = self._places.draw(rng)
         if self._augment == "none":
-            return read_sample(case, window, self._halo)
+            case.read_image(window.padded(self._halo), out)
+            return case.read_label(window)
         # The same halo on both sides of an axis: image and label have one centre, about which both are turned.
         even = tuple((max(pair), max(pair)) for pair in self._halo)
         excess = tuple((e[0] - h[0], e[1] - h[1]) for e, h in zip(even, self._halo, strict=True))
         if self._change is None:
-            image, label = symmetries(*read_sample(case, window, even), rng)
-            return jitter(crop(image, excess), rng), label
+            image, label = symmetries(case.read_image(window.padded(even)), case.read_label(window), rng)
+            jitter(crop(image, excess), rng, out=out)
+            return label
         image, label = self._changed(case, window.padded(even), rng)
-        return crop(image, excess), crop(label, even)
+        out[...] = crop(image, excess)
+        return crop(label, even)
 
     def _changed(self, case, window, rng):
         pixels, label = case.read_image.source.read(window), case.read_label(window)
@@ -187,15 +192,19 @@ class GridWindows:
 
     def batch(self, epoch, index):
         """Returns `(images, labels, weights)`, the same in every epoch."""
+        images = empty_images(self._cases, self._patch, self._halo, self._batch_size)
         numbers = range(index * self._batch_size, (index + 1) * self._batch_size)
-        samples = [self._sample(min(number, self._ends[-1] - 1)) for number in numbers]
-        images, labels = (np.stack(arrays) for arrays in zip(*samples, strict=True))
-        return images, labels, np.array([number < self._ends[-1] for number in numbers], np.float32)
+        labels = [
+            self._sample(min(number, self._ends[-1] - 1), image) for number, image in zip(numbers, images, strict=True)
+        ]
+        return images, np.stack(labels), np.array([number < self._ends[-1] for number in numbers], np.float32)
 
-    def _sample(self, number):
-        case = bisect.bisect_right(self._ends, number)
-        window = self._grids[case][number - self._ends[case] + len(self._grids[case])]
-        return read_sample(self._cases[case], window, self._halo)
+    def _sample(self, number, out):
+        """Writes an image into `out` and returns its label."""
+        which = bisect.bisect_right(self._ends, number)
+        window = self._grids[which][number - self._ends[which] + len(self._grids[which])]
+        self._cases[which].read_image(window.padded(self._halo), out)
+        return self._cases[which].read_label(window)
 
 
 def checked(cases, patch, halo):
@@ -209,9 +218,10 @@ def checked(cases, patch, halo):
     return list(cases), patch, halo
 
 
-def read_sample(case, window, halo):
-    """Returns image, with its halo, and label of a window."""
-    return case.read_image(window.padded(halo)), case.read_label(window)
+def empty_images(cases, patch, halo, number):
+    """Returns memory for the images of a batch."""
+    size = [extent + sum(pair) for extent, pair in zip(patch, halo, strict=True)]
+    return np.empty((number, *size, cases[0].image.channels), np.float32)
 
 
 def covering_windows(shape, patch):
