@@ -1,6 +1,7 @@
 """From files of any size to windows and batches: sources, sinks, labels, normalisation, data sets."""
 
 from .cases import Case, DataSet, labelled_cases, load_data
+from .folds import make_folds, read_folds, write_folds
 from .labels import LabelScheme
 from .pictures import save_figure, save_overlays
 from .rle import decode_rle, encode_rle, encode_windows
@@ -31,14 +32,17 @@ __all__ = [
     "file_suffix",
     "labelled_cases",
     "load_data",
+    "make_folds",
     "open_sink",
     "open_source",
     "rank_of",
+    "read_folds",
     "read_spec",
     "save_figure",
     "save_overlays",
     "synthetic_cases",
     "window_grid",
+    "write_folds",
 ]
 
 

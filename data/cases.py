@@ -251,6 +251,8 @@ def label_opener(spec, labels, images, rank):
         return lambda name, _: StackedSource(
             [open_source(stems[name], rank=rank, palette="index") for stems in files.values()]
         ), list(files)
+    if rank != 2 and (labels.suffix == ".csv" or labels.suffix in POLYGON_SUFFIXES):
+        raise ValueError(f"{labels}: expected labels of volumes as volumes; received {labels.suffix}")
     if labels.suffix == ".csv":
         table = RunTable(labels, classes=classes, **(spec.rle or {}))
         require_same_names(images, {name: labels for name in table.images if name in images}, labels)

@@ -221,6 +221,11 @@ def find_scheme(sources, *, task=None, classes=None, ignore=()):
         scheme = band_scheme(sources[0].channels, classes, ignore)
     else:
         scheme = value_scheme(task, classes, ignore, every)
+    if scheme.declared[-1] - scheme.declared[0] > 1 << 20:
+        raise ValueError(
+            f"classes: expected label values within a million of each other; received {scheme.declared[0]} and "
+            f"{scheme.declared[-1]}"
+        )
     for name, values in found.items():
         if others := sorted(values - set(scheme.declared)):
             raise ValueError(undeclared(name, scheme.declared, others))
@@ -290,7 +295,7 @@ def value_scheme(task, classes, ignore, found):
 def declared_scheme(task, named, ignore):
     """Returns the scheme of classes that are declared with their values."""
     values = [value for group in named.values() for value in group]
-    if not values or any(not isinstance(value, int) for value in values) or max(values) - min(values) > 1 << 20:
+    if not values or any(not isinstance(value, int) for value in values):
         raise ValueError(f"classes: expected whole numbers as the label values of each class; received {named}")
     overlapping = len(set(values)) < len(values)
     task = task or ("multilabel" if overlapping else "binary" if len(named) == 1 else "multiclass")

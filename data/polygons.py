@@ -45,6 +45,8 @@ class PolygonSource:
             kinds.append(kind)
         if not kinds:
             raise ValueError(f"{path}: expected polygons; received none")
+        if class_property and None in kinds:
+            raise ValueError(f"{path}: expected a property {class_property} of every polygon; received some without")
         found = sorted({kind for kind in kinds if kind is not None})
         self.class_names = list(classes) if classes is not None and class_property else found
         if others := [kind for kind in found if kind not in self.class_names]:

@@ -239,12 +239,18 @@ class RunTable:
         self._texts = {}
         found = set()
         for image, kind, text in read_rows(path, classes):
-            if kind is not None:
-                found.add(kind)
+            found.add(kind)
             self._texts.setdefault(image, []).append((kind, text))
+        if found == {None} and len(classes or ()) <= 1:
+            self.class_names = list(classes or ())
+            self._bands = {None: 0}
+            return
+        if None in found:
+            raise ValueError(f"{path}: expected a class in every row, such as image.jpg_Class; received rows without")
         self.class_names = list(classes) if classes is not None else sorted(found)
         if others := sorted(found - set(self.class_names)):
             raise ValueError(unknown(f"{path}: class", others[0], self.class_names))
+        self._bands = {kind: number for number, kind in enumerate(self.class_names)}
 
     @property
     def images(self):
@@ -259,10 +265,10 @@ class RunTable:
             shape: Rows and columns of the image.
         """
         name = f"{self.path} ({image})"
-        bands = {kind: [np.zeros((0, 2), np.int64)] for kind in self.class_names or [None]}
+        bands = [[np.zeros((0, 2), np.int64)] for _ in self._bands]
         for kind, text in self._texts[image_key(image)]:
-            bands[kind].append(parse_runs(text, shape, name=name, **self._dialect))
-        return RunSource(name, shape, [np.concatenate(parts) for parts in bands.values()], self._column_major)
+            bands[self._bands[kind]].append(parse_runs(text, shape, name=name, **self._dialect))
+        return RunSource(name, shape, [np.concatenate(parts) for parts in bands], self._column_major)
 
 
 def read_rows(path, classes=None):

@@ -234,6 +234,7 @@ class RasterSource:
         self._mask = None
         if palette == "rgb":
             self._colors = read_colors(dataset)
+            self.dtype = self.dtype if self._colors is None else self._colors.dtype
             flags = {flag.name for band in dataset.mask_flag_enums for flag in band}
             if flags != {"all_valid"} and (flags != {"nodata"} or dataset.nodata != 0 or self._colors is not None):
                 # Bands of measurements lack values one by one; colours are missing together.

@@ -155,6 +155,7 @@ def test_a_scheme_survives_json():
         ([[0, 1]], {"classes": {"a": 1, "b": 1}, "task": "multiclass"}, "classes: expected every label value once"),
         ([[0, 1]], {"classes": {"a": 1}, "ignore": [1]}, "classes: expected every label value once"),
         ([[0, 1]], {"classes": {"a": "x"}}, "classes: expected whole numbers"),
+        ([[0, 1]], {"classes": {"a": 1}, "ignore": [10**9]}, "classes: expected label values within a million"),
         ([[0, 1]], {"classes": {"a": 1, "b": 2, "c": 3}, "task": "binary"}, "classes: expected a class, or background"),
     ],
 )

@@ -71,6 +71,8 @@ def test_classes_have_bands(tmp_path):
     assert whole(ordered).sum(axis=(0, 1)).tolist() == [25, 36, 0]
     with pytest.raises(ValueError, match=r"class: expected Tumour .*; received Stroma"):
         PolygonSource(path, IMAGE, class_property="classification", classes=["Tumour"])
+    with pytest.raises(ValueError, match="expected a property kind of every polygon"):
+        PolygonSource(path, IMAGE, class_property="kind")
     united = PolygonSource(path, IMAGE)
     assert whole(united).sum() == 25 + 36 - 9
 

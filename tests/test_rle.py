@@ -192,6 +192,9 @@ def test_wrong_tables_are_refused(tmp_path):
     path.write_text("id,rle\na,1 99\n")
     with pytest.raises(ValueError, match=r"train.csv \(a\): expected runs inside a mask of 2 x 3"):
         RunTable(path).open("a", (2, 3))
+    with pytest.raises(ValueError, match="expected a class in every row"):
+        RunTable(path, classes=["a", "b"])
+    assert RunTable(path, classes=["kidney"]).open("a", (20, 20)).channels == 1
     path.write_bytes(b"id,rle\n\xff\xfe\n")
     with pytest.raises(ValueError, match="expected a CSV file"):
         RunTable(path)
