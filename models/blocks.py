@@ -50,18 +50,22 @@ class LinearUpsampling(layers.Layer):
 
 
 def _enlarge(x, axis, factor):
-    def along_axis(start, stop):
-        return x[(slice(None),) * axis + (slice(start, stop),)]
+    shape = list(ops.shape(x))
+    size = shape[axis]
 
-    before = ops.concatenate([along_axis(None, 1), along_axis(None, -1)], axis)
-    after = ops.concatenate([along_axis(1, None), along_axis(-1, None)], axis)
+    # The gradient of `ops.slice` takes a third of the time of that of an index.
+    def part(tensor, start, length):
+        starts = [0] * len(shape)
+        starts[axis] = start
+        return ops.slice(tensor, starts, [*shape[:axis], length, *shape[axis + 1 :]])
+
+    padded = ops.concatenate([part(x, 0, 1), x, part(x, size - 1, 1)], axis)
     phases = []
     for phase in range(factor):
         position = (phase + 0.5) / factor - 0.5
-        neighbour = before if position < 0 else after
-        phases.append((1 - abs(position)) * x + abs(position) * neighbour if position else x)
-    shape = list(ops.shape(x))
-    shape[axis] = shape[axis] * factor
+        neighbour = part(padded, 0 if position < 0 else 2, size)
+        phases.append((1 - abs(position)) * x + abs(position) * neighbour)
+    shape[axis] = size * factor
     return ops.reshape(ops.stack(phases, axis + 1), shape)
 
 

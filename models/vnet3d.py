@@ -59,7 +59,8 @@ class DepthwiseConv3D(layers.Layer):
         x = ops.pad(x, [(0, 0), (margin, margin), (0, 0), (0, 0), (0, 0)])
         total = 0
         for offset in range(self.kernel_size[0]):
-            slices = ops.reshape(x[:, offset : offset + depth], (batch * depth, height, width, channels))
+            slices = ops.slice(x, (0, offset, 0, 0, 0), (batch, depth, height, width, channels))
+            slices = ops.reshape(slices, (batch * depth, height, width, channels))
             total = ops.depthwise_conv(slices, self.kernel[offset], padding="same") + total
         return ops.reshape(total + self.bias, (batch, depth, height, width, channels))
 
