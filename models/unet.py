@@ -32,13 +32,14 @@ def unet(
     dropout=0.5,
     activation=None,
 ):
-    """Builds the valid-padded U-Net: no convolution sees beyond the image, so the output is 184 pixels smaller.
+    """Builds the valid-padded U-Net: 3x3 convolutions do not see beyond the image, so the output is 184 pixels less.
 
     Args:
         input_shape: `(*spatial, channels)`. Each size is `None` or, with five levels, `16 * k + 12` and at least 188.
         num_classes: Number of output channels.
         filters: Filters per resolution level, finest first.
-        up: `"transpose"` (transposed convolution 2x2), or `"upsample"` (nearest neighbour, then convolution 2x2).
+        up: `"transpose"` (transposed convolution 2x2), or `"upsample"` (nearest neighbour, then convolution 2x2,
+            zero-padded to keep the size).
         dropout: Rate of the dropout at the end of the contracting path, after its two deepest levels.
         activation: Activation of the head; `None` gives logits.
 
