@@ -9,7 +9,7 @@ writing, normalising and starting up show as a ratio below 1; what the halo cost
 
 import argparse
 import platform
-import resource
+import re
 import statistics
 import subprocess
 import sys
@@ -53,6 +53,20 @@ def bare_seconds(model, plan, channels, repeats=3):
     return seconds
 
 
+def peak_memory(command):
+    """Runs a command and returns the peak of its resident memory in bytes, as Linux tells it while it runs."""
+    peak = 0
+    with subprocess.Popen(command) as process:
+        status = Path(f"/proc/{process.pid}/status")
+        while process.poll() is None:
+            if found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text()):
+                peak = max(peak, 1024 * int(found[1]))
+            time.sleep(0.2)
+    if process.returncode:
+        raise SystemExit(process.returncode)
+    return peak
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", help="run folder")
@@ -69,15 +83,13 @@ def main():
         write_giant(image, arguments.side, channels)
         seconds = bare_seconds(run.model, plan, channels)
         start = time.perf_counter()
-        subprocess.run(
-            [sys.executable, "-m", "maskzoo", "predict", arguments.run, image, mask, "--memory", arguments.memory],
-            check=True,
+        peak = peak_memory(
+            [sys.executable, "-m", "maskzoo", "predict", arguments.run, image, mask, "--memory", arguments.memory]
         )
         total = time.perf_counter() - start
         seconds += bare_seconds(run.model, plan, channels)
         with rasterio.open(image) as source, rasterio.open(mask) as result:
             kept = (source.crs, source.transform, source.shape) == (result.crs, result.transform, result.shape)
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
     pixels = arguments.side**2
     bare = statistics.median(seconds) * -(-plan.tiles // plan.batch)
     print(f"machine         {platform.machine()}, {platform.processor() or platform.platform()}")

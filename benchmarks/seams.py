@@ -1,0 +1,78 @@
+"""How far tiled prediction is from whole prediction, and what a halo that is one stride too small does.
+
+    python benchmarks/seams.py MODEL IMAGE --tiles 256 384 512 [--crop 900 900] [--pad 96 96 96]
+
+Builds a registered model with random weights that let far pixels matter, predicts the image in one tile and then in
+tiles of each size, and prints the largest difference of the logits beside their range. The whole image has the same
+mirrored halo as the tiles. At the end the same with the halo cut by one stride.
+"""
+
+import argparse
+from dataclasses import replace
+
+import keras
+import numpy as np
+
+from maskzoo import data, inference, models
+from maskzoo.models import analysis
+
+
+def randomised(model):
+    """Gives a model He-normal kernels and statistics that are not those of the start, so that no path is dead."""
+    rng = np.random.default_rng(0)
+    for weight in model.weights:
+        if "gamma" in weight.path or "moving_variance" in weight.path:
+            weight.assign(rng.uniform(0.5, 2, weight.shape))
+        elif "kernel" in weight.path:
+            weight.assign(rng.normal(0, np.sqrt(2 / np.prod(weight.shape[:-1])), weight.shape))
+        elif "seed" not in weight.path:
+            weight.assign(rng.normal(0, 0.1, weight.shape))
+    return model
+
+
+def predict(model, source, plan):
+    logits = np.empty((*plan.shape, model.outputs[0].shape[-1]), np.float32)
+    for window, tile in inference.predict_tiles(model, source.read, plan):
+        logits[window.slices] = tile
+    return logits
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("image")
+    parser.add_argument("--tiles", type=int, nargs="+", required=True)
+    parser.add_argument("--crop", type=int, nargs="+", help="take only the middle of the image, of this size")
+    parser.add_argument("--pad", type=int, nargs="+", help="mirror the image to this size first")
+    arguments = parser.parse_args()
+    keras.utils.set_random_seed(0)
+    with data.open_source(arguments.image) as file:
+        size = arguments.crop or arguments.pad or file.shape
+        offset = tuple((n - s) // 2 for n, s in zip(file.shape, size, strict=True))
+        pixels = file.read(data.Window(offset, tuple(size))).astype(np.float32)
+    source = data.open_source((pixels - pixels.mean()) / pixels.std(), rank=len(size))
+    model = models.build_model(arguments.model, (*(None,) * len(size), source.channels), 2)
+    randomised(model)
+    stride = analysis.geometry(model).stride
+    whole = predict(
+        model, source, inference.plan_tiles(model, source.shape, source.channels, tile=max(size), memory=1e12)
+    )
+    print(
+        f"{arguments.model} on {' x '.join(map(str, size))} of {arguments.image}: logits range over {np.ptp(whole):.3g}"
+    )
+    for tile in arguments.tiles:
+        plan = inference.plan_tiles(model, source.shape, source.channels, tile=tile, memory=1e12)
+        difference = np.abs(predict(model, source, plan) - whole).max()
+        print(f"tile {tile}: {plan.tiles} tiles, halo {plan.halo[0]}: largest difference {difference:.2e}")
+    if not any(analysis.geometry(model).crop):
+        cut = replace(
+            plan,
+            halo=tuple((before - s, after - s) for (before, after), s in zip(plan.halo, stride, strict=True)),
+            crop=tuple(c - s for c, s in zip(plan.crop, stride, strict=True)),
+        )
+        difference = np.abs(predict(model, source, cut) - whole).max()
+        print(f"tile {tile} with the halo cut by {stride[0]}: largest difference {difference:.2e}")
+
+
+if __name__ == "__main__":
+    main()
