@@ -9,7 +9,7 @@ import keras
 from .. import analysis
 from ..blocks import check_input_shape
 from ..registry import register_encoder
-from .weights import copy_weights, load_keras, published_range, reverse_channels
+from .weights import copy_weights, downloading, load_keras, published_range, reverse_channels
 
 # For each family, patterns of the layers that end a stride: the output of the last one that matches, or the input of
 # one that downsamples.
@@ -75,7 +75,9 @@ def application(input_shape, builder, patterns, image_range, *, encoder_weights=
     whole = _instantiate(builder, x, None)
     encoder = keras.Model(inputs, [_last(whole, pattern) for pattern in patterns], name=name)
     if imagenet:
-        copy_weights(_instantiate(builder, keras.Input((None, None, 3)), "imagenet"), encoder)
+        with downloading(name):
+            published = _instantiate(builder, keras.Input((None, None, 3)), "imagenet")
+        copy_weights(published, encoder)
         if image_range == "caffe":
             reverse_channels(encoder)
     elif encoder_weights is not None:

@@ -5,7 +5,7 @@ from keras import layers
 
 from ..blocks import check_choice, check_input_shape
 from ..registry import register_encoder
-from .weights import copy_weights, load_keras, published_range
+from .weights import copy_weights, downloading, load_keras, published_range
 
 # Blocks per stage, and the published weights with their MD5 sum.
 RELEASE = "https://github.com/qubvel/classification_models/releases/download/0.0.1"
@@ -44,12 +44,12 @@ def resnet(
     x = published_range(inputs, "raw") if imagenet else inputs
     encoder = keras.Model(inputs, _features(x, depths, output_stride), name=name)
     if imagenet:
-        path = keras.utils.get_file(
-            origin=f"{RELEASE}/{name}_imagenet_1000_no_top.h5", cache_subdir="models", file_hash=checksum
-        )
         image = keras.Input((None, None, 3))
         published = keras.Model(image, _features(image, depths, 32))
-        published.load_weights(path, by_name=True)
+        url = f"{RELEASE}/{name}_imagenet_1000_no_top.h5"
+        with downloading(name):
+            path = keras.utils.get_file(origin=url, cache_subdir="models", file_hash=checksum)
+            published.load_weights(path, by_name=True)
         copy_weights(published, encoder)
     elif encoder_weights is not None:
         load_keras(encoder, encoder_weights, expected='None, "imagenet" or a .weights.h5 file')

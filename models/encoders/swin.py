@@ -179,8 +179,9 @@ class WindowAttention(layers.Layer):
         x = ops.reshape(x, (batch * grid[0] * grid[1], area, 3, self.heads, channels // self.heads))
         query, key, value = ops.unstack(ops.transpose(x, (2, 0, 3, 1, 4)), 3)
         scores = ops.matmul(query * query.shape[-1] ** -0.5, ops.transpose(key, (0, 1, 3, 2)))
-        bias = ops.take(self.table, self._relative_position, axis=0)
-        scores = scores + ops.cast(ops.transpose(bias, (2, 0, 1)), scores.dtype)
+        # Heads first: the gradient of a lookup along the first axis would be sparse.
+        bias = ops.take(ops.transpose(self.table), self._relative_position, axis=1)
+        scores = scores + ops.cast(bias, scores.dtype)
         if self.shift:
             mask = ops.cast(self._mask(height, width, shifts), scores.dtype)
             scores = ops.reshape(scores, (batch, grid[0] * grid[1], self.heads, area, area)) + mask

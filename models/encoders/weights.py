@@ -1,8 +1,10 @@
 """Weights of encoders: safetensors by their published names, Keras files, and kernels carried to other channels."""
 
+import contextlib
 import difflib
 import json
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +52,10 @@ def load_keras(encoder, path, *, expected):
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: expected a file with the weights of {encoder.name}; received no such file")
     try:
-        encoder.load_weights(path)
+        with warnings.catch_warnings():
+            # Keras warns of every layer that the file of another model lacks, before it raises.
+            warnings.simplefilter("ignore", UserWarning)
+            encoder.load_weights(path)
     except (ValueError, OSError, KeyError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{path}: expected the weights of {encoder.name}; received others: {reason}") from error
@@ -144,6 +149,18 @@ def _tensor(values, entry):
     if entry["dtype"] == "BF16":
         return (tensor.astype("<u4") << 16).view("<f4")
     return tensor.astype("float32")
+
+
+@contextlib.contextmanager
+def downloading(name):
+    """Turns whatever goes wrong while Keras downloads or opens published weights into one line."""
+    try:
+        yield
+    except Exception as error:  # Keras raises plain exceptions for failed downloads
+        reason = " ".join(str(error).split())
+        raise OSError(
+            f"encoder_weights of {name}: expected ImageNet weights to download; received: {reason}"
+        ) from error
 
 
 def carry_channels(kernel, channels):
