@@ -102,7 +102,7 @@ def run(arguments):
     if arguments.json:
         print(json.dumps(finite(scores), indent=2))
     else:
-        print(f"{len(cases)} images")
+        print(f"{len(cases)} image{'s'[: len(cases) > 1]}")
         print(score_table(scores))
 
 

@@ -108,8 +108,8 @@ def check_memory(run, cases, measures, memory):
             # Rounded up: what the message asks for suffices.
             tenths = math.ceil(10 * need / GIGABYTE)
             raise ValueError(
-                f"--memory: expected at least {tenths / 10} GB for the whole label map of {case.image.name}, "
-                f"which {', '.join(measures)} need{'s'[len(measures) > 1 :]}; received {memory / GIGABYTE:.1f} GB"
+                f"--memory: expected at least {tenths / 10} GB for {', '.join(measures)} of the whole label map of "
+                f"{case.image.name}; received {memory / GIGABYTE:.1f} GB"
             )
 
 
@@ -252,7 +252,7 @@ def pixel_spacing(source):
 
 def metres_per_unit(crs, latitude):
     """The metres that the units of a map's axes `(x, y)` are long, and their name: `m`, or `map unit` without a CRS."""
-    if crs is None:
+    if not crs:
         return (1.0, 1.0), "map unit"
     _, factor = crs.units_factor
     if not crs.is_geographic:

@@ -500,7 +500,7 @@ def test_a_trained_run_scores_as_its_predictions_do(trained, squares, tmp_path, 
 def test_the_tables_are_aligned(trained, capsys):
     assert run("evaluate", trained, "--metrics", ALL) == 0
     first, *tables = capsys.readouterr().out.rstrip().split("\n\n")
-    assert first.splitlines()[0] == "1 images"
+    assert first.splitlines()[0] == "1 image"
     titles = [table.splitlines()[0].split(",")[0] for table in tables]
     assert titles == [
         "presence in an image",
@@ -525,7 +525,7 @@ def test_mistakes_are_one_line(trained, squares, tmp_path, capsys):
         (("--tolerance", "nan"), "--tolerance: expected"),
         (("--csv", tmp_path / "none" / "s.csv"), "s.csv: expected a place that can be written"),
         (("--csv", tmp_path), "expected the name of a file"),
-        (whole, f"at least 1.1 GB for the whole label map of {image}, which surface, objects need; received 1.0 GB"),
+        (whole, f"at least 1.1 GB for surface, objects of the whole label map of {image}; received 1.0 GB"),
         (("--data", tmp_path / "none"), "none"),
     ]:
         assert run("evaluate", trained, *arguments) == 2
