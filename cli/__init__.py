@@ -12,7 +12,7 @@ __all__ = ["main"]
 VERBS = {
     "train": "train a model on a folder of images and masks, or on images that it makes itself",
     "predict": "segment images of any size with a trained run",
-    "evaluate": "score a trained run on labelled images: Dice and IoU per class",
+    "evaluate": "score a trained run on labelled images: overlap, distances, objects, calibration",
     "compare": "compare architectures: parameters, multiply-adds, receptive field, memory, speed",
     "export": "write a trained run as a SavedModel, checked against the Keras model",
 }
@@ -40,6 +40,8 @@ def main(verb=None, arguments=None):
         run_verb(verb, program, arguments)
     except KeyboardInterrupt as interrupt:
         sys.exit(fail(f"interrupted{interrupt}", code=130))
+    except BrokenPipeError:  # whoever read our output has seen enough, such as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except MemoryError as error:
         sys.exit(fail(f"out of memory: {error}"))
     except (ValueError, OSError) as error:

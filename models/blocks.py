@@ -12,6 +12,11 @@ UPSAMPLING = {2: layers.UpSampling2D, 3: layers.UpSampling3D}
 CROPPING = {2: layers.Cropping2D, 3: layers.Cropping3D}
 
 
+# Keras's 0.99 takes 500 steps to forget the statistics that it began with: short trainings, and the first epochs of
+# long ones, would be validated with wrong ones. This is what PyTorch keeps.
+BATCH_NORM_MOMENTUM = 0.9
+
+
 @keras.saving.register_keras_serializable("maskzoo")
 class LinearUpsampling(layers.Layer):
     """Enlarges the spatial axes by linear interpolation between half-pixel centres, with clamped edges.
@@ -113,7 +118,7 @@ def norm_act(x, *, batch_norm=True, activation="relu", name):
         name: Beginning of the layers' names.
     """
     if batch_norm:
-        x = layers.BatchNormalization(name=f"{name}_bn")(x)
+        x = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, name=f"{name}_bn")(x)
     if activation == "prelu":
         x = prelu(x, name=f"{name}_prelu")
     elif activation == "leaky_relu":
