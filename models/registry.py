@@ -27,13 +27,13 @@ def list_encoders():
     return sorted(ENCODERS)
 
 
-def build_model(name, input_shape, num_classes=1, **options):
+def build_model(name, input_shape, num_classes=None, **options):
     """Builds a registered model.
 
     Args:
         name: One of `list_models()`.
         input_shape: `(*spatial, channels)`; a spatial size may be `None`.
-        num_classes: Number of output channels.
+        num_classes: Number of output channels; by default the builder's own, 1 for nearly all.
         options: Options of the builder; `model_options(name)` lists them.
 
     Returns:
@@ -44,7 +44,8 @@ def build_model(name, input_shape, num_classes=1, **options):
     """
     builder = _find(MODELS, "model", name)
     _check_options(name, model_options(name), options)
-    return builder(tuple(input_shape), num_classes, **options)
+    classes = () if num_classes is None else (num_classes,)
+    return builder(tuple(input_shape), *classes, **options)
 
 
 def build_encoder(name, input_shape, **options):
