@@ -4,7 +4,7 @@ import keras
 from keras import layers, ops
 
 from . import analysis
-from .blocks import concat, conv, conv_block, linear_upsample
+from .blocks import concat, conv, conv_block, linear_upsample, norm_act
 from .encoders import encode
 from .encoders.attention import SplitChannels
 from .heads import auxiliary_head
@@ -104,8 +104,7 @@ def _aspp(x, filters, dilations, groups):
             conv(part, narrow // groups, 3, use_bias=False, dilation_rate=dilation, name=f"{name}_conv{group}")
             for group, part in enumerate(parts)
         ]
-        branch = layers.BatchNormalization(name=f"{name}_bn")(concat(convolved, name=f"{name}_concat"))
-        branches.append(layers.Activation("relu", name=f"{name}_relu")(branch))
+        branches.append(norm_act(concat(convolved, name=f"{name}_concat"), name=name))
     return conv_block(concat(branches, name="aspp_concat"), filters, 1, use_bias=False, name="aspp")
 
 
@@ -113,7 +112,7 @@ def _decoder_block(x, skip, filters, *, name):
     x = conv(x, 2 * x.shape[-1], 1, activation="relu", kernel_initializer=AlikeInFours(), name=f"{name}_up_conv")
     x = PixelShuffle(name=f"{name}_up")(x)
     if skip is not None:
-        x = concat([x, layers.BatchNormalization(name=f"{name}_skip_bn")(skip)], name=f"{name}_concat")
+        x = concat([x, norm_act(skip, activation=None, name=f"{name}_skip")], name=f"{name}_concat")
     x = layers.Activation("relu", name=f"{name}_relu")(x)
     for part in "ab":
         x = conv(x, filters, activation="relu", kernel_initializer="he_normal", name=f"{name}{part}")
@@ -122,7 +121,7 @@ def _decoder_block(x, skip, filters, *, name):
 
 def _pyramid_level(x, filters, factor, *, name):
     x = conv(x, 2 * filters, activation="relu", kernel_initializer="he_normal", name=f"{name}_conv1")
-    x = layers.BatchNormalization(name=f"{name}_bn")(x)
+    x = norm_act(x, activation=None, name=name)
     x = conv(x, filters, name=f"{name}_conv2")
     return linear_upsample(x, factor, name=f"{name}_up")
 

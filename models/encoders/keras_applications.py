@@ -7,7 +7,7 @@ import warnings
 import keras
 
 from .. import analysis
-from ..blocks import check_input_shape
+from ..blocks import BATCH_NORM_MOMENTUM, check_input_shape
 from ..registry import register_encoder
 from .weights import copy_weights, downloading, load_keras, published_range, reverse_channels
 
@@ -103,6 +103,8 @@ def _instantiate(builder, image, weights):
     for index, operation in enumerate(unnamed):
         operation.name = f"{builder.lower()}_{_snake(operation)}_{index}"
     for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = BATCH_NORM_MOMENTUM
         if type(layer).__name__ == "LayerScale":
             analysis.register(type(layer))(lambda layer, axis, x: x)
     return model

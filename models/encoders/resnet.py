@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from ..blocks import check_choice, check_input_shape
+from ..blocks import BATCH_NORM_MOMENTUM, check_choice, check_input_shape
 from ..registry import register_encoder
 from .weights import copy_weights, downloading, load_keras, published_range
 
@@ -106,7 +106,7 @@ def _norm_relu(x, *, norm, relu):
 
 
 def _norm(x, *, scale=True, name):
-    return layers.BatchNormalization(epsilon=2e-5, scale=scale, name=name)(x)
+    return layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, epsilon=2e-5, scale=scale, name=name)(x)
 
 
 def _variant(name, depths, checksum):
