@@ -42,8 +42,8 @@ class Recipe:
         None, "how they are held out: at random, or as one block of neighbours (serial sections, frames)"
     )
     run: str | None = setting(None, "run folder to write; runs/MODEL-DATA by default")
-    epochs: int = setting(10, "epochs")
-    steps: int = setting(60, "training steps (batches) per epoch")
+    epochs: int = setting(8, "epochs")
+    steps: int = setting(50, "training steps (batches) per epoch")
     batch_size: int = setting(4, "windows per step over all devices together")
     patch: list[int] | int | None = setting(
         None, "window size that the model is given, per axis; rounded up to what the model allows"
