@@ -10,6 +10,7 @@ from pathlib import Path
 __all__ = ["main"]
 
 VERBS = {
+    "inspect": "look at a data set: sizes, label values, class shares, suspicious pairs, a picture",
     "train": "train a model on a folder of images and masks, or on images that it makes itself",
     "predict": "segment images of any size with a trained run",
     "evaluate": "score a trained run on labelled images: overlap, distances, objects, calibration",

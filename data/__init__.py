@@ -2,6 +2,7 @@
 
 from .cases import Case, DataSet, labelled_cases, load_data
 from .folds import make_folds, read_folds, write_folds
+from .inspection import inspect_data
 from .labels import LabelScheme
 from .pictures import save_figure, save_overlays
 from .rle import decode_rle, encode_rle, encode_windows
@@ -30,6 +31,7 @@ __all__ = [
     "encode_windows",
     "file_stem",
     "file_suffix",
+    "inspect_data",
     "labelled_cases",
     "load_data",
     "make_folds",

@@ -241,13 +241,17 @@ def open_pairs(spec, rank, seed):
     return pairs, bands
 
 
-def label_opener(spec, labels, images, rank):
-    """Returns the function from name and image to the label source, and the names of its bands or None."""
+def label_opener(spec, labels, images, rank, check=None):
+    """Returns the function from name and image to the label source, and the names of its bands or None.
+
+    `check` gets images, labels and the labels' place, and may refuse what has no counterpart.
+    """
+    check = check or require_same_names
     classes = None if spec.classes is None else list(spec.classes)
     if isinstance(labels, dict):
         files = {kind: files_by_stem(folder) for kind, folder in labels.items()}
         for kind, stems in files.items():
-            require_same_names(images, stems, labels[kind])
+            check(images, stems, labels[kind])
         return lambda name, _: StackedSource(
             [open_source(stems[name], rank=rank, palette="index") for stems in files.values()]
         ), list(files)
@@ -255,17 +259,17 @@ def label_opener(spec, labels, images, rank):
         raise ValueError(f"{labels}: expected labels of volumes as volumes; received {labels.suffix}")
     if labels.suffix == ".csv":
         table = RunTable(labels, classes=classes, **(spec.rle or {}))
-        require_same_names(images, {name: labels for name in table.images if name in images}, labels)
+        check(images, {name: labels for name in table.images if name in images}, labels)
         return lambda name, image: table.open(name, image.shape), table.class_names or ["foreground"]
     if labels.suffix in POLYGON_SUFFIXES or any(file_suffix(file) in POLYGON_SUFFIXES for file in labels.iterdir()):
         files = files_by_stem(labels, POLYGON_SUFFIXES) if labels.is_dir() else dict.fromkeys(images, labels)
-        require_same_names(images, files, labels)
+        check(images, files, labels)
         if spec.class_property and not classes:
             raise ValueError(f"classes: expected the values of {spec.class_property} in a list; received none")
         options = {"class_property": spec.class_property, "classes": classes}
         return lambda name, image: PolygonSource(files[name], image, **options), classes or ["foreground"]
     files = files_by_stem(labels)
-    require_same_names(images, files, labels)
+    check(images, files, labels)
     return lambda name, _: open_source(files[name], rank=rank, palette="index"), None
 
 

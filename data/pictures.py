@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-# Okabe and Ito's palette: told apart by colour-blind readers, and readable over grey tissue.
+# Okabe and Ito's palette, told apart by colour-blind readers and readable over grey tissue, then darker ones of Tol's,
+# so that the classes of a street scene differ.
 COLORS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#FFFFFF")
+COLORS += ("#332288", "#882255", "#999933", "#661100", "#AA4499", "#44AA99", "#777777", "#000000")
 LARGEST_SIDE = 512
 
 
