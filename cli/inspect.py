@@ -37,10 +37,7 @@ def run(arguments):
             raise ValueError(f"--picture: expected a file name that ends in .png; received {arguments.picture}")
         data.check_writable(arguments.picture)
     found = data.inspect_data(arguments.spec, rank=arguments.rank)
-    if arguments.json:
-        print(json.dumps(found.report, indent=2))
-    else:
-        print(report_text(found.report))
+    print(json.dumps(found.report, indent=2) if arguments.json else report_text(found.report), flush=True)
     if arguments.picture is not None:
         rows, class_names = found.samples(arguments.samples)
         data.save_overlays(arguments.picture, rows, class_names, title=str(arguments.spec))
