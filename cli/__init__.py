@@ -10,12 +10,13 @@ from pathlib import Path
 __all__ = ["main"]
 
 VERBS = {
-    "inspect": "look at a data set: sizes, label values, class shares, suspicious pairs, a picture",
     "train": "train a model on a folder of images and masks, or on images that it makes itself",
     "predict": "segment images of any size with a trained run",
     "evaluate": "score a trained run on labelled images: overlap, distances, objects, calibration",
     "compare": "compare architectures: parameters, multiply-adds, receptive field, memory, speed",
     "export": "write a trained run as a SavedModel, checked against the Keras model",
+    "inspect": "look at a data set: sizes, label values, class shares, suspicious pairs, a picture",
+    "synth": "write a synthetic data set in the format of a real one",
 }
 ROOT = Path(__file__).resolve().parent.parent
 

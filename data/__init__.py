@@ -11,6 +11,7 @@ from .sources import SUFFIXES, file_stem, file_suffix, open_source
 from .specification import DataSpec, check_path, rank_of, read_spec
 from .statistics import Normalizer
 from .synthetic import synthetic_cases
+from .synthetic_sets import write_synthetic
 from .windows import Window, crop, window_grid
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "synthetic_cases",
     "window_grid",
     "write_folds",
+    "write_synthetic",
 ]
 
 

@@ -1,0 +1,34 @@
+"""Writes a synthetic data set to disk in the format of a real one, with the `spec.yaml` that train reads.
+
+  nuclei    RGB PNG with masks                    organs    RGB PNG, a folder of masks per class, which overlap
+  kidney    large tiled RGB TIFF, run-length CSV  clouds    RGB PNG, run-length CSV with image_Class
+  xray      grey PNG, relative run-length CSV     volumes   NIfTI with class ids
+
+examples:
+  maskzoo synth nuclei OUT
+  maskzoo synth kidney OUT --size 20000
+      slides of 400 million pixels each; memory stays that of a few blocks
+"""
+
+import shlex
+
+from maskzoo import data
+
+
+def add_arguments(parser):
+    parser.add_argument("kind", type=str, help="nuclei, kidney, xray, organs, clouds or volumes")
+    parser.add_argument("output", type=str, help="folder to make")
+    parser.add_argument("--count", type=int | None, default=None, help="number of images, at least 2")
+    parser.add_argument("--size", type=int | None, default=None, help="pixels per axis, at least 32")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed makes the same images")
+
+
+def run(arguments):
+    if arguments.seed < 0:
+        raise ValueError(f"--seed: expected at least 0; received {arguments.seed}")
+    spec = data.write_synthetic(
+        arguments.kind, arguments.output, count=arguments.count, size=arguments.size, seed=arguments.seed
+    )
+    model = "vnet3d" if arguments.kind == "volumes" else "unet_padded"
+    print(f"wrote {spec.parent}")
+    print(f"try: python train.py --model {model} --data {shlex.quote(str(spec))}")

@@ -1,0 +1,59 @@
+"""`maskzoo synth`: every format is read back to the labels that were made."""
+
+import numpy as np
+import pytest
+import yaml
+
+from maskzoo import cli, data
+from maskzoo.data.synthetic_sets import KINDS
+
+
+def whole(case):
+    return data.Window((0,) * len(case.image.shape), case.image.shape)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "kidney"])
+def test_each_kind_is_read_back(kind, tmp_path):
+    rank = 3 if kind == "volumes" else 2
+    spec = data.write_synthetic(kind, tmp_path / "out", count=3, size=48, seed=5)
+    read = data.load_data(spec, rank=rank)
+    made = data.synthetic_cases(rank, 3, 48, 5, KINDS[kind][2])
+    truth = {name: label for name, _, label in made}
+    assert len(read.train + read.validation) == 3
+    assert read.channels == (1 if kind in ("xray", "volumes") else 3)
+    assert read.task == yaml.safe_load(spec.read_text())["task"]
+    for case in read.train + read.validation:
+        ids = truth[case.name]
+        masks = {
+            "volumes": ids,
+            "organs": np.stack([ids > 0, ids == 2], axis=-1),
+            "clouds": ids[..., None] == np.arange(1, 5),
+        }.get(kind, ids[..., None])
+        np.testing.assert_array_equal(case.read_label(whole(case)), masks)
+
+
+def test_slides_are_tiled_and_keep_their_labels(tmp_path):
+    spec = data.write_synthetic("kidney", tmp_path / "out", count=2, size=700)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["images", "spec.yaml", "train.csv"]
+    read = data.load_data(spec, rank=2)
+    case = (read.train + read.validation)[0]
+    assert case.image.shape == (700, 700)
+    number = int(case.name[-2:])
+    _, label = data.synthetic.synthetic_case((512, 512), np.random.default_rng([0, number, 0]), 1)
+    np.testing.assert_array_equal(case.read_label(data.Window((0, 0), (512, 512)))[..., 0], label)
+
+
+def test_the_command_ends_with_what_to_try_and_refuses_in_one_line(tmp_path, capsys):
+    cli.main("synth", ["nuclei", str(tmp_path / "out"), "--count", "2", "--size", "32"])
+    assert capsys.readouterr().out.endswith(f"--data {tmp_path / 'out' / 'spec.yaml'}\n")
+    for arguments, expected in {
+        ("nuclei", tmp_path / "out"): "empty",
+        ("nuclie", tmp_path / "new"): "nuclei",
+        ("xray", tmp_path / "new", "--size", "3"): "32",
+    }.items():
+        with pytest.raises(SystemExit) as stop:
+            cli.main("synth", [str(argument) for argument in arguments])
+        err = capsys.readouterr().err
+        assert (stop.value.code, err.count("\n")) == (2, 1)
+        assert expected in err
+    assert not (tmp_path / "new").exists()
