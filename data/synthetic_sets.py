@@ -32,7 +32,7 @@ KINDS = {
 def write_synthetic(kind, folder, *, count=None, size=None, seed=0):
     """Writes a data set with `spec.yaml`; the folder appears under its name when it is complete.
 
-    Images of `kidney` are made, written and encoded block by block, so that memory does not depend on their size.
+    Images of `kidney` are made, written and encoded block by block: no slide is ever held whole.
 
     Args:
         kind: `nuclei` (RGB PNG, masks), `kidney` (large tiled RGB TIFF, run-length CSV), `xray` (grey PNG, relative
