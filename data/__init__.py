@@ -1,59 +1,32 @@
 """From files of any size to windows and batches: sources, sinks, labels, normalisation, data sets."""
 
-from .cases import Case, DataSet, labelled_cases, load_data
-from .folds import make_folds, read_folds, write_folds
-from .inspection import inspect_data
-from .labels import LabelScheme
-from .pictures import save_figure, save_overlays
-from .rle import decode_rle, encode_rle, encode_windows
-from .sinks import SINK_SUFFIXES, check_writable, open_sink
-from .sources import SUFFIXES, file_stem, file_suffix, open_source
-from .specification import DataSpec, check_path, rank_of, read_spec
-from .statistics import Normalizer
-from .synthetic import synthetic_cases
-from .synthetic_sets import write_synthetic
-from .windows import Window, crop, window_grid
+from importlib import import_module
 
-__all__ = [
-    "SINK_SUFFIXES",
-    "SUFFIXES",
-    "Case",
-    "DataSet",
-    "DataSpec",
-    "LabelScheme",
-    "Normalizer",
-    "Window",
-    "WindowDataset",
-    "check_path",
-    "check_writable",
-    "crop",
-    "decode_rle",
-    "encode_rle",
-    "encode_windows",
-    "file_stem",
-    "file_suffix",
-    "inspect_data",
-    "labelled_cases",
-    "load_data",
-    "make_folds",
-    "open_sink",
-    "open_source",
-    "rank_of",
-    "read_folds",
-    "read_spec",
-    "save_figure",
-    "save_overlays",
-    "synthetic_cases",
-    "window_grid",
-    "write_folds",
-    "write_synthetic",
-]
+# Where each public name lives. A module is imported on first use: a wrong option is answered before NumPy is there,
+# and only `dataset` needs Keras.
+HOMES = {
+    "cases": ["Case", "DataSet", "labelled_cases", "load_data"],
+    "dataset": ["WindowDataset"],
+    "folds": ["make_folds", "read_folds", "write_folds"],
+    "inspection": ["inspect_data"],
+    "labels": ["LabelScheme"],
+    "pictures": ["save_figure", "save_overlays"],
+    "rle": ["decode_rle", "encode_rle", "encode_windows"],
+    "sinks": ["SINK_SUFFIXES", "check_writable", "open_sink"],
+    "sources": ["SUFFIXES", "file_stem", "file_suffix", "open_source"],
+    "specification": ["DataSpec", "check_path", "rank_of", "read_spec"],
+    "statistics": ["Normalizer"],
+    "synthetic": ["synthetic_cases"],
+    "synthetic_sets": ["write_synthetic"],
+    "windows": ["Window", "crop", "window_grid"],
+}
+
+__all__ = [name for names in HOMES.values() for name in names]
 
 
 def __getattr__(name):
-    # The only part that needs Keras, which takes seconds to import.
-    if name == "WindowDataset":
-        from .dataset import WindowDataset
-
-        return WindowDataset
+    for module, names in HOMES.items():
+        if name in names:
+            globals()[name] = getattr(import_module(f".{module}", __name__), name)
+            return globals()[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
