@@ -1,10 +1,8 @@
 """One training run: data, model, loss and devices put together, and fitted."""
 
-import re
 import sys
 
 import keras
-import tensorflow as tf
 
 from maskzoo import data, losses, models
 from maskzoo.metrics import Dice, IoU  # by name: a saved model that is loaded here refers to them
@@ -12,7 +10,7 @@ from maskzoo.models import analysis
 
 from .callbacks import Pictures, RunRecorder, read_history
 from .run_folder import LAST, manifest, write_json, write_recipe
-from .strategy import open_strategy
+from .strategy import open_strategy, reading_errors
 
 MONITOR = "val_dice"
 DEFAULT_PATCH = {2: 256, 3: 32}
@@ -73,7 +71,7 @@ def train(recipe, run):
         Pictures(run, (images[:4], labels[:4]), dataset, geometry.offset),
         keras.callbacks.TensorBoard(str(run / "logs"), write_graph=False),
     ]
-    try:
+    with reading_errors():
         model.fit(
             training,
             validation_data=validation,
@@ -84,8 +82,6 @@ def train(recipe, run):
             # A bar in a terminal; a line per epoch in a file, which a bar would fill with its redrawings.
             verbose=1 if sys.stdout.isatty() else 2,
         )
-    except tf.errors.OpError as error:
-        raise reading_error(error) from error
     return dataset
 
 
@@ -160,11 +156,3 @@ def describe(model, geometry, patch, dataset, replicas, run):
     )
     print(f"windows    {' x '.join(map(str, patch))} with {dataset.channels} channels, {replicas} device(s)")
     print(f"run        {run}")
-
-
-def reading_error(error):
-    """The error of ours that was raised inside TensorFlow's input pipeline while a window was read, or `error`."""
-    found = re.search(
-        r"^(?:\w*: )*(ValueError|OSError|\w*FileError|FileNotFoundError): (.+)$", str(error), re.MULTILINE
-    )
-    return ValueError(found[2]) if found else error

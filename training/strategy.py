@@ -1,7 +1,7 @@
-"""Which devices train: one, or several replicas that mirror each other."""
+"""What training needs of TensorFlow itself: devices, one or several replicas, and the errors of its input pipeline."""
 
 import re
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import tensorflow as tf
 
@@ -38,3 +38,19 @@ def split_processor(count):
     with suppress(RuntimeError):  # too late to split: what is there must do
         tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * count)
     return len(tf.config.list_logical_devices("CPU"))
+
+
+@contextmanager
+def reading_errors():
+    """Raises as it was an error of ours that TensorFlow's input pipeline wrapped while a window was read.
+
+    Raises:
+        ValueError: With the message of the `ValueError` or `OSError` that was raised while reading.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        found = re.search(r"^(?:\w*: )*(ValueError|OSError|FileNotFoundError): (.+)$", str(error), re.MULTILINE)
+        if found is None:
+            raise
+        raise ValueError(found[2]) from error
