@@ -9,7 +9,7 @@ from .tiling import plan_tiles, predict_tiles
 
 
 def plan_image(run, source, **options):
-    """Plans the tiles of an image for a run; `options` are `tile` and `memory` of `plan_tiles`.
+    """Plans the tiles of an image for a run; `options` are those of `plan_tiles`.
 
     Raises:
         ValueError: If the image does not fit the run, or the run's model cannot be tiled within the memory.

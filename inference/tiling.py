@@ -79,7 +79,7 @@ class Plan:
         )
 
 
-def plan_tiles(model, shape, channels, *, tile=None, memory=4 * GIGABYTE, patch=None):
+def plan_tiles(model, shape, channels, *, tile=None, memory=4 * GIGABYTE, patch=None, symmetric=False):
     """Chooses the tile: the smallest within 5 % of the least work that the memory bound allows.
 
     An image much smaller than the receptive field, for which the halo would be most of the work, is predicted in one
@@ -92,17 +92,20 @@ def plan_tiles(model, shape, channels, *, tile=None, memory=4 * GIGABYTE, patch=
         tile: Pixels per tile and axis, instead of choosing; rounded up to the model's stride.
         memory: Bound in bytes on the expected peak memory of the process.
         patch: Window size that the model was trained on, which is the tile of a model that sees the whole image.
+        symmetric: Make what the model is given square, with equal halos on all sides, so that it can be flipped and
+            turned without a loss.
 
     Raises:
         ValueError: If the memory bound is below the least need.
     """
     geometry = analysis.geometry(model)
     if geometry.is_global:
-        plans = [blended_plan(model, tuple(shape), channels, tile or patch or BLENDED_TILE[len(shape)])]
+        size = tile or patch or BLENDED_TILE[len(shape)]
+        plans = [blended_plan(model, tuple(shape), channels, size, symmetric)]
     else:
-        plans = candidate_plans(model, geometry, tuple(shape), channels, tile)
+        plans = candidate_plans(model, geometry, tuple(shape), channels, tile, symmetric)
     if tile is None and not geometry.is_global and min(plan.work for plan in plans) > AFFORDABLE_WORK:
-        whole = whole_plan(model, geometry, tuple(shape), channels)
+        whole = whole_plan(model, geometry, tuple(shape), channels, symmetric)
         if whole and whole.memory <= memory:
             return whole
     affordable = [plan for plan in plans if plan.memory <= memory]
@@ -116,19 +119,24 @@ def plan_tiles(model, shape, channels, *, tile=None, memory=4 * GIGABYTE, patch=
     return next(plan for plan in affordable if plan.work <= WORTHWHILE * least)
 
 
-def candidate_plans(model, geometry, shape, channels, tile):
+def candidate_plans(model, geometry, shape, channels, tile, symmetric):
     """The plans to choose from, smaller tiles first: only the asked tile where there is one."""
-    steps = [math.lcm(stride, 1 if tile else GRID[len(shape)]) for stride in geometry.stride]
+    strides = geometry.stride
+    if symmetric:
+        strides = (math.lcm(*strides, *(rule.multiple for rule in geometry.rules)),) * len(shape)
+    steps = [math.lcm(stride, 1 if tile else GRID[len(shape)]) for stride in strides]
     largest = min(LARGEST_TILE[len(shape)], max(shape) + max(steps))
     sizes = [tile] if tile else range(min(steps), largest + 1, min(steps))
     cuts = {
         # Never larger than the image, so that a small image costs no more than itself and its halo.
-        tuple(min(round_up(size, s), round_up(n, t)) for n, s, t in zip(shape, steps, geometry.stride, strict=True))
+        tuple(min(round_up(size, s), round_up(n, t)) for n, s, t in zip(shape, steps, strides, strict=True))
         for size in sizes
     }
+    if symmetric:
+        cuts = {(max(cut),) * len(cut) for cut in cuts}
     plans, bytes_per_pixel = [], None
     for cut in sorted(cuts):
-        halo, crop = halo_and_crop(geometry, cut)
+        halo, crop = (symmetric_halo_and_crop if symmetric else halo_and_crop)(geometry, cut)
         plan = Plan(shape, cut, halo, crop, batch=1, memory=0, overlap=(0,) * len(shape))
         if bytes_per_pixel is None:
             bytes_per_pixel = activation_bytes(model, plan, channels)
@@ -136,20 +144,23 @@ def candidate_plans(model, geometry, shape, channels, tile):
     return plans
 
 
-def whole_plan(model, geometry, shape, channels):
+def whole_plan(model, geometry, shape, channels, symmetric):
     """The plan of predicting an image in one piece, mirrored up to an allowed size; `None` for valid padding."""
     if any(geometry.crop):
         return None
-    halo = tuple((0, size - n) for size, n in zip(analysis.nearest_size(model, shape), shape, strict=True))
+    sizes = analysis.nearest_size(model, (max(shape),) * len(shape) if symmetric else shape)
+    halo = tuple((0, size - n) for size, n in zip(sizes, shape, strict=True))
     nothing = (0,) * len(shape)
     plan = Plan(shape, shape, halo, nothing, batch=1, memory=0, overlap=nothing)
     return with_memory(plan, model, channels, activation_bytes(model, plan, channels))
 
 
-def blended_plan(model, shape, channels, size):
+def blended_plan(model, shape, channels, size, symmetric):
     """The plan of tiles that overlap by a quarter, on the axes that are longer than one tile."""
     sizes = analysis.nearest_size(model, (size,) * len(shape) if isinstance(size, int) else tuple(size))
     sizes = tuple(min(pair) for pair in zip(sizes, analysis.nearest_size(model, shape), strict=True))
+    if symmetric:
+        sizes = analysis.nearest_size(model, (max(sizes),) * len(sizes))
     overlap = tuple(size // 4 if n > size else 0 for size, n in zip(sizes, shape, strict=True))
     tile = tuple(size - o for size, o in zip(sizes, overlap, strict=True))
     plan = Plan(shape, tile, tuple((o, 0) for o in overlap), (0,) * len(shape), batch=1, memory=0, overlap=overlap)
@@ -183,6 +194,19 @@ def halo_and_crop(geometry, tile):
     return halo, tuple(skip for _, _, skip in spans)
 
 
+def symmetric_halo_and_crop(geometry, tile):
+    """The same with one halo for all sides, which keeps the tile on the model's sampling grid where it can."""
+    least, stride = max(max(pair) for pair in geometry.halo), math.lcm(*geometry.stride)
+    period = math.lcm(stride, *(rule.multiple for rule in geometry.rules))
+    for halo in sorted(range(least, least + 2 * period), key=lambda halo: halo % stride != 0):
+        if all(rule.allows(size + 2 * halo) for rule, size in zip(geometry.rules, tile, strict=True)):
+            return ((halo, halo),) * len(tile), tuple(halo - offset for offset in geometry.offset)
+    raise ValueError(
+        f"model: expected one that takes tiles with equal halos on all sides, to flip and turn them; received one that "
+        f"takes {' by '.join(map(str, geometry.rules))}"
+    )
+
+
 def round_up(size, step):
     return -(-size // step) * step
 
@@ -193,7 +217,8 @@ def predict_tiles(model, read, plan):
     Tiles are read ahead in threads while the model computes; memory depends on the tile, never on the image's height.
 
     Args:
-        model: A functional Keras model.
+        model: A Keras model; or anything with `predict(images)` that returns a float32 array as the plan's model would,
+            `(batch, *size, classes)`, logits or probabilities.
         read: Function from a `data.Window`, which may reach outside the image, to float32 `(*size, channels)`.
         plan: A `Plan`.
 
@@ -282,7 +307,9 @@ def read_batch(read, windows, plan):
 
 
 def logits_of(model) -> Callable:
-    """A function from images to the numpy logits of a model's mask."""
+    """A function from images to the numpy logits of a model's mask, or to what a scorer's `predict` returns."""
+    if not hasattr(model, "predict_on_batch"):
+        return model.predict
 
     def predict(images):
         outputs = model.predict_on_batch(images)

@@ -167,3 +167,43 @@ def test_an_error_while_reading_ahead_reaches_the_caller():
     plan = inference.plan_tiles(model, (200, 200), 1, tile=64)
     with pytest.raises(OSError, match="truncated"):
         list(inference.predict_tiles(model, read, plan))
+
+
+class Turned:
+    """A scorer that averages a model over the eight symmetries of its square inputs, each undone."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def predict(self, images):
+        total = 0
+        for turns in range(4):
+            for flip in (False, True):
+                turned = np.rot90(images[:, :, ::-1] if flip else images, turns, (1, 2))
+                answer = np.rot90(self.model.predict_on_batch(np.ascontiguousarray(turned)), -turns, (1, 2))
+                total = total + (answer[:, :, ::-1] if flip else answer)
+        return total / 8
+
+
+@pytest.mark.parametrize("name", ["unet", "unet_padded"])
+def test_symmetric_plans_stay_seamless_when_tiles_are_turned(name):
+    source = data.open_source(np.random.default_rng(2).normal(0, 64, (200, 230, 3)).astype(np.float32), rank=2)
+    model = lively_model(name, 3, 2, filters=(4, 8, 16))
+    answers = []
+    for tile in (64, 100, 256):
+        plan = inference.plan_tiles(model, source.shape, 3, tile=tile, symmetric=True)
+        assert len(set(plan.input_size)) == len({side for pair in plan.halo for side in pair}) == 1
+        answers.append(predict(Turned(model), source, plan))
+    assert np.abs(answers[0] - answers[2]).max() < 1e-4
+    assert np.abs(answers[1] - answers[2]).max() < 1e-4
+
+
+def test_symmetric_blended_tiles_are_square():
+    plan = inference.plan_tiles(global_model(), (100, 24), 1, tile=32, symmetric=True)
+    assert plan.input_size == (32, 32)
+    answers = np.zeros((100, 24, 1), np.float32)
+    for window, logits in inference.predict_tiles(
+        Turned(global_model()), lambda w: np.full((*w.size, 1), 1.5, np.float32), plan
+    ):
+        answers[window.slices] = logits
+    np.testing.assert_allclose(answers, 3.0, rtol=1e-6)
