@@ -11,8 +11,9 @@ from typing import Any
 from .folds import groups_by_pattern, held_out_names, read_folds
 from .labels import LabelScheme, StackedSource, band_scheme, find_scheme
 from .polygons import PolygonSource
+from .reading import ends_of_file, file_suffix
 from .rle import RunSource, RunTable
-from .sources import file_suffix, open_source
+from .sources import open_source
 from .specification import (
     POLYGON_SUFFIXES,
     SYNTHETIC,
@@ -303,12 +304,3 @@ def fingerprint(pairs):
             else:
                 digest.update(ends_of_file(source.path))
     return digest.hexdigest()
-
-
-def ends_of_file(path):
-    """Returns the first megabyte of a file, the last 64 kilobytes behind it and the length."""
-    with open(path, "rb") as file:
-        first = file.read(1 << 20)
-        length = file.seek(0, 2)
-        file.seek(max(1 << 20, length - (1 << 16)))
-        return first + file.read() + length.to_bytes(8, "big")

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from .polygons import PolygonSource
+from .reading import file_version
 from .rle import RunSource
-from .sources import file_version
 from .statistics import measured_windows, unknown
 from .windows import Window
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .sources import read_mirrored
+from .reading import read_mirrored
 from .statistics import unknown
 
 WGS84 = "OGC:CRS84"  # what GeoJSON means where it does not name a coordinate system

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .sources import read_mirrored
+from .reading import read_mirrored
 from .statistics import unknown
 from .windows import window_grid
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .sources import check_png, file_suffix, open_raster, reason
+from .rasters import check_png, open_raster
+from .reading import file_suffix, reason
 
 SINK_SUFFIXES = (".tif", ".tiff", ".nii", ".nii.gz", ".png", ".npy")
 

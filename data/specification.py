@@ -8,7 +8,8 @@ from typing import Any
 
 from .folds import SPLITS
 from .labels import TASKS
-from .sources import RASTER_SUFFIXES, SUFFIXES, VOLUME_SUFFIXES, file_stem, file_suffix
+from .reading import file_stem, file_suffix
+from .sources import RASTER_SUFFIXES, SUFFIXES, VOLUME_SUFFIXES
 from .statistics import NORMALIZATIONS, unknown
 
 SYNTHETIC = "synthetic"

@@ -10,24 +10,16 @@ from data.inspection import inspect_data as inspect_data
 from data.labels import LabelScheme as LabelScheme
 from data.pictures import save_figure as save_figure
 from data.pictures import save_overlays as save_overlays
+from data.reading import file_stem as file_stem
+from data.reading import file_suffix as file_suffix
 from data.rle import decode_rle as decode_rle
 from data.rle import encode_rle as encode_rle
 from data.rle import encode_windows as encode_windows
 from data.sinks import SINK_SUFFIXES as SINK_SUFFIXES
 from data.sinks import check_writable as check_writable
 from data.sinks import open_sink as open_sink
-from data.sources import (
-    SUFFIXES as SUFFIXES,
-)
-from data.sources import (
-    file_stem as file_stem,
-)
-from data.sources import (
-    file_suffix as file_suffix,
-)
-from data.sources import (
-    open_source as open_source,
-)
+from data.sources import SUFFIXES as SUFFIXES
+from data.sources import open_source as open_source
 from data.specification import (
     DataSpec as DataSpec,
 )

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from maskzoo.data import Window, open_source
-from maskzoo.data.sources import open_raster
+from maskzoo.data.rasters import open_raster
 
 FILES = 200
 MOST_SECONDS, MOST_MEGABYTES = 5, 300

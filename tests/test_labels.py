@@ -21,7 +21,7 @@ from maskzoo.data import (
 )
 from maskzoo.data.folds import make_folds, write_folds
 from maskzoo.data.labels import find_scheme
-from maskzoo.data.sources import open_raster
+from maskzoo.data.rasters import open_raster
 
 
 def label(values, rank=2):

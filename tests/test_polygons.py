@@ -8,7 +8,7 @@ from rasterio.transform import Affine
 
 from maskzoo.data import Window, open_source, window_grid
 from maskzoo.data.polygons import PolygonSource
-from maskzoo.data.sources import open_raster
+from maskzoo.data.rasters import open_raster
 
 
 def whole(source):

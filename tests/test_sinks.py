@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rasterio.transform import Affine
 
 from maskzoo.data import Window, open_sink, open_source, window_grid
-from maskzoo.data.sources import open_raster
+from maskzoo.data.rasters import open_raster
 
 
 def values(shape, dtype="uint8"):

@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from maskzoo.data import Window, open_source, window_grid
-from maskzoo.data.sources import SUFFIXES, open_raster
+from maskzoo.data.rasters import open_raster
+from maskzoo.data.sources import SUFFIXES
 
 RASTERS = [
     "raster/cog_reader/alpha.tif",
