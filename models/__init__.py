@@ -34,6 +34,7 @@ from .registry import (
     register_encoder,
     register_model,
 )
+from .slices import inflate
 from .unet_plus_plus import prune
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "build_encoder",
     "build_model",
     "encoder_options",
+    "inflate",
     "list_encoders",
     "list_models",
     "model_options",

@@ -253,11 +253,13 @@ class _Feature:
     """A tensor of the graph: a track per spatial axis of the input, and the global layers behind it.
 
     A tensor of another rank than the input, such as a pooled vector, is not `spatial`; its tracks are empty shells.
+    The last `folded` axes lie in the batch, where layers leave them alone.
     """
 
     tracks: tuple[Track, ...]
     spatial: bool
     global_layers: tuple[str, ...] = ()
+    folded: int = 0
 
 
 _RULES = {}
@@ -267,7 +269,8 @@ def register(*classes):
     """Declares what layers do along a spatial axis: decorates `rule(layer, axis, *tracks) -> Track`.
 
     `axis` counts the spatial axes from 0; there is one track for each input tensor of the layer that has spatial axes.
-    A rule may also return a string, which says why the layer sees the whole image.
+    A rule may also return a string, which says why the layer sees the whole image. A layer that moves the last axes
+    into the batch, or back, says how many lie there after it in `folded_axes`.
     """
 
     def decorate(rule):
@@ -572,12 +575,17 @@ def _follow(node, args, kwargs):
     features = [value for value in tree.flatten((args, kwargs)) if isinstance(value, _Feature)]
     seen = tuple(dict.fromkeys(name for feature in features for name in feature.global_layers))
     spatial = [feature.tracks for feature in features if feature.spatial]
+    folded = getattr(node.operation, "folded_axes", max((feature.folded for feature in features), default=0))
     reason = None
     if spatial:
-        tracks = [_track(node.operation, axis, along) for axis, along in enumerate(zip(*spatial, strict=True))]
+        kept = len(spatial[0]) - (0 if hasattr(node.operation, "folded_axes") else folded)
+        tracks = [
+            _track(node.operation, axis, along) if axis < kept else Track.united(along)
+            for axis, along in enumerate(zip(*spatial, strict=True))
+        ]
         reason = next((track for track in tracks if isinstance(track, str)), None)
         if reason is None:
-            return [_Feature(tuple(tracks), True, seen)] * len(node.outputs)
+            return [_Feature(tuple(tracks), True, seen, folded)] * len(node.outputs)
     if any(track.step for feature in features for track in feature.tracks):
         seen = (*seen, f"{node.operation.name}: {type(node.operation).__name__} {reason}")
     return [_guess(node, index, features, seen) for index in range(len(node.outputs))]
@@ -603,12 +611,14 @@ def _track(operation, axis, tracks):
 def _guess(node, index, features, seen):
     """Returns the feature of an output of a layer that has no track: only its size matters, for what follows it."""
     tensor, template = node.outputs[index], features[0]
-    if tensor.ndim != len(template.tracks) + 2:
-        return _Feature(tuple(track.detached(math.nan) for track in template.tracks), False, seen)
+    folded = max(feature.folded for feature in features)
+    if tensor.ndim != len(template.tracks) - folded + 2:
+        return _Feature(tuple(track.detached(math.nan) for track in template.tracks), False, seen, folded)
     source = next((feature for feature in features if feature.spatial), template)
     read, made = _probe(node, features.index(source), index) if source.spatial else (tensor.shape, tensor.shape)
     tracks = []
-    for axis, track in enumerate(source.tracks):
+    kept = source.tracks[: len(source.tracks) - folded]
+    for axis, track in enumerate(kept):
         before, after, built = read[axis + 1], made[axis + 1], tensor.shape[axis + 1]
         if not source.spatial or built not in (None, before):
             tracks.append(track.detached(math.nan if built is None else built))
@@ -618,7 +628,7 @@ def _guess(node, index, features, seen):
             tracks.append(track.enlarge(after // before))
         else:
             tracks.append(track.detached(math.nan))
-    return _Feature(tuple(tracks), True, seen)
+    return _Feature((*tracks, *source.tracks[len(kept) :]), True, seen, folded)
 
 
 def _probe(node, read, made):

@@ -79,7 +79,8 @@ def add_auxiliary_heads(model, sources, num_classes=1, *, activation=None, full_
 
     Args:
         model: A functional model.
-        sources: Dict from the new outputs' names (`aux1`, ...) to the names of the layers whose features they read.
+        sources: Dict from the new outputs' names (`aux1`, ...) to the names of the layers whose features they read; or
+            a number: that many levels of `decoder_levels(model)`, as `aux1`, `aux2`, ...
         num_classes: Number of channels of every new output.
         activation: `None` for logits, or a Keras activation.
         full_size: Enlarges the outputs to the size of the model's first one; `False` leaves them at the features' size.
@@ -88,9 +89,11 @@ def add_auxiliary_heads(model, sources, num_classes=1, *, activation=None, full_
         A model with the same layers and a dict of named outputs: the old ones (`mask`, if there was one) and the new.
 
     Raises:
-        ValueError: There is no such layer, an output has this name already, or the features' size does not divide the
-            output's.
+        ValueError: There is no such layer, an output has this name already, the decoder has fewer levels, or the
+            features' size does not divide the output's.
     """
+    if not isinstance(sources, dict):
+        sources = _levels(model, sources)
     features = {name: _features_of(model, source) for name, source in sources.items()}
     shapes = layer_shapes(model, [tree.flatten(model.output)[0], *features.values()], 128)
     outputs = {}
@@ -124,6 +127,43 @@ def add_label_head(model, num_labels, *, source=None, activation=None, dropout=0
     """
     x = _features_of(model, source) if source else deepest_features(model)
     return _with_outputs(model, {name: label_head(x, num_labels, activation, dropout, name)})
+
+
+def decoder_levels(model):
+    """Returns the names of the layers that end the coarser levels of a model's decoder, finest first.
+
+    On the way from the deepest features to the first output, these are the last and widest at each size to be enlarged.
+    Layers of a head, which only reduce the channels, are passed over.
+    """
+    deepest, output = deepest_features(model), tree.flatten(model.output)[0]
+    reached = {id(deepest): deepest}
+    enlarging = []
+    for operation in model.operations:
+        # A layer that is used twice has no single output.
+        made = tree.flatten(operation.output) if len(operation._inbound_nodes) == 1 else ()
+        read = [x for x in tree.flatten(operation.input) if id(x) in reached] if made else []
+        if read and len(made) == 1 and len(made[0].shape) == len(output.shape):
+            reached[id(made[0])] = made[0]
+            enlarging.append((read[0], made[0]))
+    shapes = layer_shapes(model, [*reached.values(), output])
+    sizes = dict(zip((*reached, id(output)), map(math.prod, shapes), strict=True))
+    head = output._keras_history.operation.name
+    ends = {}
+    for before, after in enlarging:
+        size = sizes[id(before)]
+        if sizes[id(deepest)] < size < min(sizes[id(after)], sizes[id(output)]):
+            layer = before._keras_history.operation
+            x = layer.input if layer.name.startswith(head) else before
+            ends[size] = max(x, ends.get(size, x), key=lambda x: x.shape[-1])
+    return [ends[size]._keras_history.operation.name for size in sorted(ends, reverse=True)]
+
+
+def _levels(model, number):
+    check_count("sources", number)
+    levels = decoder_levels(model)
+    if number > len(levels):
+        raise ValueError(f"sources: expected at most {len(levels)} levels of {model.name}; received {number}")
+    return {f"aux{level}": name for level, name in enumerate(levels[:number], start=1)}
 
 
 def deepest_features(model):

@@ -36,6 +36,11 @@ def folder(tmp_path_factory):
         _keep(folder / f"encoder_{name}", build((None, None, 3)), (64, 96))
     for name in LIBRARIES:
         _keep(folder / f"encoder_{name}", models.build_encoder(name, (None, None, 3)), (64, 96))
+    _keep(
+        folder / "slices",
+        models.inflate(models.build_model("fpn", (None, None, 1), 2, encoder="mobilenet")),
+        (32, 32, 4),
+    )
     return folder
 
 

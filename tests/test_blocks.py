@@ -150,12 +150,42 @@ def test_auxiliary_heads_have_the_sizes_that_they_claim():
     }
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "levels"),
+    [
+        ("unet_padded", {"filters": (4, 4, 6, 8)}, ["decoder1_1_relu", "decoder2_1_relu"]),
+        ("unet", {"filters": (4, 4, 6, 8)}, ["decoder1_1_relu", "decoder2_1_relu"]),
+        ("backbone_unet", {"encoder": "resnet18"}, [f"decoder{level}b_relu" for level in (3, 2, 1, 0)]),
+        ("deeplabv3plus", {"encoder": "resnet18"}, ["decoder_relu"]),
+        ("branch2_unet", {"trunk": "unet_padded", "trunk_options": {"filters": (4, 6, 8)}}, ["decoder1_1_relu"]),
+    ],
+)
+def test_decoder_levels_are_those_that_the_builder_names(name, options, levels):
+    assert heads.decoder_levels(models.build_model(name, (None, None, 3), 2, **options)) == levels
+
+
+@pytest.mark.parametrize("name", ["fpn", "linknet", "unet_aspp_fpn", "upernet"])
+def test_deep_supervision_of_a_decoder_is_finest_first_and_as_large_as_it_claims(name):
+    model = models.build_model(name, (None, None, 1), 2, encoder="resnet18")
+    levels = len(heads.decoder_levels(model))
+    assert levels >= 3
+    full = models.add_auxiliary_heads(model, levels, 2).compute_output_spec(keras.KerasTensor((1, 128, 192, 1)))
+    assert {x.shape for x in full.values()} == {(1, 128, 192, 2)}
+    own = models.add_auxiliary_heads(model, levels, 2, full_size=False)
+    shapes = [x.shape for x in own.compute_output_spec(keras.KerasTensor((1, 128, 192, 1))).values()]
+    factors = [128 // shape[1] for shape in shapes]
+    assert factors == sorted(set(factors))
+    assert shapes == [(1, 128 // factor, 192 // factor, 2) for factor in factors]
+
+
 def test_heads_refuse_what_does_not_fit():
     valid = models.build_model("unet", (None, None, 1), filters=(4, 6, 8))
     with pytest.raises(ValueError, match="aux1: expected features whose size divides that of the output"):
         models.add_auxiliary_heads(valid, {"aux1": "decoder1_1_relu"})
     with pytest.raises(ValueError, match=r"layer of unet: expected one like decoder1_up, .*; received decoder1"):
         models.add_auxiliary_heads(valid, {"aux1": "decoder1"})
+    with pytest.raises(ValueError, match="sources: expected at most 1 levels of unet; received 2"):
+        models.add_auxiliary_heads(valid, 2)
     with pytest.raises(ValueError, match="unet: expected a name that no output has; received mask"):
         models.add_label_head(valid, 2, name="mask")
     with pytest.raises(ValueError, match="num_labels: expected a whole number of at least 1; received 0"):

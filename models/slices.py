@@ -1,0 +1,126 @@
+"""2D models opened as 2.5D: every slice of a volume is seen together with its neighbours."""
+
+import keras
+import numpy as np
+from keras import layers, ops, tree
+
+from .analysis import register
+from .blocks import check_count
+
+
+@keras.saving.register_keras_serializable("maskzoo")
+class FoldSlices(layers.Layer):
+    """Lays each run of neighbouring slices, stacked as channels, as one image into the batch.
+
+    `(batch, height, width, n, channels)` becomes `(batch * (n - slices + 1), height, width, slices * channels)`.
+    """
+
+    folded_axes = 1
+
+    def __init__(self, slices, **kwargs):
+        super().__init__(**kwargs)
+        self.slices = slices
+
+    def call(self, volume):
+        runs = [volume[:, :, :, first : first + 1 - self.slices or None] for first in range(self.slices)]
+        stacks = ops.transpose(ops.concatenate(runs, axis=-1), (0, 3, 1, 2, 4))
+        return ops.reshape(stacks, (-1, *ops.shape(stacks)[2:]))
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, n, channels = input_shape
+        images = None if None in (batch, n) else batch * (n + 1 - self.slices)
+        return (images, height, width, self.slices * channels)
+
+    def get_config(self):
+        return {**super().get_config(), "slices": self.slices}
+
+
+@keras.saving.register_keras_serializable("maskzoo")
+class UnfoldSlices(layers.Layer):
+    """Puts the maps of single slices, which lie in the batch, together to those of the volume that they came from."""
+
+    folded_axes = 0
+
+    def call(self, maps_and_volume):
+        maps, volume = maps_and_volume
+        maps = ops.reshape(maps, (ops.shape(volume)[0], -1, *ops.shape(maps)[1:]))
+        return ops.transpose(maps, (0, 2, 3, 1, 4))
+
+    def compute_output_shape(self, input_shapes):
+        (images, height, width, channels), (batch, *_) = input_shapes
+        return (batch, height, width, None if None in (images, batch) else images // batch, channels)
+
+
+@register(FoldSlices)
+def _fold_geometry(layer, axis, volume):
+    return volume if axis < 2 else volume.gather(layer.slices)
+
+
+@register(UnfoldSlices)
+def _unfold_geometry(layer, axis, maps, volume):
+    return maps
+
+
+def inflate(model, slices=3):
+    """Opens a 2D model, or a 2D encoder, as a 2.5D one: each slice is seen with its neighbours on both sides.
+
+    The first convolution gets `slices` copies of its kernel, one for each slice of a stack, divided by their number, so
+    that a volume of equal slices gives what the 2D model gave. All other weights are those of the model.
+
+    Args:
+        model: A functional 2D model with one input `(height, width, channels)`, whose outputs are maps.
+        slices: Number of slices that are seen together, odd. The outputs lack half of the others at either end.
+
+    Returns:
+        A model from `(height, width, n, channels)`, for any n of at least `slices`, to maps with n - slices + 1 slices.
+
+    Raises:
+        ValueError: `slices` is not odd, or the model is not of that kind.
+
+    Source: Carreira, Zisserman, "Quo Vadis, Action Recognition?", CVPR 2017, section 2, for the first convolution only.
+    """
+    check_count("slices", slices)
+    if slices % 2 == 0:
+        raise ValueError(f"slices: expected an odd number, so that there is a middle one; received {slices}")
+    if len(model.inputs) != 1 or any(len(x.shape) != 4 for x in (*model.inputs, *model.outputs)):
+        raise ValueError(f"{model.name}: expected a 2D model from one image to maps; received another")
+    height, width, channels = model.inputs[0].shape[1:]
+    volume = keras.Input((height, width, None, channels), name="volume")
+    ends = {x._keras_history.operation.name for x in model.outputs}
+
+    def copied(layer):
+        config = layer.get_config()
+        if layer.name in ends:
+            config["name"] = f"{layer.name}_of_slice"
+        if isinstance(layer, layers.Rescaling):
+            config |= {
+                key: np.tile(config[key], slices).tolist() for key in ("scale", "offset") if np.ndim(config[key])
+            }
+        return type(layer).from_config(config)
+
+    stacks = FoldSlices(slices, name="fold_slices")(volume)
+
+    def call(layer, *args, **kwargs):
+        args, kwargs = tree.map_structure(lambda x: stacks if x is volume else x, (args, kwargs))
+        return layer(*args, **kwargs)
+
+    volumes = tree.map_structure(lambda _: volume, model.input)
+    inner = keras.models.clone_model(model, input_tensors=volumes, clone_function=copied, call_function=call)
+    for layer in model.layers:
+        if layer.weights:
+            copy = inner.get_layer(f"{layer.name}_of_slice" if layer.name in ends else layer.name)
+            copy.trainable = layer.trainable
+            pairs = zip(layer.get_weights(), copy.weights, strict=True)
+            copy.set_weights([_spread(value, tuple(weight.shape), slices) for value, weight in pairs])
+    names = iter(x._keras_history.operation.name for x in model.outputs)
+    outputs = tree.map_structure(lambda maps: UnfoldSlices(name=next(names))([maps, volume]), inner.output)
+    return keras.Model(volume, outputs, name=f"{model.name}_25d")
+
+
+def _spread(value, shape, slices):
+    """Returns a weight for stacked slices: copies one after another, those of a kernel divided by their number."""
+    axis = next((axis for axis, (old, new) in enumerate(zip(value.shape, shape, strict=True)) if old != new), None)
+    if axis is None:
+        return value
+    copies = np.concatenate([value] * slices, axis)
+    return copies if value.ndim == 1 else copies / slices
