@@ -5,6 +5,7 @@ from importlib import import_module
 from .run import check_run
 
 __all__ = [
+    "Ensemble",
     "check_run",
     "evaluate",
     "export_saved_model",
@@ -16,6 +17,7 @@ __all__ = [
 ]
 
 LAZY = {
+    "Ensemble": "ensemble",
     "evaluate": "evaluation",
     "export_saved_model": "export",
     "load_run": "run",
