@@ -10,6 +10,7 @@ HOMES = {
     "folds": ["make_folds", "read_folds", "write_folds"],
     "inspection": ["inspect_data"],
     "labels": ["LabelScheme"],
+    "outlines": ["trace_outlines"],
     "pictures": ["save_figure", "save_overlays"],
     "reading": ["file_stem", "file_suffix"],
     "rle": ["decode_rle", "encode_rle", "encode_windows"],

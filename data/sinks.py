@@ -6,13 +6,17 @@ import glob
 import gzip
 import os
 import shutil
+from math import prod
 from pathlib import Path
 
 import numpy as np
 
 from .rasters import check_png, open_raster
 from .reading import file_suffix, reason
+from .windows import window_grid
 
+# Pixels that `Sink.fill` holds at a time, about.
+PIXELS_AT_ONCE = 1 << 22
 SINK_SUFFIXES = (".tif", ".tiff", ".nii", ".nii.gz", ".png", ".npy")
 
 # Class 0 is black so that it recedes; the others are Okabe and Ito's colours, which colour-blind readers tell apart.
@@ -29,7 +33,9 @@ COLORS = (
 )
 
 
-def open_sink(path, shape, *, bands=1, dtype="uint8", like=None, class_names=None, colors=None):
+def open_sink(
+    path, shape, *, bands=1, dtype="uint8", like=None, class_names=None, colors=None, cog=False, temporary=None
+):
     """Prepares a file that windows can be written to, in any order.
 
     The result is a context manager with `write(window, array)`. The file appears under its name when the context ends
@@ -44,6 +50,8 @@ def open_sink(path, shape, *, bands=1, dtype="uint8", like=None, class_names=Non
         like: Source whose georeference or affine the file gets.
         class_names: Names of the bands or, with one band, of the class ids (a single name is that of id 1).
         colors: Colours `(red, green, blue)` of the class ids from 0 on; empty for a grey image without a colour table.
+        cog: Make a TIFF a cloud-optimised one, with overviews; needs the disk space twice while it is made.
+        temporary: Path to write to until the file is complete; by default one that no other process has.
 
     Raises:
         OSError: Where the file cannot be written.
@@ -60,6 +68,8 @@ def open_sink(path, shape, *, bands=1, dtype="uint8", like=None, class_names=Non
         )
     if len(shape) != 2 and (len(shape) != 3 or writer is RasterWriter):
         raise ValueError(f"{path}: expected an image with 2 axes for {suffix}; received shape {shape}")
+    if cog and suffix not in (".tif", ".tiff"):
+        raise ValueError(f"{path}: expected a .tif or .tiff to make a COG of; received {suffix}")
     if suffix == ".png" and (dtype not in (np.uint8, np.uint16) or bands > 4):
         raise ValueError(f"{path}: expected up to 4 bands of uint8 or uint16 for .png; received {bands} of {dtype}")
     if like is not None and tuple(like.shape) != shape:
@@ -68,7 +78,8 @@ def open_sink(path, shape, *, bands=1, dtype="uint8", like=None, class_names=Non
         raise ValueError(f"{path}: expected {bands} class names; received {list(class_names)}")
     check_writable(path)
     georeference = (like.georeference if like is not None else None) or {}
-    return Sink(path, shape, bands, dtype, writer, georeference, class_names, colors)
+    temporary = temporary or temporary_name(path)
+    return Sink(path, temporary, shape, bands, dtype, writer, georeference, class_names, colors, cog)
 
 
 def check_writable(path):
@@ -96,9 +107,9 @@ def temporary_name(path):
 class Sink:
     """An output file under a temporary name, renamed when it is complete: see `open_sink`."""
 
-    def __init__(self, path, shape, bands, dtype, writer, *content):
+    def __init__(self, path, temporary, shape, bands, dtype, writer, *content):
         self.path, self.shape, self.bands, self.dtype = path, shape, bands, dtype
-        self._temporary = temporary_name(path)
+        self._temporary = temporary
         self._make = lambda: writer(self._temporary, shape, bands, dtype, *content)
 
     def __enter__(self):
@@ -132,6 +143,27 @@ class Sink:
         except OSError as error:
             raise self._failure(error) from None
 
+    def fill(self, read):
+        """Writes everything, band after band in the order of the file's blocks: equal values give equal bytes.
+
+        Args:
+            read: Function from a `Window` and the number of a band to an array of the window's size.
+
+        Raises:
+            OSError: Where the disk refuses.
+        """
+        block, across = block_size(self.shape), self.shape[1:]
+        size = (block, PIXELS_AT_ONCE // block)
+        if len(across) > 1:
+            size = (max(1, PIXELS_AT_ONCE // prod(across)), *across)
+        try:
+            for band in range(self.bands):
+                for window in window_grid(self.shape, size):
+                    values = np.asarray(read(window, band), self.dtype)
+                    self._writer.write(window, values[..., None], band)
+        except OSError as error:
+            raise self._failure(error) from None
+
     def __exit__(self, kind, *_):
         try:
             if kind is None:
@@ -155,13 +187,19 @@ class Sink:
         return OSError(f"{self.path}: expected a disk that takes the output; received {reason(error)}")
 
 
+def block_size(shape):
+    """The rows and columns of a block of a TIFF."""
+    return 256 if max(shape) <= 4096 else 512
+
+
 class RasterWriter:
     """Writes a TIFF or PNG through GDAL."""
 
-    def __init__(self, path, shape, bands, dtype, georeference, class_names, colors):
+    def __init__(self, path, shape, bands, dtype, georeference, class_names, colors, cog):
         self._path = path
         self._tiff = file_suffix(path) != ".png"
-        block = 256 if max(shape) <= 4096 else 512
+        self._cog = cog and ("nearest" if dtype == np.uint8 and bands == 1 else "average")
+        block = block_size(shape)
         layout = {
             "driver": "GTiff",
             "tiled": True,
@@ -200,9 +238,12 @@ class RasterWriter:
             first = 1 if len(names) == 1 else 0
             self._file.update_tags(**{f"CLASS_{number}": name for number, name in enumerate(names, first)})
 
-    def write(self, window, array):
+    def write(self, window, array, band=None):
         box = tuple((cut.start, cut.stop) for cut in window.slices)
-        self._file.write(np.moveaxis(array, -1, 0), window=box)
+        if band is None:
+            self._file.write(np.moveaxis(array, -1, 0), window=box)
+        else:
+            self._file.write(array[..., 0], band + 1, window=box)
 
     def finish(self):
         try:
@@ -214,9 +255,30 @@ class RasterWriter:
             check_tiff(self._path)
         else:
             check_png(self._path)
+        if self._cog:
+            copy_as_cog(self._path, self._cog)
 
     def abandon(self):
         self._file.close()
+
+
+def copy_as_cog(path, resampling):
+    """Replaces a TIFF by a cloud-optimised one; `resampling` makes its overviews.
+
+    Raises:
+        OSError: Where the disk refuses.
+    """
+    import rasterio.shutil
+
+    copy = path.with_name(f"{path.name}.cog")
+    try:
+        rasterio.shutil.copy(
+            path, copy, driver="COG", compress="deflate", bigtiff="yes", overview_resampling=resampling
+        )
+    except Exception as error:  # rasterio lets GDAL's errors, of a class of their own, pass through
+        raise OSError(reason(error)) from None
+    check_tiff(copy)
+    os.replace(copy, path)
 
 
 def check_tiff(path):
@@ -251,7 +313,7 @@ class VolumeWriter:
     def __init__(self, path, shape, bands, dtype, georeference, *_):
         import nibabel
 
-        self._path = path
+        self._path, self._bands = path, bands
         self._raw = path.with_name(f"{path.name}.raw") if file_suffix(path) == ".nii.gz" else path
         self._shape = (*shape, *(1,) * (3 - len(shape)), *((bands,) if bands > 1 else ()))
         kind = nibabel.Nifti1Image if max(self._shape) < 2**15 else nibabel.Nifti2Image
@@ -271,15 +333,19 @@ class VolumeWriter:
             file.write(header.binaryblock + bytes(4))
         self._values = reserved_array(self._raw, header.get_data_dtype(), offset, self._shape, "F")
 
-    def write(self, window, array):
-        values = self._values[window.slices]
-        values[...] = array.reshape(values.shape)
+    def write(self, window, array, band=None):
+        put(self._values, window, array, band, self._bands)
 
     def finish(self):
         self._values.flush()
         del self._values
         if self._raw != self._path:
-            with open(self._raw, "rb") as raw, gzip.open(self._path, "wb", compresslevel=5) as file:
+            # Without a name and a time in its header, equal volumes are equal files.
+            with (
+                open(self._raw, "rb") as raw,
+                open(self._path, "wb") as plain,
+                gzip.GzipFile("", "wb", 5, plain, mtime=0) as file,
+            ):
                 shutil.copyfileobj(raw, file, 1 << 20)
 
     def abandon(self):
@@ -290,6 +356,7 @@ class ArrayWriter:
     """Writes a NPY file; a single band gets no axis of its own."""
 
     def __init__(self, path, shape, bands, dtype, *_):
+        self._bands = bands
         shape = shape if bands == 1 else (*shape, bands)
         with open(path, "wb") as file:
             np.lib.format.write_array_header_2_0(
@@ -298,9 +365,8 @@ class ArrayWriter:
             offset = file.tell()
         self._values = reserved_array(path, dtype, offset, shape, "C")
 
-    def write(self, window, array):
-        values = self._values[window.slices]
-        values[...] = array.reshape(values.shape)
+    def write(self, window, array, band=None):
+        put(self._values, window, array, band, self._bands)
 
     def finish(self):
         self._values.flush()
@@ -308,6 +374,12 @@ class ArrayWriter:
 
     def abandon(self):
         del self._values
+
+
+def put(values, window, array, band, bands):
+    """Writes all bands of a window, or one, into an array whose bands, if there are several, are its last axis."""
+    box = window.slices + ((...,) if band is None or bands == 1 else (..., band))
+    values[box] = array.reshape(values[box].shape)
 
 
 def reserved_array(path, dtype, offset, shape, order):

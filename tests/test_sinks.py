@@ -217,3 +217,42 @@ print(peak() - start)
     image = open_source(tmp_path / "out.tif", palette="index")
     noise = np.random.default_rng(0).integers(0, 255, (1000, 1000, 1)).astype(np.uint8)
     np.testing.assert_array_equal(image.read(Window((6500, 14500), (1000, 1000))), np.roll(noise, (500, 500), (0, 1)))
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".png", ".npy", ".nii", ".nii.gz"])
+@pytest.mark.parametrize("bands", [1, 3])
+def test_filling_a_file_gives_its_values_and_always_the_same_bytes(tmp_path, suffix, bands):
+    array = values((300, 700, bands) if suffix[:4] != ".nii" else (20, 30, 25, bands))
+
+    busy = tmp_path / f"busy{suffix}"
+
+    def fill(name):
+        with open_sink(tmp_path / f"{name}{suffix}", array.shape[:-1], bands=bands, temporary=busy) as sink:
+            sink.fill(lambda window, band: array[(*window.slices, band)])
+        return (tmp_path / f"{name}{suffix}").read_bytes()
+
+    once = fill("once")
+    # Blocks of another file in GDAL's cache must not change the order in which it writes.
+    write(tmp_path / "other.tif", values((900, 900, 3)), 300)
+    read(tmp_path / "other.tif")
+    assert fill("again") == once
+    np.testing.assert_array_equal(read(tmp_path / f"once{suffix}", rank=array.ndim - 1), array)
+    assert not busy.exists()
+
+
+@pytest.mark.parametrize("bands", [1, 2])
+def test_a_cog_has_overviews_of_ids_that_are_ids(tmp_path, bands):
+    array = 3 * values((1500, 1300, bands))
+    with open_sink(tmp_path / "out.tif", (1500, 1300), bands=bands, cog=True, class_names=["a", "b"]) as sink:
+        sink.fill(lambda window, band: array[(*window.slices, band)])
+    assert [path.name for path in tmp_path.iterdir()] == ["out.tif"]
+    np.testing.assert_array_equal(read(tmp_path / "out.tif"), array)
+    with open_raster(tmp_path / "out.tif") as file:
+        assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert file.overviews(1) == [2, 4]
+        small = file.read(1, out_shape=(375, 325))
+        if bands == 1:
+            assert set(np.unique(small)) == {0, 3, 6}
+            assert file.colormap(1)[0] == (0, 0, 0, 255)
+    with pytest.raises(ValueError, match=r"expected a \.tif or \.tiff to make a COG of; received \.png"):
+        open_sink(tmp_path / "out.png", (10, 10), cog=True)
