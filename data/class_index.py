@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 from math import prod
 from pathlib import Path
 
 import numpy as np
 
+from .cache import cache_folder, read_arrays, write_arrays
 from .windows import Window, per_axis, window_grid
 
 CACHED_FROM_PIXELS = 1 << 26
@@ -22,40 +21,67 @@ class ClassIndex:
     Args:
         cases: List of `Case`.
         cell: Size of a cell, one number or one per axis.
-        cache: Folder for the index of large data sets; by default `$MASKZOO_CACHE` or `~/.cache/maskzoo`.
+        cache: Folder for the index of large data sets; by default that of `cache.cache_folder`.
     """
 
     def __init__(self, cases, cell, cache=None):
         self._cases = cases
         self._cell = per_axis("cell", cell, len(cases[0].image.shape))
-        self.class_names = cases[0].read_label.scheme.class_names
+        self._scheme = cases[0].read_label.scheme
         pixels = sum(prod(case.image.shape) for case in cases)
         presence = cached(cases, self._cell, cache) if pixels >= CACHED_FROM_PIXELS else presence_of(cases, self._cell)
-        # Per class the images that show it and, for each, the flat numbers of its cells.
-        self._found = [
-            [
-                (number, np.flatnonzero(cells[..., kind]))
-                for number, cells in enumerate(presence)
-                if cells[..., kind].any()
-            ]
-            for kind in range(len(self.class_names))
-        ]
         self._grids = [cells.shape[:-1] for cells in presence]
+        # Per class, and at last for any but the background, the images that show it, each with the flat numbers of its
+        # cells, and how often each image is drawn.
+        kinds = [[kind] for kind in range(self._scheme.num_classes)] + [self._foreground]
+        self._found = [
+            [(n, np.flatnonzero(cells[..., kind].any(axis=-1))) for n, cells in enumerate(presence)] for kind in kinds
+        ]
+        self._found = [[(n, cells) for n, cells in found if len(cells)] for found in self._found]
+        self._shares = [case_shares([cases[n] for n, _ in found]) for found in self._found]
 
-    def has(self, kind):
-        """Says whether a class, given by its number, occurs at all."""
+    @property
+    def _foreground(self):
+        return list(range(int(self._scheme.task == "multiclass"), self._scheme.num_classes))
+
+    def has(self, kind=-1):
+        """Says whether a class, given by its number, occurs at all; without a number, any but the background."""
         return bool(self._found[kind])
 
     def draw(self, kind, rng):
-        """Returns a case and a pixel of it that shows a class: of any image that does, any cell, any pixel there."""
-        number, cells = self._found[kind][rng.integers(len(self._found[kind]))]
+        """Returns a case and a pixel of it that shows a class: of any image that does, any cell, any pixel there.
+
+        Args:
+            kind: Number of the class; -1 for any but the background.
+            rng: `numpy.random.Generator`.
+        """
+        number, cells = self._found[kind][draw_case(self._shares[kind], len(self._found[kind]), rng)]
         case = self._cases[number]
         position = np.unravel_index(cells[rng.integers(len(cells))], self._grids[number])
         offset = np.multiply(position, self._cell)
         window = Window(offset, np.minimum(self._cell, np.subtract(case.image.shape, offset)))
-        inside = case.read_label.scheme.masks(case.read_label(window))[..., kind]
-        pixels = np.argwhere(inside)
+        masks = self._scheme.masks(case.read_label(window))
+        pixels = np.argwhere(masks[..., self._foreground if kind == -1 else [kind]].any(axis=-1))
         return case, pixels[rng.integers(len(pixels))] + offset
+
+
+def case_shares(cases):
+    """Returns how often each case is drawn, by its weight; None where all are drawn alike.
+
+    Raises:
+        ValueError: Where a weight is negative or all are 0.
+    """
+    weights = np.array([getattr(case, "weight", 1.0) for case in cases], float)
+    if not len(weights) or ((weights == weights[0]).all() and weights[0] > 0):
+        return None
+    if not (np.isfinite(weights).all() and weights.min() >= 0 and weights.sum() > 0):
+        raise ValueError(f"weight: expected weights of 0 or more, some above 0; received {weights.tolist()[:8]}")
+    return weights / weights.sum()
+
+
+def draw_case(shares, number, rng):
+    """Returns the number of a case, drawn by what `case_shares` returned."""
+    return rng.integers(number) if shares is None else rng.choice(number, p=shares)
 
 
 def presence_of(cases, cell):
@@ -82,23 +108,12 @@ def cached(cases, cell, folder=None):
     digest = hashlib.sha256(json.dumps([cell, cases[0].read_label.scheme.as_dict()]).encode())
     for case in cases:
         digest.update(case.read_label.version().encode())
-    folder = Path(folder or os.environ.get("MASKZOO_CACHE") or Path.home() / ".cache" / "maskzoo")
-    path = folder / f"classes-{digest.hexdigest()[:32]}.npz"
-    try:
-        with np.load(path) as file:
-            return [
-                np.unpackbits(file[f"{n}"], axis=-1, count=int(file["classes"])).astype(bool) for n in range(len(cases))
-            ]
-    except (OSError, KeyError, ValueError):
-        presence = presence_of(cases, cell)
+    path = Path(folder or cache_folder()) / f"classes-{digest.hexdigest()[:32]}.npz"
+    if (found := read_arrays(path)) is not None:
+        return [
+            np.unpackbits(found[f"{n}"], axis=-1, count=int(found["classes"])).astype(bool) for n in range(len(cases))
+        ]
+    presence = presence_of(cases, cell)
     packed = {f"{number}": np.packbits(cells, axis=-1) for number, cells in enumerate(presence)}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.npz")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(temporary, classes=presence[0].shape[-1], **packed)
-        os.replace(temporary, path)
-    except OSError:
-        # A cache that cannot be written costs time only.
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    write_arrays(path, {"classes": presence[0].shape[-1], **packed})
     return presence

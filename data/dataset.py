@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import keras
 
-from .sampling import GridWindows, RandomWindows, serve, served_batch
+from .sampling import GridWindows, RandomWindows, running_shares, serve, served_batch
 
 
 class WindowDataset(keras.utils.PyDataset):
@@ -22,7 +22,7 @@ class WindowDataset(keras.utils.PyDataset):
     Give `shuffle=False` to `fit`, which would else ask for the batches in an order that the seed does not determine.
 
     Args:
-        cases: List of `Case`.
+        cases: List of `Case`; one that has a `weight` is drawn in proportion to it.
         patch: Size of the label windows, one number or one per axis. Images smaller than that are mirrored.
         batch_size: Samples per batch, divisible by `replicas`.
         steps: Batches per epoch, with `shuffle`; by default as many windows as cover every image once.
@@ -33,6 +33,17 @@ class WindowDataset(keras.utils.PyDataset):
         augment: `none`; `flips`: flips, right-angle rotations and a little change of contrast; a preset (`light`,
             `pathology`, `xray`, `volume`) or a list of transforms: see `transforms.Augmentation`; with `shuffle`.
         balance: Mapping from class name to the share of windows that show the class, with `shuffle`.
+        windows: `random`: any place of any image; `all`: every window of a grid over every image, in another order each
+            epoch; `tissue`: only where an overview of the image shows more than background; `positive`: only windows
+            that show a class other than the background. With `shuffle`.
+        overlap: Share of a window, from 0 to below 1, by which neighbours in the grid overlap.
+        hard: Share of the windows that is drawn from `grid_windows` in proportion to what `set_hardness` was given.
+        scales: Scales at which images are shown, each 1 divided by a whole number, such as `[1, 0.5, 0.25]`; each
+            sample has one of them, the same size in pixels and so more of the image. With `shuffle`.
+        mix: Shares of the samples that are put together from several: `{"cutmix": 0.3}` (a box of another sample) and,
+            in 2D, `mosaic` (four samples that meet at a point). With `shuffle`.
+        soften: Standard deviation in pixels of a Gaussian over binary or multilabel masks, for lines that are thinner
+            than their place is known; labels are then float32 between 0 and 1, or 255. With `shuffle`.
         replicas: Number of devices that share each batch.
         workers: Threads or processes that read ahead; 0 reads when asked.
         use_multiprocessing: Processes instead of threads. They are spawned, so a script that trains must be guarded by
@@ -55,6 +66,12 @@ class WindowDataset(keras.utils.PyDataset):
         shuffle=True,
         augment="none",
         balance=None,
+        windows="random",
+        overlap=0.0,
+        hard=0.0,
+        scales=None,
+        mix=None,
+        soften=0.0,
         replicas=1,
         workers=0,
         use_multiprocessing=False,
@@ -65,9 +82,25 @@ class WindowDataset(keras.utils.PyDataset):
             raise ValueError(f"batch size: expected a multiple of the {replicas} devices; received {batch_size}")
         self._shuffle = shuffle
         if shuffle:
-            self._batches = RandomWindows(cases, patch, batch_size, steps=steps, halo=halo, seed=seed, augment=augment)
+            self._batches = RandomWindows(
+                cases,
+                patch,
+                batch_size,
+                steps=steps,
+                halo=halo,
+                seed=seed,
+                augment=augment,
+                balance=balance,
+                windows=windows,
+                overlap=overlap,
+                hard=hard,
+                scales=scales,
+                mix=mix,
+                soften=soften,
+            )
         else:
-            self._batches = GridWindows(cases, patch, batch_size, halo=halo)
+            self._batches = GridWindows(cases, patch, batch_size, halo=halo, overlap=overlap)
+        self._hardness = None
         self._readers = (workers, use_multiprocessing, max_queue_size)
         #: The epoch whose random windows are drawn, one more after each call of `on_epoch_end`. `fit` calls that once
         #: before its first epoch too; so set it to the number of epochs done to go on with a training.
@@ -82,7 +115,7 @@ class WindowDataset(keras.utils.PyDataset):
             raise IndexError(f"batch: expected an index below {len(self)}; received {index}")
         epoch = self.epoch if self._shuffle else 0
         if not self._readers[0]:
-            return self._batches.batch(epoch, index)
+            return self._batches.batch(epoch, index, self._hardness)
         with self._lock:
             self._pool = self._pool or self._open_pool()
             ahead = [(epoch, number) for number in range(index, min(index + 1 + self._readers[2], len(self)))]
@@ -90,9 +123,34 @@ class WindowDataset(keras.utils.PyDataset):
                 self._pending.pop(key).cancel()
             for key in ahead:
                 if key not in self._pending:
-                    self._pending[key] = self._pool.submit(self._make, *key)
+                    self._pending[key] = self._pool.submit(self._make, *key, self._hardness)
             batch = self._pending[epoch, index]
         return batch.result()
+
+    @property
+    def grid_windows(self):
+        """The windows of the grid over all images: a sequence of pairs of `Case` and `Window`.
+
+        A data set of the same cases, patch and overlap with `shuffle=False` shows them in this order.
+        """
+        return self._batches.grid
+
+    def set_hardness(self, weights):
+        """Sets how often each of `grid_windows` is drawn among the `hard` ones, from the next batch on.
+
+        Args:
+            weights: One number of 0 or more per window, such as its loss in the last epoch; only their ratios matter.
+
+        Raises:
+            ValueError: Where they are not that, or none is above 0.
+        """
+        hardness = running_shares(weights, len(self.grid_windows))
+        with self._lock:
+            self._hardness = hardness
+            # What was read ahead was drawn by the weights of before.
+            for batch in self._pending.values():
+                batch.cancel()
+            self._pending = {}
 
     def on_epoch_end(self):
         """Moves on to the next epoch's windows."""

@@ -5,73 +5,165 @@ from __future__ import annotations
 import bisect
 import functools
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 
-from .augment import jitter, symmetries
-from .class_index import ClassIndex
+from .augment import check_mix, jitter, mix_in, soften_masks, symmetries
+from .class_index import ClassIndex, case_shares, draw_case
+from .overview import overview, tissue
+from .scales import enlarged, shrink_factors, shrunk, shrunk_labels
 from .statistics import unknown
 from .transforms import PRESETS, Augmentation
 from .windows import Window, crop, halo_pairs, per_axis, window_grid
 
 AUGMENTATIONS = ("none", "flips", *PRESETS)
+WINDOWS = ("random", "all", "tissue", "positive")
 
 
 class RandomWindows:
-    """Batches of random windows of random images.
+    """Batches of training windows.
 
     Args:
-        cases: List of `Case`.
+        cases: List of `Case`; one of a `weight` is drawn in proportion to it.
         patch: Size of the label windows, one number or one per axis.
         batch_size: Samples per batch.
-        steps: Batches per epoch; None: as many windows as cover every image once.
+        steps: Batches per epoch; None: as many as show every window of the grid once.
         halo: Pixels that the image windows show around the label windows: see `windows.halo_pairs`.
         seed: Seed of everything random.
         augment: `none`; `flips`: flips, right-angle rotations and a little change of contrast; or what `Augmentation`
             takes.
-        balance: Mapping from class name to the share of windows that show the class; None: as it comes.
+        balance: Mapping from class name to the share of windows that show the class; None: as it comes. With
+            `windows="random"`.
+        windows: `random`: any place of any image; `all`: every window of a grid over every image, in another order each
+            epoch; `tissue`: those whose middle is not background, as an overview of the image shows; `positive`: those
+            that show a class other than the background.
+        overlap: Share of a window, from 0 to below 1, by which neighbours in the grid overlap.
+        hard: Share of the windows that is drawn from the grid in proportion to the hardness that `batch` is given.
+        scales: Scales at which samples are shown, each 1 divided by a whole number, one chosen for each sample.
+        mix: Mapping from `cutmix` or, in 2D, `mosaic` to the share of samples with parts of one or of three others.
+        soften: Deviation in pixels of a Gaussian over the masks, which are then float32 between 0 and 1.
     """
 
-    def __init__(self, cases, patch, batch_size, *, steps=None, halo=0, seed=0, augment="none", balance=None):
+    def __init__(
+        self,
+        cases,
+        patch,
+        batch_size,
+        *,
+        steps=None,
+        halo=0,
+        seed=0,
+        augment="none",
+        balance=None,
+        windows="random",
+        overlap=0.0,
+        hard=0.0,
+        scales=None,
+        mix=None,
+        soften=0.0,
+    ):
         self._cases, self._patch, self._halo = checked(cases, patch, halo)
         if isinstance(augment, str) and augment not in AUGMENTATIONS:
             raise ValueError(unknown("augment", augment, AUGMENTATIONS))
+        if windows not in WINDOWS:
+            raise ValueError(unknown("windows", windows, WINDOWS))
+        if balance and windows != "random":
+            raise ValueError(f"balance: expected windows: random beside it; received {windows}")
+        if not 0 <= hard <= 1:
+            raise ValueError(f"hard: expected a share between 0 and 1; received {hard}")
+        task = self._cases[0].read_label.scheme.task
+        if not (np.isfinite(soften) and soften >= 0) or (soften and task == "multiclass"):
+            raise ValueError(
+                f"soften: expected pixels, 0 or more, of binary or multilabel masks; received {soften}, {task}"
+            )
+        self._scales = shrink_factors(scales)
+        self._mix = check_mix(mix, len(self._patch))
         self._change = None if augment in ("none", "flips") else Augmentation(augment)
-        self._batch_size = batch_size
-        self._seed = seed
-        self._augment = augment
-        windows = sum(len(covering_windows(case.image.shape, self._patch)) for case in self._cases)
-        self.steps = -(-windows // batch_size) if steps is None else steps
-        self._places = AnyPlace(self._cases, self._patch)
-        if balance:
-            self._places = BalancedPlaces(self._cases, self._patch, balance)
+        self._batch_size, self._seed, self._augment = batch_size, seed, augment
+        self._hard, self._soften = hard, soften
+        self.grid = CaseGrid(self._cases, self._patch, overlap)
+        self.steps = -(-len(self.grid) // batch_size) if steps is None else steps
+        self._places = None
+        if windows == "random":
+            self._places = (BalancedPlaces if balance else AnyPlace)(self._cases, self._patch, *filter(None, [balance]))
+        elif windows != "all":
+            self._places = {"tissue": TissuePlaces, "positive": PositivePlaces}[windows](self._cases, self._patch)
 
-    def batch(self, epoch, index):
-        """Returns `(images, labels)`, determined by seed, epoch and index."""
+    def batch(self, epoch, index, hardness=None):
+        """Returns `(images, labels)`, determined by seed, epoch, index and hardness.
+
+        Args:
+            epoch: Number of the epoch.
+            index: Number of the batch.
+            hardness: What `running_shares` made of one weight per window of `grid`; None: all weigh the same.
+        """
         rngs = np.random.default_rng([self._seed, epoch, index]).spawn(self._batch_size)
         images = empty_images(self._cases, self._patch, self._halo, self._batch_size)
-        labels = [self._sample(rng, image) for rng, image in zip(rngs, images, strict=True)]
+        first = index * self._batch_size
+        labels = [
+            self._mixed((epoch, number), rng, hardness, image)
+            for number, (rng, image) in enumerate(zip(rngs, images, strict=True), first)
+        ]
         return images, np.stack(labels)
 
-    def _sample(self, rng, out):
+    def _mixed(self, turn, rng, hardness, out):
+        """Writes an image into `out` and returns its label, with parts of others where that is asked for."""
+        label = self._sample(*self._draw(turn, rng, hardness), rng, out)
+        if not self._mix:
+            return label
+
+        def another():
+            image = np.empty_like(out)
+            return image, self._sample(*self._draw(None, rng, hardness), rng, image)
+
+        mix_in(another, out, label, self._halo, self._mix, rng)
+        return label
+
+    def _draw(self, turn, rng, hardness):
+        """Returns a case and a window: by the epoch and its number there, or any where `turn` is None."""
+        if self._hard and rng.random() < self._hard:
+            if hardness is None:
+                return self.grid[rng.integers(len(self.grid))]
+            return self.grid[np.searchsorted(hardness, rng.random(), side="right")]
+        if self._places is not None:
+            return self._places.draw(rng)
+        if turn is None:
+            return self.grid[rng.integers(len(self.grid))]
+        epoch, number = turn
+        again, place = divmod(number, len(self.grid))
+        return self.grid[shuffled(len(self.grid), self._seed, epoch, again)[place]]
+
+    def _sample(self, case, window, rng, out):
         """Writes an image into `out` and returns its label."""
-        case, window = self._places.draw(rng)
-        if self._augment == "none":
+        times = self._scales[rng.integers(len(self._scales))] if len(self._scales) > 1 else self._scales[0]
+        label = self._shown(case, window, times, rng, out)
+        return soften_masks(label, self._soften) if self._soften else label
+
+    def _shown(self, case, window, times, rng, out):
+        if self._augment == "none" and times == 1:
             case.read_image(window.padded(self._halo), out)
             return case.read_label(window)
         # The same halo on both sides of an axis: image and label have one centre, about which both are turned.
         even = tuple((max(pair), max(pair)) for pair in self._halo)
         excess = tuple((e[0] - h[0], e[1] - h[1]) for e, h in zip(even, self._halo, strict=True))
-        if self._change is None:
-            image, label = symmetries(case.read_image(window.padded(even)), case.read_label(window), rng)
+        # Presets move image and label together, so that the label's halo may come into view.
+        around = 0 if self._change is None else even
+        pixels = shrunk(case.read_image.source.read(enlarged(window.padded(even), times)), times)
+        label = shrunk_labels(case.read_label(enlarged(window.padded(around), times)), times, len(self._patch))
+        if self._change is not None:
+            image, label = self._changed(case, pixels, label, rng)
+            out[...] = crop(image, excess)
+            return crop(label, even)
+        image = case.read_image.normalize(pixels)
+        if self._augment == "none":
+            out[...] = crop(image, excess)
+        else:
+            image, label = symmetries(image, label, rng)
             jitter(crop(image, excess), rng, out=out)
-            return label
-        image, label = self._changed(case, window.padded(even), rng)
-        out[...] = crop(image, excess)
-        return crop(label, even)
+        return label
 
-    def _changed(self, case, window, rng):
-        pixels, label = case.read_image.source.read(window), case.read_label(window)
+    def _changed(self, case, pixels, label, rng):
         if pixels.dtype == np.uint8:
             pixels, label = self._change(pixels, label, rng)
             return case.read_image.normalize(pixels), label
@@ -83,16 +175,125 @@ class RandomWindows:
         return image * extent + low, label
 
 
+def running_shares(weights, number):
+    """Returns which share of all weight lies in the windows up to each, for `RandomWindows.batch`.
+
+    Raises:
+        ValueError: Where it is not one weight of 0 or more for each of a number of windows, some above 0.
+    """
+    weights = np.asarray(weights, np.float64)
+    if weights.shape != (number,) or not (np.isfinite(weights).all() and weights.min() >= 0 and weights.max() > 0):
+        raise ValueError(
+            f"hardness: expected {number} weights of 0 or more, some above 0, one per window of the grid; received "
+            f"an array of shape {weights.shape}"
+        )
+    # Scaled by the greatest first: the sum of huge weights is not infinite. The last share is 1 exactly.
+    sums = np.cumsum(weights / weights.max())
+    return sums / sums[-1]
+
+
+@functools.lru_cache(maxsize=4)
+def shuffled(number, *seed):
+    """Returns the numbers below `number` in an order that follows from the seed."""
+    return np.random.default_rng(seed).permutation(number)
+
+
+class CaseGrid(Sequence):
+    """Pairs of case and window that show every image whole, image by image, in row-major order.
+
+    Args:
+        cases: List of `Case`.
+        patch: Size of the windows per axis.
+        overlap: Share of a window by which neighbours overlap at least.
+    """
+
+    def __init__(self, cases, patch, overlap=0.0):
+        if not 0 <= overlap < 1:
+            raise ValueError(f"overlap: expected a share from 0 to below 1; received {overlap}")
+        self._cases = cases
+        self._grids = [covering_windows(case.image.shape, patch, overlap) for case in cases]
+        self._ends = list(itertools.accumulate(len(grid) for grid in self._grids))
+
+    def __len__(self):
+        return self._ends[-1]
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"windows: expected a number below {len(self)}; received {index}")
+        number = index % len(self)
+        which = bisect.bisect_right(self._ends, number)
+        return self._cases[which], self._grids[which][int(number) - self._ends[which] + len(self._grids[which])]
+
+
 class AnyPlace:
     """Draws any window of any image."""
 
     def __init__(self, cases, patch):
         self._cases, self._patch = cases, patch
+        self._shares = case_shares(cases)
 
     def draw(self, rng):
         """Returns a case and a window."""
-        case = self._cases[rng.integers(len(self._cases))]
+        case = self._cases[draw_case(self._shares, len(self._cases), rng)]
         return case, random_window(case.image.shape, self._patch, rng)
+
+
+class TissuePlaces:
+    """Draws windows whose middle is tissue, of any image: see `overview.tissue`."""
+
+    def __init__(self, cases, patch):
+        self._cases, self._patch = cases, patch
+        self._shares = case_shares(cases)
+        self._found = []
+        for case in cases:
+            image, step = overview(case.image)
+            mask = tissue(image)
+            self._found.append((np.flatnonzero(mask), mask.shape, step))
+
+    def draw(self, rng):
+        """Returns a case and a window."""
+        which = draw_case(self._shares, len(self._cases), rng)
+        case, (pixels, shape, step) = self._cases[which], self._found[which]
+        middle = np.unravel_index(pixels[rng.integers(len(pixels))], shape)
+        middle = np.multiply(middle, step) + rng.integers(0, step, len(shape))
+        offset = middle - np.array(self._patch) // 2
+        return case, moved_inside(offset, case.image.shape, self._patch, rng)
+
+
+class PositivePlaces:
+    """Draws windows that show a class other than the background anywhere in them."""
+
+    def __init__(self, cases, patch):
+        self._patch = patch
+        self._index = ClassIndex(cases, index_cell(patch))
+        if not self._index.has():
+            raise ValueError("windows: expected labels with a class besides the background for positive; received none")
+
+    def draw(self, rng):
+        """Returns a case and a window."""
+        return aimed(self._index, -1, self._patch, rng)
+
+
+def index_cell(patch):
+    return [min(max(extent // 4, 8), 256) for extent in patch]
+
+
+def aimed(index, kind, patch, rng):
+    """Returns a case and a window that shows a class of a `ClassIndex`, at any place in the window."""
+    case, pixel = index.draw(kind, rng)
+    offset = [int(rng.integers(place - n + 1, place + 1)) for place, n in zip(pixel, patch, strict=True)]
+    return case, moved_inside(offset, case.image.shape, patch, rng)
+
+
+def moved_inside(offset, shape, patch, rng):
+    """Returns the window at an offset, moved into the image; on an axis shorter than the window at a random place."""
+    places = []
+    for start, length, extent in zip(offset, shape, patch, strict=True):
+        room = length - extent
+        places.append(min(max(int(start), 0), room) if room > 0 else int(rng.integers(room, 1)))
+    return Window(places, patch)
 
 
 class BalancedPlaces:
@@ -121,26 +322,21 @@ class BalancedPlaces:
                 raise ValueError(f"balance: expected a share between 0 and 1 for {name}; received {share}")
         self._patch = patch
         self._anywhere = AnyPlace(cases, patch)
-        self._index = ClassIndex(cases, [min(max(extent // 4, 8), 256) for extent in patch])
+        self._index = ClassIndex(cases, index_cell(patch))
         self._kinds = [names.index(name) for name in shares]
         for name, kind in zip(shares, self._kinds, strict=True):
             if not self._index.has(kind):
                 raise ValueError(f"balance: expected a class that occurs in the labels; received {name}")
-        self._ways = [self._away, *[functools.partial(self._aimed, kind) for kind in self._kinds], self._anywhere.draw]
+        self._ways = [
+            self._away,
+            *[functools.partial(aimed, self._index, kind, self._patch) for kind in self._kinds],
+            self._anywhere.draw,
+        ]
         self._weights = self._tried_weights(shares)
 
     def draw(self, rng):
         """Returns a case and a window."""
         return self._ways[rng.choice(len(self._ways), p=self._weights)](rng)
-
-    def _aimed(self, kind, rng):
-        case, pixel = self._index.draw(kind, rng)
-        offset = []
-        for place, length, extent in zip(pixel, case.image.shape, self._patch, strict=True):
-            room = length - extent
-            start = int(rng.integers(place - extent + 1, place + 1)) if room > 0 else int(rng.integers(room, 1))
-            offset.append(min(max(start, min(room, 0)), max(room, 0)))
-        return case, Window(offset, self._patch)
 
     def _away(self, rng):
         for _ in range(self.MOST_TRIES):
@@ -181,30 +377,25 @@ class GridWindows:
         patch: Size of the label windows, one number or one per axis.
         batch_size: Samples per batch.
         halo: Pixels that the image windows show around the label windows: see `windows.halo_pairs`.
+        overlap: Share of a window, from 0 to below 1, by which neighbours overlap.
     """
 
-    def __init__(self, cases, patch, batch_size, *, halo=0):
+    def __init__(self, cases, patch, batch_size, *, halo=0, overlap=0.0):
         self._cases, self._patch, self._halo = checked(cases, patch, halo)
         self._batch_size = batch_size
-        self._grids = [covering_windows(case.image.shape, self._patch) for case in self._cases]
-        self._ends = list(itertools.accumulate(len(grid) for grid in self._grids))
-        self.steps = -(-self._ends[-1] // batch_size)
+        self.grid = CaseGrid(self._cases, self._patch, overlap)
+        self.steps = -(-len(self.grid) // batch_size)
 
-    def batch(self, epoch, index):
+    def batch(self, epoch, index, hardness=None):
         """Returns `(images, labels, weights)`, the same in every epoch."""
         images = empty_images(self._cases, self._patch, self._halo, self._batch_size)
         numbers = range(index * self._batch_size, (index + 1) * self._batch_size)
-        labels = [
-            self._sample(min(number, self._ends[-1] - 1), image) for number, image in zip(numbers, images, strict=True)
-        ]
-        return images, np.stack(labels), np.array([number < self._ends[-1] for number in numbers], np.float32)
-
-    def _sample(self, number, out):
-        """Writes an image into `out` and returns its label."""
-        which = bisect.bisect_right(self._ends, number)
-        window = self._grids[which][number - self._ends[which] + len(self._grids[which])]
-        self._cases[which].read_image(window.padded(self._halo), out)
-        return self._cases[which].read_label(window)
+        labels = []
+        for number, image in zip(numbers, images, strict=True):
+            case, window = self.grid[min(number, len(self.grid) - 1)]
+            case.read_image(window.padded(self._halo), image)
+            labels.append(case.read_label(window))
+        return images, np.stack(labels), np.array([number < len(self.grid) for number in numbers], np.float32)
 
 
 def checked(cases, patch, halo):
@@ -224,9 +415,9 @@ def empty_images(cases, patch, halo, number):
     return np.empty((number, *size, cases[0].image.channels), np.float32)
 
 
-def covering_windows(shape, patch):
+def covering_windows(shape, patch, overlap=0.0):
     """Returns windows of one size that cover an image, also one that is smaller than the window."""
-    windows = window_grid(shape, patch, patch)
+    windows = window_grid(shape, patch, [max(1, round(extent * (1 - overlap))) for extent in patch])
     if all(length >= extent for length, extent in zip(shape, patch, strict=True)):
         return windows
     overhang = [max(extent - length, 0) // 2 for length, extent in zip(shape, patch, strict=True)]
@@ -254,6 +445,6 @@ def serve(batches):
     _served = batches
 
 
-def served_batch(epoch, index):
+def served_batch(epoch, index, hardness):
     """Returns a batch in a worker process."""
-    return _served.batch(epoch, index)
+    return _served.batch(epoch, index, hardness)
