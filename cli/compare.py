@@ -20,6 +20,8 @@ import sys
 import time
 from pathlib import Path
 
+from . import load_keras
+
 DEFAULT_SHAPES = {2: (256, 256, 1), 3: (64, 64, 64, 1)}
 REPETITIONS = 5
 PICTURES = (".png", ".svg", ".pdf")
@@ -54,6 +56,7 @@ def run(arguments):
         check_output(option, path, suffixes)
 
     # Imported here: a wrong option must not wait for Keras.
+    load_keras()
     from tqdm import tqdm
 
     from maskzoo import models
@@ -150,14 +153,15 @@ def measure(model, input_shape):
     import numpy as np
 
     image = np.random.default_rng(0).random((1, *input_shape), "float32")
-    outputs = model.predict_on_batch(image)
+    images = keras.tree.map_structure(lambda _: image, model.input)
+    outputs = model.predict_on_batch(images)
     targets = keras.tree.map_structure(np.zeros_like, outputs)
     # What the loss is hardly matters for the time; this one takes the outputs of every architecture.
     model.compile("sgd", keras.tree.map_structure(lambda _: "mean_squared_error", outputs))
     return {
         "device": keras.distribution.list_devices()[0],
-        "forward_seconds": median_seconds(lambda: model.predict_on_batch(image)),
-        "training_step_seconds": median_seconds(lambda: model.train_on_batch(image, targets)),
+        "forward_seconds": median_seconds(lambda: model.predict_on_batch(images)),
+        "training_step_seconds": median_seconds(lambda: model.train_on_batch(images, targets)),
     }
 
 

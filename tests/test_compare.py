@@ -37,6 +37,13 @@ def gate(input_shape=(None, None, 1), num_classes=1):
     return keras.Model(inputs, layers.Multiply()([layers.Conv2D(num_classes, 1)(inputs), mean]), name="gate")
 
 
+def pair(input_shape=(None, None, 1), num_classes=1):
+    """Adds two images, and convolves the sum."""
+    inputs = {name: keras.Input(input_shape, name=name) for name in ("image", "region")}
+    x = layers.Conv2D(num_classes, 1, name="mask")(layers.Add()([*inputs.values()]))
+    return keras.Model(inputs, x, name="pair")
+
+
 @pytest.fixture(autouse=True)
 def three_models(monkeypatch):
     monkeypatch.setattr(registry, "MODELS", {"gate": gate, "thin": thin, "tiny": tiny})
@@ -106,8 +113,9 @@ def test_files_hold_the_same_numbers(capsys, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["zoo.csv", "zoo.png"]
 
 
-def test_measures_every_kind_of_output(capsys, tmp_path):
-    rows = compare_json(capsys, "--measure", "tiny", "thin", "--plot", tmp_path / "zoo.svg")
+def test_measures_every_kind_of_input_and_output(capsys, tmp_path, monkeypatch):
+    monkeypatch.setitem(registry.MODELS, "pair", pair)
+    rows = compare_json(capsys, "--measure", "tiny", "thin", "pair", "--plot", tmp_path / "zoo.svg")
     for row in rows.values():
         assert row["forward_seconds"] > 0
         assert row["training_step_seconds"] > 0
