@@ -8,6 +8,7 @@ from math import prod
 
 import numpy as np
 
+from .cache import remembered
 from .windows import window_grid
 
 NORMALIZATIONS = ("dataset", "image", "percentile", "none")
@@ -31,6 +32,7 @@ class Normalizer:
         std: Standard deviation per channel, for `dataset`.
         low: Lower percentile, for `percentile`.
         high: Upper percentile, for `percentile`.
+        stain: What images of stained tissue are brought to before: see `stain.stain_target`.
     """
 
     kind: str
@@ -39,19 +41,34 @@ class Normalizer:
     std: tuple[float, ...] | None = None
     low: float = 0.5
     high: float = 99.5
+    stain: dict | None = None
 
     def __post_init__(self):
         if self.kind not in NORMALIZATIONS:
             raise ValueError(unknown("normalization", self.kind, NORMALIZATIONS))
 
     @classmethod
-    def measured(cls, kind, sources):
-        """Measures the training images as far as a kind of normalisation needs it."""
+    def measured(cls, kind, sources, stain=None):
+        """Measures the training images as far as a kind of normalisation needs it.
+
+        Args:
+            kind: See the class.
+            sources: The training images.
+            stain: `macenko`, `reinhard` or `vahadane`: images are brought to the mean stain of these; None: they stay
+                as they are.
+        """
         channels = sources[0].channels
+        target = None
+        if stain is not None:
+            from .stain import stain_target
+
+            target = stain_target(stain, sources)
         if kind != "dataset":
-            return cls(kind, channels)
-        mean, std = moments(sources)
-        return cls(kind, channels, tuple(mean.tolist()), tuple(std.tolist()))
+            return cls(kind, channels, stain=target)
+        # The pixels are those that a model will see.
+        plain = cls("none", channels, stain=target)
+        mean, std = remembered(f"moments {target}", sources, lambda: moments([plain(s).source for s in sources]))
+        return cls(kind, channels, tuple(mean.tolist()), tuple(std.tolist()), stain=target)
 
     @classmethod
     def from_dict(cls, values):
@@ -71,6 +88,10 @@ class Normalizer:
         """
         if source.channels != self.channels:
             raise ValueError(f"{source.name}: expected {self.channels} channels; received {source.channels}")
+        if self.stain is not None:
+            from .stain import StainedSource
+
+            source = StainedSource(source, self.stain)
         return NormalizedSource(source, self)
 
 
@@ -78,7 +99,7 @@ class NormalizedSource:
     """Reads normalised windows of one image; what must be measured on the image is measured at the first window.
 
     Attributes:
-        source: The image as it is.
+        source: The image as it is, or in the normaliser's stain.
     """
 
     def __init__(self, source, normalizer):
@@ -110,13 +131,17 @@ class NormalizedSource:
             dtype = self.source.dtype
             return np.float32(0), np.float32(1 / np.iinfo(dtype).max if dtype in (np.uint8, np.uint16) else 1)
         if kind == "percentile":
-            low, high = percentiles(self.source, (self._normalizer.low, self._normalizer.high))
+            percents = (self._normalizer.low, self._normalizer.high)
+            low, high = self._remembered(f"percentiles {percents}", lambda: list(percentiles(self.source, percents)))
             return low.astype(np.float32), (1 / np.where(high > low, high - low, 1)).astype(np.float32)
         if kind == "image":
-            mean, std = moments([self.source])
+            mean, std = self._remembered("moments", lambda: moments([self.source]))
         else:
             mean, std = np.array(self._normalizer.mean), np.array(self._normalizer.std)
         return mean.astype(np.float32), (1 / np.where(std > 0, std, 1)).astype(np.float32)
+
+    def _remembered(self, what, measure):
+        return remembered(f"{what} {self._normalizer.stain}", [self.source], measure)
 
 
 def moments(sources):

@@ -24,3 +24,9 @@ def shared_data():
     if not SHARED_DATA.is_dir():
         pytest.skip(f"the real images and volumes are not at {SHARED_DATA}")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Keeps what tests measure out of the user's cache."""
+    os.environ["MASKZOO_CACHE"] = str(tmp_path_factory.mktemp("cache"))
