@@ -10,6 +10,7 @@ import threading
 import numpy as np
 
 from .augment import jitter, noise, symmetries
+from .stain import stain_jitter
 from .statistics import unknown
 
 REFLECT = {"border_mode": 4}  # cv2.BORDER_REFLECT_101, without importing OpenCV
@@ -24,6 +25,7 @@ PRESETS = {
         ("symmetries", {}),
         ("Affine", {"scale": [0.8, 1.25], "rotate": [-45, 45], "translate_percent": [-0.1, 0.1], **REFLECT}),
         ("ElasticTransform", {"alpha": 60, "sigma": 8, "approximate": True, "p": 0.2, **REFLECT}),
+        ("stain", {"strength": 0.1}),
         ("HueSaturationValue", {"hue_shift_limit": 15, "sat_shift_limit": 25, "val_shift_limit": 10}),
         ("RandomBrightnessContrast", {"brightness_limit": 0.15, "contrast_limit": 0.2}),
         ("GaussianBlur", {"sigma_limit": [0.3, 1.5], "p": 0.2}),
@@ -51,7 +53,7 @@ PRESETS = {
 }
 
 # Transforms of ours, with their options.
-OURS = {"symmetries": [], "jitter": ["strength"], "noise": ["strength"]}
+OURS = {"symmetries": [], "stain": ["strength"], "jitter": ["strength"], "noise": ["strength"]}
 
 # Colours exist only where there are three of them.
 NEED_COLORS = ("HueSaturationValue", "ColorJitter", "RGBShift", "ToGray", "ChannelShuffle", "PlanckianJitter")
@@ -64,8 +66,9 @@ class Augmentation:
 
     Args:
         steps: Name of a preset, or a list of transforms, each a name or a mapping from one name to its options: those
-            of albumentations 2.0.8; before them `symmetries` (flips and right-angle rotations), after them `jitter`
-            (contrast and brightness) and `noise`, which act on volumes as a whole.
+            of albumentations 2.0.8; before them `symmetries` (flips and right-angle rotations) and `stain` (how much of
+            each stain is where; only with three channels), after them `jitter` (contrast and brightness) and `noise`,
+            which act on volumes as a whole.
 
     Raises:
         ValueError: Where a preset, a transform or an option is unknown.
@@ -94,6 +97,8 @@ class Augmentation:
         """
         if "symmetries" in self._ours:
             image, label = symmetries(image, label, rng)
+        if "stain" in self._ours and image.shape[-1] == 3:
+            image = stain_jitter(image, rng, **self._ours["stain"])
         pipeline = self._pipeline(image.shape[-1])
         # Its set_random_seed would give every transform the same numbers: all would act, or none.
         pipeline.set_random_state(rng, random.Random(int(rng.integers(2**31))))
@@ -104,7 +109,7 @@ class Augmentation:
         except KeyError:
             raise ValueError(
                 f"augment: expected transforms for volumes; received some that albumentations has for images only: "
-                f"{', '.join(name for name, _ in self._steps)}"
+                f"{', '.join(name for name, _ in self._steps)}; in volumes, jitter and noise take their places"
             ) from None
         image, label = (changed[name].reshape(arrays[name].shape) for name in names)
         for name, change in (("jitter", jitter), ("noise", noise)):

@@ -10,7 +10,7 @@ from test_dataset import cases
 from maskzoo.data import Case, Normalizer, WindowDataset, open_source
 from maskzoo.data.augment import noise
 from maskzoo.data.labels import find_scheme
-from maskzoo.data.transforms import PRESETS, Augmentation
+from maskzoo.data.transforms import NEED_COLORS, OURS, PRESETS, Augmentation
 
 REFLECT = {"border_mode": 4, "p": 1}
 GEOMETRIC = [
@@ -20,7 +20,24 @@ GEOMETRIC = [
     {"ElasticTransform": {"alpha": 40, "sigma": 6, **REFLECT}},
     {"GridDistortion": {"distort_limit": 0.3, **REFLECT}},
     {"RandomResizedCrop": {"size": [48, 48], "scale": [0.4, 0.9], "p": 1}},
+    {"D4": {"p": 1}},
+    {"RandomRotate90": {"p": 1}},
+    {"Affine": {"translate_percent": [-0.3, 0.3], **REFLECT}},
+    {"RandomSizedCrop": {"min_max_height": [24, 44], "size": [48, 48], "p": 1}},
+    {"Rotate": {"limit": [-90, 90], **REFLECT}},
 ]
+COLOURS = [
+    {"RandomBrightnessContrast": {"p": 1}},
+    {"HueSaturationValue": {"p": 1}},
+    {"RandomGamma": {"p": 1}},
+    {"GaussianBlur": {"sigma_limit": [0.3, 1.5], "p": 1}},
+    {"GaussNoise": {"std_range": [0.01, 0.05], "p": 1}},
+    {"CoarseDropout": {"num_holes_range": [1, 4], "p": 1}},
+    {"jitter": {"strength": 0.1}},
+    {"noise": {"strength": 0.1}},
+    {"stain": {"strength": 0.1}},
+]
+IMAGES_ONLY = ["RandomBrightnessContrast", "GaussNoise"]
 CHANNELS = {2: (1, 3, 5), 3: (1, 2)}
 
 
@@ -47,6 +64,41 @@ def test_a_marker_stays_where_its_label_is(rank, step):
         assert united > 0
         moved += (changed_label != label).any()
     assert moved >= 4
+
+
+def always(step):
+    """A step of a preset, acting every time."""
+    name, options = step
+    return {name: options if name in OURS else {**options, "p": 1}}
+
+
+EVERY_STEP = COLOURS + [always(step) for preset in PRESETS.values() for step in preset]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("rank", [2, 3])
+@pytest.mark.parametrize("step", EVERY_STEP, ids=lambda step: next(iter(step)))
+def test_every_step_of_every_preset_keeps_a_marker_aligned(step, rank, channels):
+    image, label = marker(rank)
+    image = np.repeat(image, channels, axis=-1)
+    change = Augmentation([step])
+    colors_only = any(step.keys() == other.keys() for other in COLOURS)
+    if rank == 3 and next(iter(step)) in IMAGES_ONLY:
+        with pytest.raises(ValueError, match="augment: expected transforms for volumes; received"):
+            change(image, label, np.random.default_rng(0))
+        return
+    changes = 0
+    for seed in range(4):
+        changed, changed_label = change(image, label, np.random.default_rng(seed))
+        if colors_only:
+            np.testing.assert_array_equal(changed_label, label)
+        changes += (changed != image).any()
+        inside, outside = changed[changed_label == 1].astype(float), changed[changed_label == 0].astype(float)
+        # Holes of dropout are dark; noise and blur move a few pixels across the middle.
+        assert (inside.mean(axis=-1) > 120).mean() > (0.5 if "CoarseDropout" in step else 0.85)
+        assert (outside.mean(axis=-1) < 120).mean() > 0.97
+    grey = channels == 1 and next(iter(step)) in (*NEED_COLORS, "stain")
+    assert changes == 0 if grey else changes >= 2
 
 
 @pytest.mark.parametrize("rank", [2, 3])
