@@ -13,6 +13,7 @@ VERBS = {
     "train": "train a model on a folder of images and masks, or on images that it makes itself",
     "predict": "segment images of any size with a trained run",
     "evaluate": "score a trained run on labelled images: overlap, distances, objects, calibration",
+    "decide": "search thresholds, minimum areas and ensemble weights on held-out images",
     "compare": "compare architectures: parameters, multiply-adds, receptive field, memory, speed",
     "export": "write a trained run as a SavedModel, checked against the Keras model",
     "inspect": "look at a data set: sizes, label values, class shares, suspicious pairs, a picture",

@@ -7,7 +7,7 @@ from importlib import import_module
 HOMES = {
     "cases": ["Case", "DataSet", "labelled_cases", "load_data"],
     "dataset": ["WindowDataset"],
-    "folds": ["make_folds", "read_folds", "write_folds"],
+    "folds": ["groups_by_pattern", "make_folds", "read_folds", "write_folds"],
     "inspection": ["inspect_data"],
     "labels": ["LabelScheme"],
     "outlines": ["trace_outlines"],

@@ -7,6 +7,8 @@ from .run import check_run
 __all__ = [
     "Ensemble",
     "check_run",
+    "decide",
+    "draw_findings",
     "evaluate",
     "export_saved_model",
     "load_run",
@@ -18,6 +20,8 @@ __all__ = [
 
 LAZY = {
     "Ensemble": "ensemble",
+    "decide": "decisions",
+    "draw_findings": "decisions",
     "evaluate": "evaluation",
     "export_saved_model": "export",
     "load_run": "run",

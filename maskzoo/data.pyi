@@ -3,6 +3,7 @@ from data.cases import DataSet as DataSet
 from data.cases import labelled_cases as labelled_cases
 from data.cases import load_data as load_data
 from data.dataset import WindowDataset as WindowDataset
+from data.folds import groups_by_pattern as groups_by_pattern
 from data.folds import make_folds as make_folds
 from data.folds import read_folds as read_folds
 from data.folds import write_folds as write_folds

@@ -1,0 +1,123 @@
+"""Searches thresholds, holes to fill, minimum areas and ensemble weights on the images that runs held out.
+
+What is found is written to decision.json in each run, from where predict and evaluate take it, and drawn in
+decision.png: the score at every threshold. Runs that held out the same images are decided on one by one and as an
+ensemble, whose weights are searched too. Runs that held out others are taken for the same model trained on another
+fold, and get one decision together.
+
+Thresholds are tried in steps of 1/1024, areas at every size that an object has; all of them exactly, from one pass over
+the predictions. The predictions lie in the folder for temporary files meanwhile: 4 bytes per pixel, class and run.
+
+"left out" is the score of each image at the thresholds that all other images choose: what to expect of new images.
+
+examples:
+  maskzoo decide runs/membrane
+  maskzoo decide runs/fold0 runs/fold1 runs/fold2 --metric dice
+      one decision for all folds; dice pools the pixels of all images, mean_dice is the mean over images
+  maskzoo decide runs/unet runs/fpn
+      two models with the same held-out images: a decision for each, and weights for both together
+  maskzoo decide runs/membrane --groups '^[a-z]+'
+      thresholds of their own for the images whose names begin alike
+"""
+
+from pathlib import Path
+
+from maskzoo import inference, training
+
+from . import load_keras
+from .predict import add_tiling_options, tiling_options
+
+METRICS = ("mean_dice", "dice", "mean_iou", "iou")
+
+
+def add_arguments(parser):
+    parser.add_argument("runs", type=str, nargs="+", help="run folders that train wrote")
+    parser.add_argument("--metric", type=str, default=METRICS[0], help=f"what to make large: {', '.join(METRICS)}")
+    parser.add_argument("--shared", action="store_true", default=False, help="one threshold for all classes")
+    parser.add_argument(
+        "--groups",
+        type=str | None,
+        default=None,
+        help="regular expression that finds the group of an image in its name; each gets thresholds of its own",
+    )
+    parser.add_argument(
+        "--thresholds-only", action="store_true", default=False, help="leave holes and small objects as they are"
+    )
+    parser.add_argument(
+        "--tta", type=str, default="none", help="decide on predictions with test-time augmentation: see predict --help"
+    )
+    add_tiling_options(parser)
+
+
+def run(arguments):
+    options = tiling_options(arguments)
+    if arguments.metric not in METRICS:
+        raise ValueError(f"--metric: expected one of {', '.join(METRICS)}; received {arguments.metric!r}")
+    folders = [inference.check_run(path) for path in arguments.runs]
+    load_keras()
+    runs = [inference.load_run(folder) for folder in folders]
+    folds, findings, together = inference.decide(
+        runs,
+        metric=arguments.metric,
+        shared=arguments.shared,
+        pattern=arguments.groups,
+        areas=not arguments.thresholds_only,
+        tta=arguments.tta,
+        **options,
+    )
+    description = runs[0].data
+    classes = description["class_names"][1 if description["task"] == "multiclass" else 0 :]
+    columns = zip(*folds, strict=True)
+    named = {" + ".join(run.name for run in column): f for column, f in zip(columns, findings, strict=True)}
+    named |= {"ensemble": together} if together else {}
+    for name, finding in named.items():
+        print(f"{name}, {finding.decision['chosen_on']['images']} images\n{finding_table(finding, classes)}")
+        left_out = finding.decision["gain_of_thresholds_left_out"]
+        if left_out is not None and left_out <= 0:
+            print("images left out do not gain: do not expect the thresholds to help on new ones")
+        print()
+    if together:
+        parts = zip(together.decision["members"], together.decision["weights"], strict=True)
+        print("weights of the ensemble: " + ", ".join(f"{member} {weight:.3f}" for member, weight in parts) + "\n")
+    for fold in folds:
+        for member, finding in zip(fold, findings, strict=True):
+            write_decision(member, finding, together)
+            if description["task"] != "multiclass":
+                inference.draw_findings(member.path / "decision.png", named, classes)
+    print(
+        "wrote decision.json" + (" and decision.png" if description["task"] != "multiclass" else "") + " into each run"
+    )
+
+
+def write_decision(run, finding, together):
+    """Writes what was found into a run folder; what was found for an ensemble before stays, if there is no new one."""
+    ensemble = together.decision if together else run.decision.get("ensemble")
+    # The thresholds of a run are those of its best epoch's model.
+    own = finding.decision if not run.name.endswith(":last") else run.decision
+    decision = {key: value for key, value in own.items() if key != "ensemble"}
+    training.write_json(Path(run.path) / "decision.json", decision | ({"ensemble": ensemble} if ensemble else {}))
+
+
+def finding_table(finding, classes):
+    """What was found as aligned text, a row per class."""
+    decision, scores = finding.decision, finding.scores
+    first = len(decision["thresholds"]) - len(classes)
+    groups = decision.get("groups", {"thresholds": {"": decision["thresholds"]}})["thresholds"]
+    columns = {f"threshold {group}".strip(): [f"{t:.4f}" for t in values[first:]] for group, values in groups.items()}
+    if not finding.curves:
+        columns = {}
+    for key, title in (("holes", "holes up to"), ("minimum_area", "objects from")):
+        if key in decision:
+            columns[title] = [str(value) for value in decision[key][first:]]
+    titles = {"half": "at 0.5", "threshold": "threshold", "decided": "decided", "left_out": "left out"}
+    for key, title in titles.items():
+        if scores[key] is not None and (finding.curves or key in ("half", "decided")):
+            title = f"{decision['metric'].replace('_', ' ')}, {title}" if key == "half" else title
+            columns[f"{title} "] = [f"{value:.4f}" for value in scores[key]]
+    columns["gain "] = [f"{d - h:+.4f}" for d, h in zip(scores["decided"], scores["half"], strict=True)]
+    cells = [["class", *columns], *map(list, zip(classes, *columns.values(), strict=True))]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join(
+        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
+        for row in cells
+    )
