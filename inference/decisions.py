@@ -8,7 +8,7 @@ of their pixels are right.
 import math
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -250,9 +250,9 @@ def search(question, images):
         for row, number in enumerate(question.scored):
             masks = [masked(question, image, thresholds[image.name], number) for image in images]
             # What is enclosed may be of another class; only background is filled.
-            empty = [masked(question, image, (), 0) if question.task == "multiclass" else None for image in images]
+            empty = [masked(question, image, (), 0).read if question.task == "multiclass" else None for image in images]
             holes[number], _ = search_holes(question, images, masks, number, empty)
-            masks = [filled(mask, holes[number], nothing) for mask, nothing in zip(masks, empty, strict=True)]
+            masks = [fill_holes(mask, holes[number], nothing) for mask, nothing in zip(masks, empty, strict=True)]
             areas[number], decided[row] = search_areas(question, images, masks, number)
         finding.decision |= {"holes": holes, "minimum_area": areas}
     finding.scores["decided"] = decided
@@ -364,24 +364,16 @@ def masked(question, image, thresholds, number):
     return image.strips(read)
 
 
-def filled(mask, largest, empty=None):
-    """A mask whose holes are filled, where the second mask says that they are empty."""
-    whole = fill_holes(mask, largest)
-    if empty is None or largest == 0:
-        return whole
-    return replace(mask, read=lambda *rows: mask.read(*rows) | (whole.read(*rows) & empty.read(*rows)))
-
-
 def object_sums(question, image, mask, number, empty=None):
     """The components of a mask, with the right and the wrong pixels of each; of those only that are empty, if given."""
 
     def right(first, last):
         found, _ = question.truth_of(image.truth(first, last), number)
-        return found if empty is None else found & empty.read(first, last)
+        return found if empty is None else found & empty(first, last)
 
     def wrong(first, last):
         found, valid = question.truth_of(image.truth(first, last), number)
-        return valid & ~found if empty is None else valid & ~found & empty.read(first, last)
+        return valid & ~found if empty is None else valid & ~found & empty(first, last)
 
     return find_components(mask, values=[right, wrong])
 

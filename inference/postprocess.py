@@ -197,7 +197,7 @@ def keep_largest(strips, connectivity=1):
     return replace(strips, read=chosen(strips, connectivity, components, keep))
 
 
-def fill_holes(strips, largest=math.inf):
+def fill_holes(strips, largest=math.inf, empty=None):
     """Fills what is enclosed: connected background that does not reach the mask's border.
 
     Background is connected across faces, as in `scipy.ndimage.binary_fill_holes`.
@@ -205,6 +205,7 @@ def fill_holes(strips, largest=math.inf):
     Args:
         strips: `Strips`.
         largest: Holes with more pixels stay.
+        empty: Function like `Strips.read` that tells which pixels of holes may be filled; `None` for all.
     """
     if largest < 1:
         return strips
@@ -213,7 +214,9 @@ def fill_holes(strips, largest=math.inf):
     fill = components.inside & (components.areas <= largest)
     fill[0] = False
     holes = chosen(outside, 1, components, fill)
-    return replace(strips, read=lambda first, last: strips.read(first, last) | holes(first, last))
+    if empty is None:
+        return replace(strips, read=lambda *rows: strips.read(*rows) | holes(*rows))
+    return replace(strips, read=lambda *rows: strips.read(*rows) | (holes(*rows) & empty(*rows)))
 
 
 def background(strips):
@@ -273,22 +276,90 @@ def split_object(mask, distance):
     return parts[(slice(1, -1),) * mask.ndim] > 0
 
 
-def clean(strips, *, holes=0, watershed=0, minimum_area=0, largest=False, connectivity=1):
-    """Everything that is asked for, in this order: holes filled, objects split, small ones removed, the largest kept.
+@dataclass(frozen=True)
+class Cleaning:
+    """What is done to the decided mask of each class, in this order; 0 for what is not.
 
-    Args:
-        strips: `Strips` of one class.
-        holes: Holes of up to this many pixels are filled; 0 for none.
-        watershed: Least distance of the centres of objects that are split; 0 for none.
-        minimum_area: Objects with fewer pixels are removed; 0 for none.
-        largest: Whether only the largest object is kept.
+    Attributes:
+        holes: Holes of up to this many pixels are filled, for each class; `math.inf` for all.
+        watershed: Least distance in pixels of the centres of touching objects that are split.
+        minimum_area: Objects with fewer pixels are removed, for each class.
+        largest: Whether only the largest object of each class is kept.
         connectivity: See `neighbours`.
-
-    Returns:
-        `Strips`.
     """
-    strips = fill_holes(strips, holes)
+
+    holes: tuple[float, ...]
+    watershed: float
+    minimum_area: tuple[int, ...]
+    largest: bool = False
+    connectivity: int = 1
+
+    def __bool__(self):
+        return bool(any(self.holes) or self.watershed or any(self.minimum_area) or self.largest)
+
+    def __str__(self):
+        def numbers(values):
+            return ", ".join("any number of" if value == math.inf else f"{value:g}" for value in values)
+
+        parts = [
+            any(self.holes) and f"holes filled up to {numbers(self.holes)} pixels",
+            self.watershed and f"objects split whose centres are {self.watershed:g} pixels apart",
+            any(self.minimum_area) and f"objects kept from {numbers(self.minimum_area)} pixels",
+            self.largest and "only the largest object kept",
+        ]
+        return "; ".join(part for part in parts if part)
+
+
+def clean(strips, holes=0, watershed=0, minimum_area=0, largest=False, connectivity=1, empty=None):
+    """Does to the mask of one class what a `Cleaning` says; `empty` is that of `fill_holes`."""
+    strips = fill_holes(strips, holes, empty)
     if watershed:
         strips = split_touching(strips, watershed, connectivity)
     strips = remove_small(strips, minimum_area, connectivity)
     return keep_largest(strips, connectivity) if largest else strips
+
+
+def clean_labels(read, shape, cleaning, task, height=None):
+    """Cleans a decided mask of all classes.
+
+    Of a class map, holes are filled where they are background, and removed objects become background.
+
+    Args:
+        read: Function from the first row and the row behind the last one to `uint8` labels: class ids `(rows,
+            *shape[1:])` in a multiclass task, else `(rows, *shape[1:], classes)` in {0, 1}.
+        shape: Spatial sizes.
+        cleaning: A `Cleaning`.
+        task: `binary`, `multilabel` or `multiclass`.
+        height: Rows of a strip; by default some millions of pixels.
+
+    Returns:
+        A function like `read`. The passes over the mask that it takes to find all objects are done when it is made.
+    """
+    height = height or strip_height(shape)
+    common = {"watershed": cleaning.watershed, "largest": cleaning.largest, "connectivity": cleaning.connectivity}
+    per_class = enumerate(zip(cleaning.holes, cleaning.minimum_area, strict=True))
+    sizes = [(number, {"holes": holes, "minimum_area": area}) for number, (holes, area) in per_class]
+    if task != "multiclass":
+        bands = [
+            clean(Strips(shape, height, lambda first, last, n=number: read(first, last)[..., n] > 0), **size, **common)
+            for number, size in sizes
+        ]
+        return lambda first, last: np.stack([band.read(first, last) for band in bands], axis=-1).astype(np.uint8)
+
+    def empty(first, last):
+        return read(first, last) == 0
+
+    masks = [
+        clean(
+            Strips(shape, height, lambda first, last, n=number: read(first, last) == n), **size, **common, empty=empty
+        )
+        for number, size in sizes[1:]
+    ]
+
+    def read_clean(first, last):
+        labels = np.zeros((last - first, *shape[1:]), np.uint8)
+        for number, mask in enumerate(masks, start=1):
+            labels[mask.read(first, last) & (labels == 0)] = number
+        return labels
+
+    return read_clean

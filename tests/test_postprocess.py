@@ -146,6 +146,48 @@ def test_nothing_asked_for_changes_nothing():
     assert postprocess.clean(strips) is strips
 
 
+def cleaning_of(**options):
+    nothing = {"holes": (0, 0, 0), "watershed": 0, "minimum_area": (0, 0, 0)}
+    return postprocess.Cleaning(**(nothing | options))
+
+
+@pytest.mark.parametrize("height", [1, 4, 12])
+def test_a_class_map_keeps_what_is_enclosed_and_not_empty(height):
+    labels = np.zeros((12, 12), np.uint8)
+    labels[1:9, 1:9] = 1
+    labels[3:6, 3:6] = 2
+    labels[4, 4] = 0
+    labels[7, 7] = 0
+    labels[10, 10:] = 2
+    cleaning = cleaning_of(holes=(0, np.inf, 1), minimum_area=(0, 0, 3))
+    read = postprocess.clean_labels(lambda a, b: labels[a:b], labels.shape, cleaning, "multiclass", height)
+    expected = labels.copy()
+    expected[7, 7] = 1  # a hole of class 1
+    expected[4, 4] = 1  # one of class 1 and of class 2: the first class takes it
+    expected[10, 10:] = 0
+    np.testing.assert_array_equal(
+        np.concatenate([read(a, min(a + height, 12)) for a in range(0, 12, height)]), expected
+    )
+
+
+def test_the_classes_of_a_multilabel_mask_are_cleaned_one_by_one():
+    rng = np.random.default_rng(0)
+    labels = (rng.random((30, 20, 3)) < 0.5).astype(np.uint8)
+    cleaning = cleaning_of(minimum_area=(0, 4, 9))
+    cleaned = postprocess.clean_labels(lambda a, b: labels[a:b], (30, 20), cleaning, "multilabel", 7)(0, 30)
+    for band, least in enumerate((0, 4, 9)):
+        expected = morphology.remove_small_objects(labels[..., band] > 0, max_size=max(least - 1, 0))
+        np.testing.assert_array_equal(cleaned[..., band], expected)
+
+
+def test_a_cleaning_says_what_it_does():
+    assert not cleaning_of()
+    assert str(cleaning_of(holes=(np.inf,), minimum_area=(9,))) == (
+        "holes filled up to any number of pixels; objects kept from 9 pixels"
+    )
+    assert cleaning_of(largest=True)
+
+
 def test_mistakes():
     strips = postprocess.array_strips(np.eye(5, dtype=bool))
     with pytest.raises(ValueError, match="connectivity: expected 1 to 2; received 3"):
