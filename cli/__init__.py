@@ -16,7 +16,9 @@ VERBS = {
     "decide": "search thresholds, minimum areas and ensemble weights on held-out images",
     "compare": "compare architectures: parameters, multiply-adds, receptive field, memory, speed",
     "export": "write a trained run as a SavedModel, checked against the Keras model",
+    "runs": "list and compare runs: what was trained, how far it came, its Dice",
     "inspect": "look at a data set: sizes, label values, class shares, suspicious pairs, a picture",
+    "folds": "distribute the images of a data set over folds, for every run and tool alike",
     "synth": "write a synthetic data set in the format of a real one",
 }
 ROOT = Path(__file__).resolve().parent.parent

@@ -18,6 +18,7 @@ HOMES = {
     "sources": ["SUFFIXES", "open_source"],
     "specification": ["DataSpec", "check_path", "rank_of", "read_spec"],
     "statistics": ["Normalizer"],
+    "strata": ["foreground_shares", "image_names"],
     "synthetic": ["synthetic_cases"],
     "synthetic_sets": ["write_synthetic"],
     "windows": ["Window", "crop", "window_grid"],

@@ -109,25 +109,44 @@ def groups_by_pattern(names, pattern) -> dict[str, str]:
     return {name: match[min(1, match.re.groups)] for name, match in found.items()}
 
 
-def write_folds(path, folds):
-    """Writes folds, a mapping from name to fold, to a JSON file; it appears when it is complete."""
+def write_folds(path, folds, *repeats):
+    """Writes folds, a mapping from name to fold, to a JSON file; it appears when it is complete.
+
+    Args:
+        path: The file.
+        folds: Mapping from name to fold.
+        *repeats: Others of the same images, made with other seeds.
+    """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    temporary.write_text(json.dumps({"folds": folds}, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    content = {"folds": folds, "repeats": repeats} if repeats else {"folds": folds}
+    try:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
-def read_folds(path, names) -> dict[str, int]:
+def read_folds(path, names, repeat=0) -> dict[str, int]:
     """Reads the fold of each image from a file of `write_folds`.
+
+    Args:
+        path: The file.
+        names: Names of the images.
+        repeat: 0 for the first folds in it, 1 for the first of its repeats.
 
     Raises:
         OSError: Where the file cannot be read.
-        ValueError: Where it is not such a file or lacks an image.
+        ValueError: Where it is not such a file, or lacks an image or the repeat.
     """
     try:
-        folds = json.loads(Path(path).read_text(encoding="utf-8"))["folds"]
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        several = [content["folds"], *content.get("repeats", [])]
+        if not 0 <= repeat < len(several):
+            raise ValueError(f"{path}: expected a repeat below {len(several)}; received {repeat}")
+        folds = several[repeat]
         folds = {name: int(folds[name]) for name in names}
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, TypeError) as error:
         raise ValueError(f"{path}: expected a JSON file with the fold of every image; received {error}") from None
     except KeyError as error:
         raise ValueError(f"{path}: expected the fold of every image; received none for {error}") from None

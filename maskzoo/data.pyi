@@ -35,6 +35,8 @@ from data.specification import (
     read_spec as read_spec,
 )
 from data.statistics import Normalizer as Normalizer
+from data.strata import foreground_shares as foreground_shares
+from data.strata import image_names as image_names
 from data.synthetic import synthetic_cases as synthetic_cases
 from data.synthetic_sets import write_synthetic as write_synthetic
 from data.windows import Window as Window
