@@ -1,33 +1,54 @@
 """Segments an image of any size, or every image of a folder, with a trained run.
 
 The image is read, predicted and written tile by tile: memory depends on the tile, not on the image, and the result is
-the same as if the whole image had been predicted at once.
+the same as if the whole image had been predicted at once. After a crash, a kill or Ctrl-C the same command goes on
+where it stopped.
+
+The suffix of the output says what is written: .tif .png .nii.gz .npy class ids (or --probabilities), .csv run lengths,
+.geojson outlines.
 
 examples:
   python predict.py runs/kidney slide.tif slide-mask.tif
-  python predict.py runs/kidney slides/ masks/
-  python predict.py runs/hippocampus volume.nii.gz labels.nii.gz --probabilities
+  python predict.py runs/kidney slides/ masks/ --suffix .geojson
+  python predict.py runs/kidney slides/ submission.csv
+  python predict.py runs/hippocampus volume.nii.gz labels.nii.gz --probabilities float32
 """
 
 import re
+import shutil
 import sys
 from pathlib import Path
+from typing import Literal
 
 from maskzoo import data, inference
 
 from . import load_keras
+from .compare import write_whole
 
+SUFFIXES = (".tif", ".png", ".nii.gz", ".npy", ".csv", ".geojson")
 OUTPUT_SUFFIX = {2: ".tif", 3: ".nii.gz"}
+# In the folder of results: the progress, and which results are finished.
+ARCHIVE = ".maskzoo"
 UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 
 
 def add_arguments(parser):
     parser.add_argument("run", type=str, help="run folder that train wrote")
     parser.add_argument("input", type=str, help="image or volume, or a folder of them")
-    parser.add_argument("output", type=str, help="file to write (.tif, .nii.gz, .png, .npy), or a folder for a folder")
     parser.add_argument(
-        "--probabilities", action="store_true", default=False, help="write a float32 band per class, not class ids"
+        "output", type=str, help=f"file to write ({', '.join(SUFFIXES)}); a folder, or a .csv, for a folder"
     )
+    parser.add_argument(
+        "--probabilities",
+        type=Literal["uint8", "float32"] | None,
+        default=None,
+        help="write a band of probabilities per class, not class ids; uint8 are 255ths",
+    )
+    parser.add_argument("--cog", action="store_true", default=False, help="write cloud-optimised TIFFs with overviews")
+    parser.add_argument(
+        "--suffix", type=str | None, default=None, help="suffix of the results of a folder; default .tif or .nii.gz"
+    )
+    parser.add_argument("--restart", action="store_true", default=False, help="forget what an earlier command has left")
     add_tiling_options(parser)
 
 
@@ -55,59 +76,106 @@ def parse_bytes(text):
 def run(arguments):
     options = tiling_options(arguments)
     folder = inference.check_run(arguments.run)
-    jobs = list(find_jobs(Path(arguments.input), Path(arguments.output)))
+    rank = inference.run_rank(folder)
+    source, output = Path(arguments.input), Path(arguments.output)
+    check_input(source)
+    if not source.is_dir():
+        inference.check_output(output, rank, arguments.probabilities, arguments.cog)
+        data.check_writable(output)
+        load_keras()
+        segment(inference.load_run(folder), source, output, arguments, options)
+        return
+    table = output if data.file_suffix(output) == ".csv" else None
+    if table is not None:
+        data.check_writable(table)
+        output = table.with_name(f".{table.name}.parts")
+    jobs = find_jobs(source, output, ".csv" if table else arguments.suffix or OUTPUT_SUFFIX[rank])
+    inference.check_output(jobs[0][1], rank, arguments.probabilities, arguments.cog)
+    output.mkdir(parents=True, exist_ok=True)
+    data.check_writable(output / "probe")
     load_keras()
-    trained = inference.load_run(folder)
-    rank = trained.data["rank"]
-    failed = []
-    for image, output in jobs:
-        if output.suffix == "":
-            output = output.with_name(output.name + OUTPUT_SUFFIX[rank])
-        try:
-            segment(trained, image, output, arguments.probabilities, options)
-        except (ValueError, OSError) as error:
-            if len(jobs) == 1:
-                raise
-            failed.append(image)
-            print(f"skipped: {error}", file=sys.stderr)
+    failed = segment_all(inference.load_run(folder), jobs, arguments, options)
+    if table is not None:
+        join_tables(table, [path for _, path in jobs if path.exists()])
+        if not failed:
+            shutil.rmtree(output)
     if failed:
         raise ValueError(
             f"expected {len(jobs)} images that can be segmented; skipped {len(failed)}: {', '.join(map(str, failed))}"
         )
 
 
-def segment(trained, image, output, probabilities, options):
+def segment_all(trained, jobs, arguments, options):
+    """Segments many images, and returns those that could not be; stops where the disk is full."""
+    failed = []
+    for image, output in jobs:
+        try:
+            segment(trained, image, output, arguments, options, archive=output.parent / ARCHIVE)
+        except (ValueError, OSError) as error:
+            if isinstance(error, inference.DiskFull):
+                raise
+            failed.append(image)
+            print(f"skipped: {error}", file=sys.stderr)
+    return failed
+
+
+def segment(trained, image, output, arguments, options, archive=None):
     with data.open_source(image, rank=trained.data["rank"]) as source:
-        plan = inference.plan_image(trained, source, **options)
-        print(f"{image}: {plan}")
-        inference.predict_image(trained, source, output, probabilities=probabilities, plan=plan)
-    print(f"{image}: wrote {output}")
+        inference.predict_image(
+            trained,
+            source,
+            output,
+            probabilities=arguments.probabilities,
+            cog=arguments.cog,
+            restart=arguments.restart,
+            archive=archive,
+            tell=lambda text: print(f"{image}: {text}"),
+            **options,
+        )
 
 
-def find_jobs(source, output):
-    """Yields `(image, output)` for one image, or for every image of a folder; the outputs' folder is made.
+def check_input(source):
+    """Refuses an input that is not there.
 
     Raises:
-        FileNotFoundError: If the input is missing or a folder without images.
-        OSError: If the output's folder cannot be written to.
+        FileNotFoundError: If it is missing.
     """
     if not source.exists():
         raise FileNotFoundError(
             f"input: expected an image or a folder of images; received {source}, which is not there"
         )
-    if not source.is_dir():
-        if data.file_suffix(output) not in data.SINK_SUFFIXES:
-            suffixes = ", ".join(data.SINK_SUFFIXES)
-            raise ValueError(f"output: expected a file name that ends in {suffixes}; received {output}")
-        data.check_writable(output)
-        yield source, output
-        return
+
+
+def find_jobs(source, output, suffix):
+    """Returns `(image, output)` for every image of a folder.
+
+    Raises:
+        FileNotFoundError: If there is no image.
+        NotADirectoryError: If the output is a file.
+        ValueError: If two images would have the same output.
+    """
     images = sorted(path for path in source.iterdir() if data.file_suffix(path) in data.SUFFIXES)
     if not images:
         raise FileNotFoundError(f"input: expected a folder with images; received {source}, which has none")
     if output.exists() and not output.is_dir():
         raise NotADirectoryError(f"output: expected a folder for the results of a folder; received {output}, a file")
-    output.mkdir(parents=True, exist_ok=True)
-    for image in images:
-        data.check_writable(output / data.file_stem(image))
-        yield image, output / data.file_stem(image)
+    stems = [data.file_stem(image) for image in images]
+    if twice := next((stem for stem in stems if stems.count(stem) > 1), None):
+        raise ValueError(f"input: expected images of different names in {source}; received several named {twice}")
+    return [(image, output / f"{stem}{suffix}") for image, stem in zip(images, stems, strict=True)]
+
+
+def join_tables(table, parts):
+    """Writes one CSV from those of the images, which have the same header."""
+
+    def write(path):
+        with open(path, "w", encoding="utf-8", newline="\n") as file:
+            for number, part in enumerate(parts):
+                with open(part, encoding="utf-8") as rows:
+                    header = rows.readline()
+                    file.write("" if number else header)
+                    shutil.copyfileobj(rows, file)
+
+    if parts:
+        write_whole(table, write)
+        print(f"wrote {table}")

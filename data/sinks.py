@@ -15,8 +15,8 @@ from .rasters import check_png, open_raster
 from .reading import file_suffix, reason
 from .windows import window_grid
 
-# Pixels that `Sink.fill` holds at a time, about.
-PIXELS_AT_ONCE = 1 << 22
+# What `Sink.fill` holds at a time.
+BYTES_AT_ONCE = 1 << 25
 SINK_SUFFIXES = (".tif", ".tiff", ".nii", ".nii.gz", ".png", ".npy")
 
 # Class 0 is black so that it recedes; the others are Okabe and Ito's colours, which colour-blind readers tell apart.
@@ -153,9 +153,8 @@ class Sink:
             OSError: Where the disk refuses.
         """
         block, across = block_size(self.shape), self.shape[1:]
-        size = (block, PIXELS_AT_ONCE // block)
-        if len(across) > 1:
-            size = (max(1, PIXELS_AT_ONCE // prod(across)), *across)
+        pixels = BYTES_AT_ONCE // self.dtype.itemsize
+        size = (block, pixels // block) if len(across) == 1 else (max(1, pixels // prod(across)), *across)
         try:
             for band in range(self.bands):
                 for window in window_grid(self.shape, size):

@@ -2,10 +2,12 @@
 
 from importlib import import_module
 
-from .run import check_run
+from .run import check_run, run_rank
 
 __all__ = [
+    "DiskFull",
     "Ensemble",
+    "check_output",
     "check_run",
     "decide",
     "draw_findings",
@@ -16,12 +18,15 @@ __all__ = [
     "plan_tiles",
     "predict_image",
     "predict_tiles",
+    "run_rank",
 ]
 
 LAZY = {
+    "DiskFull": "journal",
     "Ensemble": "ensemble",
     "decide": "decisions",
     "draw_findings": "decisions",
+    "check_output": "results",
     "evaluate": "evaluation",
     "export_saved_model": "export",
     "load_run": "run",

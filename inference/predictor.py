@@ -1,11 +1,18 @@
 """One image of any size through a trained run, tile by tile, into a file that appears when it is whole."""
 
-import numpy as np
+import hashlib
+from dataclasses import asdict, fields
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+
 from tqdm import tqdm
 
-from maskzoo import data, metrics
+from maskzoo import data
 
-from .tiling import plan_tiles, predict_tiles
+from .journal import GOES_ON, DiskFull, Journal, in_bytes
+from .results import PROBABILITIES, Result, check_output, write_result
+from .tiling import Plan, part_windows, plan_tiles, predict_tiles
 
 
 def plan_image(run, source, **options):
@@ -15,44 +22,161 @@ def plan_image(run, source, **options):
         ValueError: If the image does not fit the run, or the run's model cannot be tiled within the memory.
     """
     reader(run, source)
+    if hasattr(run, "plan"):
+        return run.plan(source, **options)
     return plan_tiles(run.model, source.shape, source.channels, patch=run.data["patch"], **options)
 
 
-def predict_image(run, source, output, *, probabilities=False, plan=None):
+def predict_image(
+    run,
+    source,
+    output,
+    *,
+    probabilities=None,
+    cog=False,
+    plan=None,
+    restart=False,
+    archive=None,
+    settings=None,
+    tell=None,
+    **plan_options,
+):
     """Segments one image and writes the result.
+
+    Progress is kept beside the output: after a kill, Ctrl-C or a full disk the same call goes on where it stopped and
+    ends with the same bytes.
 
     Args:
         run: A `Run`.
         source: An open source of `data.open_source`.
-        output: Path of the file to write; its suffix chooses the format (.tif, .nii.gz, .png, .npy).
-        probabilities: Write a float32 band per class instead of class ids.
+        output: Path of the file to write; its suffix chooses the format: `results.OUTPUT_SUFFIXES`.
+        probabilities: `"float32"`, or `"uint8"` for 255ths: a band per class instead of class ids.
+        cog: Write a cloud-optimised TIFF.
         plan: A `Plan` of `plan_image`, or `None` to make one.
+        restart: Begin anew, whatever an earlier call has left.
+        archive: Folder to keep the progress in, and a note on every finished output, which is not predicted again.
+        settings: What else the values depend on, by the option that says it: JSON values, noticed when they change.
+        tell: Function that is told as text what the plan is, and what is there already.
+        **plan_options: Options of `plan_image`, if there is no plan.
 
     Raises:
-        ValueError: If the image does not fit the run: other channels, other rank, NaN in its pixels.
+        ValueError: If the image does not fit the run (other channels, other rank, NaN in its pixels), or an earlier
+            call that did not come to its end was one for another run, image or option.
         OSError: If the image cannot be read to its end, or the output cannot be written.
     """
+    tell = tell or (lambda text: None)
+    check_probabilities(probabilities)
+    check_output(output, len(source.shape), probabilities, cog)
+    data.check_writable(output)
     read = reader(run, source)
-    plan = plan or plan_image(run, source)
-    task, names = run.data["task"], run.data["class_names"]
-    bands = len(names) if probabilities or task == "multilabel" else 1
-    sink = data.open_sink(
-        output,
-        source.shape,
-        bands=bands,
-        dtype="float32" if probabilities else "uint8",
-        like=source,
-        class_names=names if bands > 1 else None,
-    )
-    progress = tqdm(total=plan.tiles, unit="tile", desc=source.name, disable=None)
-    with sink, progress:
-        for window, logits in predict_tiles(run.model, read, plan):
-            if probabilities:
-                scores = metrics.probabilities(logits, task)
-            else:
-                scores = metrics.predicted_labels(logits, task, run.thresholds).astype(np.uint8)
-            sink.write(window, scores.reshape(*window.size, bands))
-            progress.update()
+    result = Result(run.data["task"], tuple(run.data["class_names"]), run.thresholds, probabilities)
+    identity = {
+        **fingerprints(run, source),
+        "--probabilities": probabilities,
+        **({f"--{name}": value for name, value in plan_options.items()} if plan is None else {"plan": asdict(plan)}),
+        **(settings or {}),
+    }
+    journal = Journal(output, identity, restart=restart or source.path is None, archive=archive)
+    parts = ()
+    try:
+        with journal:
+            if journal.finished:
+                return tell(f"finished before: {output}")
+            if plan is None:
+                plan = noted_plan(journal.notes) or plan_image(run, source, **plan_options)
+            parts = part_windows(plan)
+            column_major = data.file_suffix(output) == ".csv"
+            notes = asdict(plan) if type(plan) is Plan else None
+            journal.begin(source.shape, result.bands, result.dtype, parts, notes, column_major=column_major)
+            tell(f"{plan}; {in_bytes(journal.size)} of disk beside the output until it is complete")
+            if journal.done:
+                tell(f"goes on behind {journal.done} of {len(parts)} parts")
+            fill_journal(journal, run, read, plan, result, source)
+            finish(journal, result, source, output, cog)
+            return tell(f"wrote {output}")
+    except KeyboardInterrupt:
+        kept = f"; {journal.done} of {len(parts)} parts of {output} are kept" if journal.done else ""
+        raise KeyboardInterrupt(f"{kept}; {GOES_ON}") from None
+
+
+def fill_journal(journal, run, read, plan, result, source):
+    """Predicts the parts that are missing."""
+    parts = part_windows(plan)
+    progress = tqdm(total=len(parts), initial=journal.done, unit="part", desc=source.name, disable=None)
+    with progress:
+        try:
+            for _, logits in predict_tiles(scorer(run, plan), read, plan, skip=journal.done):
+                journal.write(result.values(logits))
+                progress.update()
+        except (ValueError, OSError) as error:
+            # Damaged pixels stay damaged; an image that is gone, as with the share that it lies on, comes back.
+            if not isinstance(error, DiskFull) and (source.path is None or source.path.exists()):
+                journal.discard()
+            raise
+
+
+def finish(journal, result, source, output, cog):
+    """Writes the output from a complete journal."""
+    journal.commit()
+    try:
+        write_result(result, journal.read, source, output, cog=cog)
+    except OSError as error:
+        raise DiskFull(f"{error}; everything is predicted: {GOES_ON}") from None
+    journal.finish()
+
+
+def scorer(run, plan):
+    """What answers for a run in `predict_tiles`: its model, or what an ensemble makes of its members."""
+    return run.scorer(plan) if hasattr(run, "scorer") else run.model
+
+
+def check_probabilities(kind):
+    """Refuses probabilities of a type that is not written.
+
+    Raises:
+        ValueError: If it is unknown.
+    """
+    if kind not in (None, *PROBABILITIES):
+        raise ValueError(f"--probabilities: expected {' or '.join(PROBABILITIES)}; received {kind!r}")
+
+
+def noted_plan(notes):
+    """The plan that a journal keeps; `None` where it keeps none."""
+    if not notes:
+        return None
+    return Plan(**{entry.name: tupled(notes[entry.name]) for entry in fields(Plan)})
+
+
+def tupled(value):
+    return tuple(map(tupled, value)) if isinstance(value, list) else value
+
+
+def fingerprints(run, source):
+    """What tells a run, an image and the software from others, by name."""
+    runs = getattr(run, "runs", [run])
+    found = {
+        "run": [fingerprint(Path(one.path, name)) for one in runs for name in (one.model_file, "data.json")],
+        "decision": [list(run.thresholds), getattr(run, "decision", None)],
+        "software": {name: version(name) for name in ("maskzoo", "keras", "tensorflow", "numpy")},
+    }
+    if source.path is not None:
+        status = source.path.stat()
+        found["image"] = [str(source.path.resolve()), status.st_size, status.st_mtime_ns]
+    for name in ("weights", "how", "temperature", "tta"):
+        if hasattr(run, name):
+            found[f"--{name}"] = getattr(run, name)
+    return found
+
+
+def fingerprint(path):
+    """A checksum of a file's content."""
+    return checksum(path, path.stat().st_mtime_ns)
+
+
+@lru_cache
+def checksum(path, modified):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def reader(run, source):
@@ -65,4 +189,6 @@ def reader(run, source):
         raise ValueError(
             f"{source.name}: expected an image of {run.data['rank']} spatial axes; received one of shape {source.shape}"
         )
+    if hasattr(run, "reader"):
+        return run.reader(source)
     return data.Normalizer.from_dict(run.data["normalization"])(source)

@@ -65,6 +65,11 @@ def split_epoch(path):
     return path, MODEL
 
 
+def run_rank(path):
+    """The number of spatial axes of a run's images; answers without importing Keras."""
+    return json.loads((split_epoch(path)[0] / "data.json").read_text(encoding="utf-8"))["rank"]
+
+
 def load_run(path):
     """Reads a run folder.
 

@@ -1,9 +1,11 @@
 """Seamless by construction: tiles whose halo is read off the model's graph, so that tiled equals whole prediction."""
 
 import math
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -58,7 +60,7 @@ class Plan:
 
     @property
     def tiles(self):
-        return math.prod(-(-(s + o) // t) for s, o, t in zip(self.shape, self.overlap, self.tile, strict=True))
+        return math.prod(tile_counts(self))
 
     @property
     def work(self):
@@ -211,7 +213,7 @@ def round_up(size, step):
     return -(-size // step) * step
 
 
-def predict_tiles(model, read, plan):
+def predict_tiles(model, read, plan, *, skip=0, keep=None, fill=None):
     """Yields `(window, logits)` for every part of an image that is finished, from top to bottom.
 
     Tiles are read ahead in threads while the model computes; memory depends on the tile, never on the image's height.
@@ -221,34 +223,78 @@ def predict_tiles(model, read, plan):
             `(batch, *size, classes)`, logits or probabilities.
         read: Function from a `data.Window`, which may reach outside the image, to float32 `(*size, channels)`.
         plan: A `Plan`.
+        skip: Number of parts, from the first, that are not asked for; the others come out as they would without it.
+        keep: Function from a tile's window, which may reach outside the image, to whether it is predicted at all; for
+            all where it is `None`.
+        fill: Logits `(classes,)` of the tiles that are not.
 
     Returns:
-        Iterator of windows that cover the image once, with logits `(*window.size, classes)`.
+        Iterator of windows that cover the image once, those of `part_windows`, with logits `(*window.size, classes)`.
     """
-    outputs = tile_outputs(model, read, plan)
-    return blended(outputs, plan) if any(plan.overlap) else cropped(outputs, plan)
+    if not any(plan.overlap):
+        return cropped(tile_outputs(model, read, plan, skip, keep, fill), plan)
+    # A row of tiles also needs what the row before it adds to the overlap.
+    before = max(0, skip - 1)
+    across = math.prod(tile_counts(plan)[1:])
+    return islice(blended(tile_outputs(model, read, plan, before * across, keep, fill), plan), skip - before, None)
 
 
-def tile_outputs(model, read, plan):
-    """Yields every tile of a plan with the whole output of the model, in row-major order."""
+def part_windows(plan):
+    """The windows that `predict_tiles` yields, in its order: tiles; where they are blended, bands across the image."""
+    if not any(plan.overlap):
+        return data.window_grid(plan.shape, plan.tile)
+    step, overlap, length = plan.tile[0], plan.overlap[0], plan.shape[0]
+    edges = [
+        (max(0, row * step - overlap), min(length, (row + 1) * step - overlap)) for row in range(tile_counts(plan)[0])
+    ]
+    rest = (0,) * (len(plan.shape) - 1)
+    return [data.Window((first, *rest), (last - first, *plan.shape[1:])) for first, last in edges]
+
+
+def tile_counts(plan):
+    """Tiles per axis."""
+    return [-(-(n + o) // t) for n, o, t in zip(plan.shape, plan.overlap, plan.tile, strict=True)]
+
+
+def tile_outputs(model, read, plan, first, keep, fill):
+    """Yields the tiles of a plan from number `first` on with the whole output of the model, in row-major order."""
+    windows = data.window_grid([n + o for n, o in zip(plan.shape, plan.overlap, strict=True)], plan.tile)
+    # Where tiles are blended, one reaches back over the overlap.
+    reach = [(o, 0) for o in plan.overlap]
+    kept = [number for number, window in enumerate(windows) if keep is None or keep(window.padded(reach))]
+    outputs = predicted(model, read, plan, [windows[number] for number in kept], bisect_left(kept, first))
+    with closing(outputs):
+        kept = set(kept)
+        for number in range(first, len(windows)):
+            if number in kept:
+                yield next(outputs)
+            else:
+                yield windows[number], np.broadcast_to(np.float32(fill), (*plan.input_size, len(fill)))
+
+
+def predicted(model, read, plan, windows, first):
+    """Yields windows from number `first` on with the model's outputs.
+
+    Batches are the same wherever it begins: the numbers that a model gives a tile may depend on how many go with it.
+    """
     predict = logits_of(model)
-    extent = tuple(n + o for n, o in zip(plan.shape, plan.overlap, strict=True))
+    starts = iter(range(first // plan.batch * plan.batch, len(windows), plan.batch))
     with ThreadPoolExecutor(BATCHES_AHEAD) as threads:
         reading = deque()
-        grid = iter(data.window_grid(extent, plan.tile))
 
         def read_next():
-            if windows := list(islice(grid, plan.batch)):
-                reading.append((windows, threads.submit(read_batch, read, windows, plan)))
+            for start in islice(starts, 1):
+                batch = windows[start : start + plan.batch]
+                reading.append((start, batch, threads.submit(read_batch, read, batch, plan)))
 
         for _ in range(BATCHES_AHEAD):
             read_next()
         try:
             while reading:
-                windows, images = reading.popleft()
+                start, batch, images = reading.popleft()
                 images = images.result()
                 read_next()
-                yield from zip(windows, predict(images), strict=True)
+                yield from islice(zip(batch, predict(images), strict=True), max(0, first - start), None)
         finally:
             threads.shutdown(cancel_futures=True)
 
@@ -264,11 +310,11 @@ def blended(outputs, plan):
     overlap, step = plan.overlap[0], plan.tile[0]
     weights = blending_weights(plan)[..., None]
     # The open rows lie from `overlap` before the current row of tiles to its end; so do the columns.
-    rows, top = None, 0
+    rows = None
     for window, logits in outputs:
         if rows is None:
-            counts = [-(-(n + o) // t) for n, o, t in zip(plan.shape, plan.overlap, plan.tile, strict=True)]
-            across = [c * t + o for c, t, o in zip(counts, plan.tile, plan.overlap, strict=True)][1:]
+            top = window.offset[0]
+            across = [c * t + o for c, t, o in zip(tile_counts(plan), plan.tile, plan.overlap, strict=True)][1:]
             rows = np.zeros((plan.input_size[0], *across, logits.shape[-1]), np.float32)
         if window.offset[0] != top:
             yield from finished(rows[:step], top - overlap, plan)
