@@ -16,14 +16,17 @@ class Parser(jsonargparse.ArgumentParser):
         super().__init__(formatter_class=HelpFormatter, exit_on_error=True, **kwargs)
 
     def add_dataclass_options(self, options):
-        """Adds one option per field of a dataclass whose fields carry a `help` in their metadata."""
+        """Adds an option per field of a dataclass: its metadata hold `help`, and `group` where a group begins."""
+        group = self
         for field in fields(options):
+            if field.metadata.get("group"):
+                group = self.add_argument_group(field.metadata["group"])
             default = field.default if field.default_factory is MISSING else field.default_factory()
             flag = "--" + field.name.replace("_", "-")
             if field.type is bool:
-                self.add_argument(flag, action="store_true", default=default, help=field.metadata["help"])
+                group.add_argument(flag, action="store_true", default=default, help=field.metadata["help"])
             else:
-                self.add_argument(flag, type=field.type, default=default, help=field.metadata["help"])
+                group.add_argument(flag, type=field.type, default=default, help=field.metadata["help"])
 
     def options(self):
         """The long options, as written on the command line."""

@@ -44,6 +44,7 @@ class WindowDataset(keras.utils.PyDataset):
             in 2D, `mosaic` (four samples that meet at a point). With `shuffle`.
         soften: Standard deviation in pixels of a Gaussian over binary or multilabel masks, for lines that are thinner
             than their place is known; labels are then float32 between 0 and 1, or 255. With `shuffle`.
+        limit: Most windows to show, evenly spread over the grid, without `shuffle`.
         replicas: Number of devices that share each batch.
         workers: Threads or processes that read ahead; 0 reads when asked.
         use_multiprocessing: Processes instead of threads. They are spawned, so a script that trains must be guarded by
@@ -72,6 +73,7 @@ class WindowDataset(keras.utils.PyDataset):
         scales=None,
         mix=None,
         soften=0.0,
+        limit=None,
         replicas=1,
         workers=0,
         use_multiprocessing=False,
@@ -99,7 +101,7 @@ class WindowDataset(keras.utils.PyDataset):
                 soften=soften,
             )
         else:
-            self._batches = GridWindows(cases, patch, batch_size, halo=halo, overlap=overlap)
+            self._batches = GridWindows(cases, patch, batch_size, halo=halo, overlap=overlap, limit=limit)
         self._hardness = None
         self._readers = (workers, use_multiprocessing, max_queue_size)
         #: The epoch whose random windows are drawn, one more after each call of `on_epoch_end`. `fit` calls that once

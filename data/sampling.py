@@ -378,13 +378,16 @@ class GridWindows:
         batch_size: Samples per batch.
         halo: Pixels that the image windows show around the label windows: see `windows.halo_pairs`.
         overlap: Share of a window, from 0 to below 1, by which neighbours overlap.
+        limit: Most windows to show, evenly spread over all of them; None: all.
     """
 
-    def __init__(self, cases, patch, batch_size, *, halo=0, overlap=0.0):
+    def __init__(self, cases, patch, batch_size, *, halo=0, overlap=0.0, limit=None):
         self._cases, self._patch, self._halo = checked(cases, patch, halo)
         self._batch_size = batch_size
         self.grid = CaseGrid(self._cases, self._patch, overlap)
-        self.steps = -(-len(self.grid) // batch_size)
+        number = len(self.grid) if limit is None else min(limit, len(self.grid))
+        self._shown = np.arange(number) * len(self.grid) // number
+        self.steps = -(-number // batch_size)
 
     def batch(self, epoch, index, hardness=None):
         """Returns `(images, labels, weights)`, the same in every epoch."""
@@ -392,10 +395,10 @@ class GridWindows:
         numbers = range(index * self._batch_size, (index + 1) * self._batch_size)
         labels = []
         for number, image in zip(numbers, images, strict=True):
-            case, window = self.grid[min(number, len(self.grid) - 1)]
+            case, window = self.grid[int(self._shown[min(number, len(self._shown) - 1)])]
             case.read_image(window.padded(self._halo), image)
             labels.append(case.read_label(window))
-        return images, np.stack(labels), np.array([number < len(self.grid) for number in numbers], np.float32)
+        return images, np.stack(labels), np.array([number < len(self._shown) for number in numbers], np.float32)
 
 
 def checked(cases, patch, halo):

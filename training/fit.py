@@ -1,21 +1,41 @@
-"""One training run: data, model, loss and devices put together, and fitted."""
+"""One training run: data, network, loss and devices put together, and fitted stage by stage."""
 
+import shutil
 import sys
 
 import keras
 
 from maskzoo import data, losses, models
-from maskzoo.metrics import Dice, IoU  # by name: a saved model that is loaded here refers to them
+from maskzoo.metrics import Dice, IoU
 from maskzoo.models import analysis
 
-from .callbacks import Pictures, RunRecorder, read_history
-from .run_folder import LAST, manifest, write_json, write_recipe
-from .strategy import open_strategy, reading_errors
+from . import optimisation
+from .callbacks import (
+    AVERAGED,
+    MONITOR,
+    AveragedWeights,
+    FrozenLayers,
+    HardWindows,
+    LearningRate,
+    Pictures,
+    RunRecorder,
+    Throughput,
+    TimedWindows,
+    read_history,
+    stage_scores,
+    write_average,
+)
+from .checkpoints import load_last, restore_optimizer, restore_random
+from .network import encoder_layers, new_network
+from .run_folder import BEST, manifest, write_json, write_recipe
+from .step import Objective, Trainer
+from .strategy import make_deterministic, open_strategy, reading_errors
+from .tracking import open_trackers
 
-MONITOR = "val_dice"
 DEFAULT_PATCH = {2: 256, 3: 32}
 DEFAULT_LOSS = {"binary": "bce+dice", "multilabel": "bce+dice", "multiclass": "cross_entropy+dice"}
-WARM_UP_STEPS = 50
+# Validation goes forward only, which is about a third of a step; reading its windows costs as much.
+VALIDATION_SHARE = 2
 
 
 def train(recipe, run):
@@ -33,106 +53,185 @@ def train(recipe, run):
     """
     strategy = open_strategy(recipe.devices)
     replicas = strategy.num_replicas_in_sync
-    if recipe.batch_size % replicas:
-        raise ValueError(f"--batch-size: expected a multiple of the {replicas} devices; received {recipe.batch_size}")
+    stages = recipe.each_stage()
+    check_devices(recipe, stages, replicas)
+    if recipe.deterministic:
+        make_deterministic()
     keras.utils.set_random_seed(recipe.seed)
     precision = recipe.mixed_precision
     keras.config.set_dtype_policy("float32" if precision == "none" else f"mixed_{precision}")
     spec = data.read_spec(recipe.data, **recipe.data_options())
     dataset = data.load_data(spec, rank=data.rank_of(spec) or models.rank_of(recipe.model), seed=recipe.seed)
     with strategy.scope():
-        model = checkpoint(run) or new_model(recipe, dataset)
-    geometry, patch = analysis.geometry(model), input_patch(model, recipe.patch)
+        network, state = load_last(run)
+        network = network or new_network(recipe, dataset)
+    rows = read_history(run)[: int(state["epochs"])] if state else []
+    geometry, patch = analysis.geometry(network), input_patch(network, stages[-1].patch)
+    for stage in stages:
+        input_patch(network, stage.patch)
+        losses.WeightSchedule(build_loss(stage, dataset), stage.loss_weights or {})
     write_recipe(recipe, run)
-    describe(model, geometry, patch, dataset, replicas, run)
+    describe(network, geometry, patch, dataset, replicas, run)
     write_json(run / "data.json", {**dataset.as_mapping(), "patch": list(patch)})
     write_json(run / "decision.json", {"thresholds": [0.5] * dataset.num_classes})
     write_json(run / "manifest.json", manifest(recipe, dataset))
 
-    window = tuple(p - c for p, c in zip(patch, geometry.crop, strict=True))
-    halo = tuple((o, c - o) for o, c in zip(geometry.offset, geometry.crop, strict=True))
-    common = {"patch": window, "batch_size": recipe.batch_size, "halo": halo, "seed": recipe.seed, "replicas": replicas}
-    training = data.WindowDataset(
-        dataset.train, steps=recipe.steps, augment=recipe.augment, balance=recipe.balance, workers=1, **common
-    )
-    validation = data.WindowDataset(dataset.validation, shuffle=False, workers=1, **common)
+    trackers = open_trackers(recipe.track, run, recipe)
+    try:
+        for number, stage in enumerate(stages, 1):
+            done = stage_scores(rows, number)
+            if optimisation.is_over(done, stage.epochs, stage.patience, stage.min_epochs):
+                continue
+            if len(stages) > 1:
+                print(f"stage      {number} of {len(stages)}, {stage.epochs} epochs")
+            fit_stage(stage, number, rows, network, dataset, geometry, run, strategy, state, trackers)
+            state = None
+    finally:
+        for tracker in trackers:
+            tracker.close()
+    if recipe.average_best:
+        average_best(recipe, stages[-1], rows, dataset, geometry, run, strategy)
+    return dataset
 
+
+def fit_stage(recipe, number, rows, network, dataset, geometry, run, strategy, state, trackers):
+    """Fits one stage, or what is left of it.
+
+    Args:
+        recipe: The recipe of the stage.
+        number: Its number, from 1.
+        rows: Rows of the history so far, to which the stage's are added.
+        network: The model.
+        dataset: The `data.DataSet`.
+        geometry: What `analysis.geometry` says of the model.
+        run: The run folder.
+        strategy: The devices.
+        state: The state of the checkpoint to go on from, or `None`.
+        trackers: Further callbacks.
+    """
+    replicas = strategy.num_replicas_in_sync
+    first = len(rows) - len(stage_scores(rows, number))
+    common = window_options(recipe, network, geometry, replicas)
+    training = TimedWindows(dataset.train, **recipe.window_options(), **common)
+    # `fit` ends an epoch of the windows before its first one.
+    training.epoch = len(rows)
+    validation = validation_windows(recipe, dataset, common)
+    encoder = encoder_layers(network, recipe) if recipe.freeze_encoder_epochs or recipe.encoder_learning_rate else []
+    slow = {id(variable) for layer in encoder for variable in layer.trainable_variables}
+    ratio = (recipe.encoder_learning_rate or recipe.learning_rate) / recipe.learning_rate
     with strategy.scope():
-        if model.compiled:
-            model.optimizer.learning_rate = schedule(recipe)
-        else:
-            compile_model(model, recipe, dataset, replicas)
-    epochs_done = int(model.optimizer.iterations.value.numpy()) // recipe.steps
-    training.epoch = epochs_done
+        objective = Objective(build_loss(recipe, dataset), recipe.output_weights, recipe.label_head or 1.0)
+        trainer = new_trainer(recipe, network, objective, dataset)
+        optimizer = optimisation.make_optimizer(
+            recipe, network.trainable_variables, lambda variable: ratio if id(variable) in slow else 1.0
+        )
+        trainer.compile(optimizer, jit_compile=recipe.xla, auto_scale_loss=False)
+        if state:
+            restore_random(network, state)
+            if int(state["stage"]) == number:
+                restore_optimizer(trainer, state)
+    recorder = RunRecorder(run, recipe, number, rows)
+    points = {
+        term: [[epoch + first, weight] for epoch, weight in pairs]
+        for term, pairs in (recipe.loss_weights or {}).items()
+    }
+    hard = []
+    if recipe.hard:
+        # Of the windows of the grid, in their own order.
+        grid = data.WindowDataset(dataset.train, shuffle=False, overlap=recipe.overlap, **common)
+        hard = [HardWindows(training, grid)]
     images, labels, *_ = validation[0]
     callbacks = [
-        *([losses.WeightSchedule(model.loss, recipe.loss_weights)] if recipe.loss_weights else []),
-        RunRecorder(run, MONITOR, epochs_done),
+        *([losses.WeightSchedule(objective.loss, points)] if points else []),
+        *([FrozenLayers(encoder, first, recipe.freeze_encoder_epochs)] if recipe.freeze_encoder_epochs else []),
+        LearningRate(recipe, first, len(training), recorder.scores),
+        *hard,
+        *([AveragedWeights()] if recipe.ema else []),
+        recorder,
         Pictures(run, (images[:4], labels[:4]), dataset, geometry.offset),
+        Throughput(training, recipe.batch_size),
         keras.callbacks.TensorBoard(str(run / "logs"), write_graph=False),
+        *trackers,
     ]
     with reading_errors():
-        model.fit(
+        trainer.fit(
             training,
             validation_data=validation,
-            epochs=recipe.epochs,
-            initial_epoch=epochs_done,
+            epochs=first + recipe.epochs,
+            initial_epoch=len(rows),
             callbacks=callbacks,
             shuffle=False,  # the data set shuffles by its own seed
             # A bar in a terminal; a line per epoch in a file, which a bar would fill with its redrawings.
             verbose=1 if sys.stdout.isatty() else 2,
         )
-    return dataset
 
 
-def new_model(recipe, dataset):
-    """Builds the recipe's model with free spatial sizes.
+def new_trainer(recipe, network, objective, dataset):
+    """A `Trainer` with the metrics of the task; inside the scope of the strategy."""
+    counted = {"task": dataset.task, "ignore_index": dataset.ignore_index, "num_classes": dataset.num_classes}
+    scores = [Dice(**counted, name="dice"), IoU(**counted, name="iou")]
+    return Trainer(network, objective, scores, accumulate=recipe.accumulate, clip_norm=recipe.clip_norm)
 
-    Raises:
-        ValueError: If it has several inputs or outputs, for which there are no images or labels.
-    """
-    input_shape = (*(None,) * dataset.rank, dataset.channels)
-    model = models.build_model(recipe.model, input_shape, dataset.num_classes, **recipe.option)
-    for what, tensors in (("input", model.inputs), ("output", model.outputs)):
-        if len(tensors) > 1:
+
+def build_loss(recipe, dataset):
+    """The loss of the recipe, or the task's own."""
+    return losses.build_loss(
+        recipe.loss or DEFAULT_LOSS[dataset.task],
+        class_weights=recipe.class_weights,
+        task=dataset.task,
+        ignore_index=dataset.ignore_index,
+    )
+
+
+def window_options(recipe, network, geometry, replicas):
+    """What training and validation windows have in common."""
+    patch = input_patch(network, recipe.patch)
+    return {
+        "patch": tuple(p - c for p, c in zip(patch, geometry.crop, strict=True)),
+        "halo": tuple((o, c - o) for o, c in zip(geometry.offset, geometry.crop, strict=True)),
+        "batch_size": recipe.batch_size,
+        "seed": recipe.seed,
+        "replicas": replicas,
+        "workers": 1,
+    }
+
+
+def validation_windows(recipe, dataset, common):
+    """The validation windows: all of the held-out images, or as many as do not hold up the training."""
+    limit = recipe.validation_windows or VALIDATION_SHARE * recipe.steps * recipe.batch_size
+    return data.WindowDataset(dataset.validation, shuffle=False, limit=limit, **common)
+
+
+def average_best(recipe, stage, rows, dataset, geometry, run, strategy):
+    """Averages the weights of the best epochs, and makes the result the run's best model where it is no worse."""
+    with strategy.scope():
+        network = write_average(run, rows, recipe.average_best)
+        trainer = new_trainer(stage, network, Objective(build_loss(stage, dataset), label_weight=1.0), dataset)
+        trainer.compile(jit_compile=False, auto_scale_loss=False)
+    common = window_options(stage, network, geometry, strategy.num_replicas_in_sync)
+    with reading_errors():
+        score = trainer.evaluate(validation_windows(stage, dataset, common), verbose=0, return_dict=True)["dice"]
+    best = max(float(row[MONITOR]) for row in rows)
+    print(
+        f"average    of the {min(recipe.average_best, len(rows))} best epochs: Dice {score:.4f}; best epoch {best:.4f}"
+    )
+    if score >= best:
+        unfinished = run / f".{BEST}.tmp"
+        shutil.copyfile(run / AVERAGED, unfinished)
+        unfinished.replace(run / BEST)
+
+
+def check_devices(recipe, stages, replicas):
+    """Refuses batches that the devices cannot share, and what several devices cannot do."""
+    for stage in stages:
+        parts = replicas * stage.accumulate
+        if stage.batch_size % parts:
+            cut = f" with {stage.accumulate} micro-batches each" if stage.accumulate > 1 else ""
             raise ValueError(
-                f"--model: expected one with a single {what}; received {recipe.model}, with {len(tensors)}"
+                f"--batch-size: expected a multiple of the {replicas} devices{cut}; received {stage.batch_size}"
             )
-    return model
-
-
-def checkpoint(run):
-    """The model, optimizer and all, of the run's last checkpoint; `None` where no epoch was finished."""
-    path = run / LAST
-    return keras.saving.load_model(path) if path.is_file() and read_history(run) else None
-
-
-def compile_model(model, recipe, dataset, replicas):
-    """Gives the model its optimizer, loss and metrics; call it inside the strategy's scope."""
-    shared = {"task": dataset.task, "ignore_index": dataset.ignore_index}
-    counted = {**shared, "num_classes": dataset.num_classes}
-    name = recipe.loss or DEFAULT_LOSS[dataset.task]
-    loss = losses.build_loss(name, class_weights=recipe.class_weights, **shared)
-    # The samples that fill up the last validation batch weigh nothing, also in the mean.
-    loss.reduction = "mean_with_sample_weight"
-    model.compile(
-        optimizer=keras.optimizers.Adam(schedule(recipe)),
-        loss=loss,
-        weighted_metrics=[Dice(**counted, name="dice"), IoU(**counted, name="iou")],
-        # XLA does not compile a step that several replicas share.
-        jit_compile="auto" if replicas == 1 else False,
-    )
-
-
-def schedule(recipe):
-    """The learning rate by step: a linear warm-up to the recipe's rate, then a cosine down to zero."""
-    total = recipe.epochs * recipe.steps
-    warm_up = min(WARM_UP_STEPS, total // 10)
-    if not warm_up:
-        return keras.optimizers.schedules.CosineDecay(recipe.learning_rate, total)
-    return keras.optimizers.schedules.CosineDecay(
-        recipe.learning_rate / 10, total - warm_up, warmup_target=recipe.learning_rate, warmup_steps=warm_up
-    )
+    if recipe.xla and replicas > 1:
+        raise ValueError(f"--xla: expected a single device; received {replicas}")
 
 
 def input_patch(model, asked):

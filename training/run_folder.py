@@ -1,5 +1,6 @@
 """The run folder: where a run lives, and how its small files are written so that a kill never leaves half of one."""
 
+import csv
 import json
 import os
 import platform
@@ -8,6 +9,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
@@ -15,8 +17,9 @@ import yaml
 from .recipe import Recipe
 
 BEST, LAST, RECIPE = "best.keras", "last.keras", "recipe.yaml"
-# What a resumed run may do differently: train longer, at another rate, on other devices.
-MAY_CHANGE = ("epochs", "learning_rate", "devices")
+HISTORY = "history.csv"
+# What a resumed run may do differently: train longer, at another rate, on other devices, followed elsewhere.
+MAY_CHANGE = ("epochs", "learning_rate", "devices", "track")
 
 
 def create_run(recipe):
@@ -25,7 +28,9 @@ def create_run(recipe):
     Raises:
         FileExistsError: If `--run` names a folder that is not empty.
         FileNotFoundError: If a run to resume is not there.
+        ValueError: If a tracker is asked for that is not installed.
     """
+    check_trackers(recipe.track)
     if recipe.resume:
         run = Path(recipe.run)
         check_same(recipe, read_recipe(run))
@@ -39,6 +44,19 @@ def create_run(recipe):
         run = free_name(Path("runs"), f"{recipe.model}-{Path(recipe.data).stem}")
     run.mkdir(parents=True, exist_ok=True)
     return run
+
+
+def check_trackers(names):
+    """Refuses trackers that are not installed.
+
+    Raises:
+        ValueError: With the command that installs them.
+    """
+    for name in names or ():
+        if find_spec(name) is None:
+            raise ValueError(
+                f'--track: expected {name} to be installed; received it without: pip install "maskzoo[track]"'
+            )
 
 
 def discard_unfinished(run):
@@ -109,6 +127,15 @@ def checkout_commit():
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def read_history(run):
+    """The rows of a run's history table; none where there is no table."""
+    path = run / HISTORY
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def write_json(path, content):

@@ -1,4 +1,4 @@
-"""What training needs of TensorFlow itself: devices, one or several replicas, and the errors of its input pipeline."""
+"""What training needs of TensorFlow itself: devices, replicas, gradients, and the errors of its input pipeline."""
 
 import re
 from contextlib import contextmanager, suppress
@@ -40,6 +40,41 @@ def split_processor(count):
     return len(tf.config.list_logical_devices("CPU"))
 
 
+def replicas():
+    """The number of devices that share a batch, also while a step is traced on one of them."""
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def gradients(function, variables):
+    """The gradients of a function's scalar value by some variables; `None` for those that it does not depend on."""
+    with tf.GradientTape() as tape:
+        value = function()
+    return tape.gradient(value, [variable.value for variable in variables])
+
+
+def summed(tensors):
+    """Tensors added up over the replicas, called on each of them; `None` stays."""
+    if replicas() == 1:
+        return tensors
+    sums = iter(
+        tf.distribute.get_replica_context().all_reduce(
+            tf.distribute.ReduceOp.SUM, [tensor for tensor in tensors if tensor is not None]
+        )
+    )
+    return [tensor if tensor is None else next(sums) for tensor in tensors]
+
+
+def after(earlier, tensors):
+    """Tensors that are not computed with before some others are done; `None` stays."""
+    with tf.control_dependencies([tensor for tensor in earlier if tensor is not None]):
+        return tuple(tensor if tensor is None else tf.identity(tensor) for tensor in tensors)
+
+
+def make_deterministic():
+    """Makes every operation give the same result each time, also on a GPU; for the rest of the process."""
+    tf.config.experimental.enable_op_determinism()
+
+
 @contextmanager
 def reading_errors():
     """Raises as it was an error of ours that TensorFlow's input pipeline wrapped while a window was read.
@@ -54,3 +89,9 @@ def reading_errors():
         if found is None:
             raise
         raise ValueError(found[2]) from error
+
+
+def log_picture(folder, name, path, step):
+    """Adds a PNG file to TensorBoard's log in a folder."""
+    with tf.summary.create_file_writer(str(folder)).as_default():
+        tf.summary.image(name, tf.io.decode_png(path.read_bytes(), channels=3)[None], step=step)

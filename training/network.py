@@ -1,0 +1,133 @@
+"""The network of a run: built, given its heads and norms, and started from the weights of another."""
+
+import math
+from pathlib import Path
+
+import keras
+from keras import layers
+
+from maskzoo import models
+
+from .run_folder import BEST
+
+# How the layers are called that a builder without an `encoder` option contracts the image with.
+ENCODER_PREFIXES = ("encoder", "stem", "bottom", "bottleneck")
+MOST_GROUPS = 32
+
+
+def new_network(recipe, dataset):
+    """Builds the recipe's model with free spatial sizes, its heads and its norms.
+
+    Raises:
+        ValueError: If it has several inputs, for which there are no images, or no output named `mask` among several.
+    """
+    input_shape = (*(None,) * dataset.rank, dataset.channels)
+    network = models.build_model(recipe.model, input_shape, dataset.num_classes, **recipe.option)
+    if len(network.inputs) > 1:
+        raise ValueError(
+            f"--model: expected one with a single input; received {recipe.model}, with {len(network.inputs)}"
+        )
+    if recipe.auxiliary:
+        network = models.add_auxiliary_heads(network, recipe.auxiliary, dataset.num_classes)
+    if recipe.label_head and "label" not in network.output_names:
+        kinds = dataset.num_classes - (dataset.task == "multiclass")
+        network = models.add_label_head(network, kinds)
+    if len(network.outputs) > 1 and not (isinstance(network.output, dict) and "mask" in network.output):
+        raise ValueError(
+            f"--model: expected a dict of outputs with a mask among them; received {recipe.model}, with "
+            f"{len(network.outputs)} outputs"
+        )
+    network = network if recipe.norm == "batch" else with_norms(network, recipe.norm)
+    if recipe.start_from:
+        print(take_weights(network, recipe.start_from))
+    return network
+
+
+def with_norms(network, norm):
+    """A copy of a network whose batch norms have statistics over all devices (`sync`) or are group norms (`group`).
+
+    All weights are copied that have a place there: a group norm keeps scale and shift, not the statistics.
+    """
+
+    def changed(layer):
+        if not isinstance(layer, layers.BatchNormalization):
+            return layer.__class__.from_config(layer.get_config())
+        config = layer.get_config()
+        if norm == "sync":
+            return layers.BatchNormalization.from_config(config | {"synchronized": True})
+        names = ("name", "trainable", "dtype", "epsilon", "center", "scale")
+        channels = layer.input.shape[layer.axis]
+        groups = math.gcd(channels, MOST_GROUPS)
+        return layers.GroupNormalization(groups, axis=layer.axis, **{name: config[name] for name in names})
+
+    copy = keras.models.clone_model(network, clone_function=changed)
+    for layer in network.layers:
+        weights, places = layer.get_weights(), copy.get_layer(layer.name).weights
+        copy.get_layer(layer.name).set_weights(weights[: len(places)])
+    return copy
+
+
+def encoder_layers(network, recipe):
+    """The layers of a network's encoder that can be trained: those of its `encoder` option, or those called so.
+
+    Raises:
+        ValueError: If the network has no encoder that can be told from the rest.
+    """
+    options = {**models.model_options(recipe.model), **recipe.option}
+    if isinstance(options.get("encoder"), str):
+        encoder = models.build_encoder(options["encoder"], network.inputs[0].shape[1:])
+        names = {layer.name for layer in encoder.layers}
+        found = [layer for layer in network.layers if layer.name in names]
+    else:
+        found = [layer for layer in network.layers if layer.name.startswith(ENCODER_PREFIXES)]
+    found = [layer for layer in found if layer.trainable_variables]
+    if not found:
+        raise ValueError(
+            "--freeze-encoder-epochs, --encoder-learning-rate: expected a model with an encoder to train; received "
+            f"{recipe.model}, whose layers are called otherwise"
+        )
+    return found
+
+
+def take_weights(network, source):
+    """Copies the weights of every layer that another model has under the same name and of the same shapes.
+
+    Args:
+        network: The functional model to fill.
+        source: A run folder, or a `.keras` file.
+
+    Returns:
+        A report of a few lines: how many layers were filled, and which were not.
+
+    Raises:
+        FileNotFoundError: If there is no such file, or no best model in the folder.
+        ValueError: If no layer fits.
+    """
+    path = Path(source)
+    path = path / BEST if path.is_dir() else path
+    if not path.is_file():
+        raise FileNotFoundError(f"--start-from: expected a run folder or a .keras file; received {source}")
+    try:
+        other = keras.saving.load_model(path, compile=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"--start-from: expected {path} to be a readable Keras model; received {error}") from error
+    known = {layer.name: layer for layer in other.layers if layer.weights}
+    taken, left = [], []
+    for layer in (layer for layer in network.layers if layer.weights):
+        if layer.name not in known:
+            left.append(f"{layer.name} (not there)")
+            continue
+        there, here = ([tuple(w.shape) for w in side.weights] for side in (known[layer.name], layer))
+        if there == here:
+            layer.set_weights(known[layer.name].get_weights())
+            taken.append(layer.name)
+        else:
+            shapes = next((a, b) for a, b in zip([*there, None], [*here, None], strict=False) if a != b)
+            left.append(f"{layer.name} ({shapes[0]} there, {shapes[1]} here)")
+    if not taken:
+        raise ValueError(f"--start-from: expected layers of the same names and shapes in {path}; received none")
+    unused = sorted(known.keys() - {layer.name for layer in network.layers})
+    report = [f"start      {len(taken)} of {len(taken) + len(left)} layers with weights from {path}"]
+    report += [f"           new here: {', '.join(left)}"] if left else []
+    report += [f"           unused of it: {', '.join(unused)}"] if unused else []
+    return "\n".join(report)
