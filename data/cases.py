@@ -8,8 +8,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .folds import groups_by_pattern, held_out_names, read_folds
-from .labels import LabelScheme, StackedSource, band_scheme, find_scheme
+from .labels import LabelScheme, StackedSource, band_scheme, find_scheme, label_values
+from .levels import ResampledSource
 from .polygons import PolygonSource
 from .reading import ends_of_file, file_suffix
 from .rle import RunSource, RunTable
@@ -39,6 +42,9 @@ class Case:
         image: Source of the image.
         read_image: Function from a `Window` to normalised float32 values `(*size, channels)`.
         read_label: Function from a `Window` to `uint8` labels: see `LabelScheme.reader`.
+        read_instances: Function from a `Window` to the number of the object that each pixel belongs to, `uint16` or
+            `uint32` `(*size,)`, 0 outside; None where the labels do not tell objects apart.
+        weight: How often the case is seen in training, relative to the others.
     """
 
     name: str
@@ -46,6 +52,8 @@ class Case:
     image: Any
     read_image: Any
     read_label: Any
+    read_instances: Any = None
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -134,21 +142,64 @@ def load_data(spec, *, rank, seed=0) -> DataSet:
         ValueError: Where images and labels do not fit each other or the specification.
     """
     spec = spec if isinstance(spec, DataSpec) else read_spec(spec)
-    pairs, bands = open_pairs(spec, rank, seed)
-    held_out = held_out_by(spec, [name for name, _, _ in pairs], seed)
-    scheme = scheme_of(spec, pairs, bands)
-    normalizer = Normalizer.measured(spec.normalization, [image for name, image, _ in pairs if name not in held_out])
-    cases = make_cases(pairs, scheme, normalizer)
+    parts = open_parts(spec, rank, seed)
+    sources = [image for part in parts for name, image, _ in part.pairs if name not in part.held_out]
+    normalizer = Normalizer.measured(spec.normalization, sources)
+    cases = [(case, case.name in part.held_out) for part in parts for case in part.cases(normalizer)]
     return DataSet(
-        train=[case for case in cases if case.name not in held_out],
-        validation=[case for case in cases if case.name in held_out],
-        scheme=scheme,
+        train=[case for case, held_out in cases if not held_out],
+        validation=[case for case, held_out in cases if held_out],
+        # That of a part with ignored pixels tells losses to leave them out.
+        scheme=next((part.scheme for part in parts if part.scheme.ignore), parts[0].scheme),
         normalizer=normalizer,
         rank=rank,
         spec=spec,
         seed=seed,
-        fingerprint=fingerprint(pairs),
+        fingerprint=fingerprint([pair for part in parts for pair in part.pairs]),
     )
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the data sets that make up another: opened, split, its labels understood."""
+
+    pairs: list
+    held_out: set
+    scheme: LabelScheme
+    weight: float | None
+
+    def cases(self, normalizer):
+        """Returns all its cases; together those to train on weigh what the part does."""
+        weight = 1.0 if self.weight is None else self.weight / max(1, len(self.pairs) - len(self.held_out))
+        return [replace(case, weight=weight) for case in make_cases(self.pairs, self.scheme, normalizer)]
+
+
+def open_parts(spec, rank, seed):
+    """Opens the sets of a specification, or the one that it is, as a list of `Part`.
+
+    Raises:
+        ValueError: Where their tasks, classes or channels differ.
+    """
+    parts, first = [], None
+    for place, weight in (spec.sets or {spec.path: None}).items():
+        part = spec if spec.sets is None else read_spec(place)
+        pairs, bands = open_pairs(part, rank, seed)
+        held_out = held_out_by(part, [name for name, _, _ in pairs], seed)
+        scheme = scheme_of(part, pairs, bands)
+        if spec.sets is not None:
+            prefix = Path(place).parent.name if Path(place).stem == "spec" else Path(place).stem
+            pairs = [(f"{prefix}-{name}", image, label) for name, image, label in pairs]
+            held_out = {f"{prefix}-{name}" for name in held_out}
+        facts = {"task": scheme.task, "classes": list(scheme.class_names), "channels": pairs[0][1].channels}
+        first = first or (place, facts)
+        for name, value in facts.items():
+            if value != first[1][name]:
+                raise ValueError(f"{place}: expected the {name} {first[1][name]} of {first[0]}; received {value}")
+        parts.append(Part(pairs, held_out, scheme, weight))
+    names = [name for part in parts for name, _, _ in part.pairs]
+    if len(set(names)) < len(names):
+        raise ValueError(f"{spec.path}: expected sets whose files or folders have different names; received equal ones")
+    return parts
 
 
 def labelled_cases(mapping, path=None) -> list[Case]:
@@ -169,6 +220,9 @@ def labelled_cases(mapping, path=None) -> list[Case]:
         check_path(spec.path)
     else:
         spec = read_spec(path)
+    if spec.sets is not None:
+        cases = [case for part in open_parts(spec, mapping["rank"], mapping["seed"]) for case in part.cases(normalizer)]
+        return [case for case in cases if path is not None or case.name in set(mapping["validation"])]
     pairs, bands = open_pairs(spec, mapping["rank"], mapping["seed"])
     if path is None:
         pairs = [pair for pair in pairs if pair[0] in set(mapping["validation"])]
@@ -227,7 +281,7 @@ def open_pairs(spec, rank, seed):
     open_label, bands = label_opener(spec, labels, images, rank)
     pairs = []
     for name in sorted(images):
-        image = open_source(images[name], rank=rank)
+        image = open_source(images[name], rank=rank, level=spec.level, resolution=spec.resolution)
         label = open_label(name, image)
         if image.shape != label.shape:
             raise ValueError(
@@ -245,8 +299,23 @@ def open_pairs(spec, rank, seed):
 def label_opener(spec, labels, images, rank, check=None):
     """Returns the function from name and image to the label source, and the names of its bands or None.
 
+    Labels of an image that is read at a coarser level are those of the full image at the middle of each pixel.
     `check` gets images, labels and the labels' place, and may refuse what has no counterpart.
     """
+    open_full, bands = full_label_opener(spec, labels, images, rank, check)
+
+    def open_label(name, image):
+        label = open_full(name, image)
+        full = image.levels[0][0]
+        if image.shape != full and label.shape == full:
+            label = ResampledSource(label, image.shape, nearest=True)
+        return InstanceSource(label) if spec.instances else label
+
+    return open_label, bands
+
+
+def full_label_opener(spec, labels, images, rank, check):
+    """Returns the function that opens labels of the full resolution, polygons of the image's: see `label_opener`."""
     check = check or require_same_names
     classes = None if spec.classes is None else list(spec.classes)
     if isinstance(labels, dict):
@@ -261,7 +330,7 @@ def label_opener(spec, labels, images, rank, check=None):
     if labels.suffix == ".csv":
         table = RunTable(labels, classes=classes, **(spec.rle or {}))
         check(images, {name: labels for name in table.images if name in images}, labels)
-        return lambda name, image: table.open(name, image.shape), table.class_names or ["foreground"]
+        return lambda name, image: table.open(name, image.levels[0][0]), table.class_names or ["foreground"]
     if labels.suffix in POLYGON_SUFFIXES or any(file_suffix(file) in POLYGON_SUFFIXES for file in labels.iterdir()):
         files = files_by_stem(labels, POLYGON_SUFFIXES) if labels.is_dir() else dict.fromkeys(images, labels)
         check(images, files, labels)
@@ -287,7 +356,41 @@ def require_same_names(images, labels, place):
 
 def make_cases(pairs, scheme, normalizer):
     """Puts labels and normalisation to opened pairs of image and label."""
-    return [Case(name, image.path, image, normalizer(image), scheme.reader(label)) for name, image, label in pairs]
+    return [
+        Case(
+            name,
+            image.path,
+            image,
+            normalizer(image),
+            scheme.reader(label),
+            label.read_instances if isinstance(label, InstanceSource) else None,
+        )
+        for name, image, label in pairs
+    ]
+
+
+class InstanceSource:
+    """Reads labels that number objects as one class: see `DataSpec.instances`."""
+
+    georeference = None
+    dtype = np.dtype(np.uint8)
+    channels = 1
+
+    def __init__(self, source):
+        self._source = source
+        self.path, self.name, self.shape = source.path, source.name, source.shape
+        self._type = np.dtype(np.uint16 if source.dtype.itemsize <= 2 else np.uint32)
+
+    def read_instances(self, window):
+        """Returns the number of the object at every pixel of a `Window`, 0 outside objects."""
+        numbers = label_values(self._source, window)
+        if numbers.min() < 0 or numbers.max() > np.iinfo(self._type).max:
+            raise ValueError(f"{self.name}: expected object numbers from 0 on; received {numbers.min()}")
+        return numbers.astype(self._type)
+
+    def read(self, window):
+        """Returns 1 inside the objects of a `Window` and 0 outside, `uint8` `(*size, 1)`."""
+        return (self.read_instances(window) > 0).astype(np.uint8)[..., None]
 
 
 def fingerprint(pairs):
@@ -296,6 +399,7 @@ def fingerprint(pairs):
     for name, image, label in pairs:
         for source in (image, *getattr(label, "sources", [label])):
             digest.update(json.dumps([name, source.shape, source.channels, str(source.dtype)]).encode())
+            source = getattr(source, "source", source)
             if isinstance(source, RunSource):
                 for runs in source.runs:
                     digest.update(runs)

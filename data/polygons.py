@@ -19,7 +19,8 @@ class PolygonSource:
     Args:
         path: GeoJSON file: a feature collection, a list of features, or geometries alone. Only areas count.
         image: Source of the image that they belong to; with a coordinate system, they are in map coordinates, those
-            that the file names or else longitude and latitude; without, in pixels (x to the right, y down).
+            that the file names or else longitude and latitude; without, in pixels of its full resolution (x to the
+            right, y down).
         class_property: Property that says the class of a feature; None: all are one class. QuPath's `classification`
             is understood.
         classes: Class names, a band for each; None: those found, sorted.
@@ -37,7 +38,7 @@ class PolygonSource:
         self.name = str(path)
         self.shape = tuple(image.shape)
         content = read_json(path)
-        to_pixels = pixel_mapping(content, image.georeference)
+        to_pixels = pixel_mapping(content, image)
         self._areas = []
         kinds = []
         for kind, geometry in areas(content, class_property):
@@ -112,10 +113,11 @@ def areas(content, class_property):
         yield None, content["coordinates"]
 
 
-def pixel_mapping(content, georeference):
-    """Returns the function from points `(n, 2)` of a GeoJSON file to pixels, x before y."""
+def pixel_mapping(content, image):
+    """Returns the function from points `(n, 2)` of a GeoJSON file to pixels of an image, x before y."""
+    georeference = image.georeference
     if not georeference or not georeference.get("crs"):
-        return lambda points: points
+        return lambda points: points / image.scale[::-1]
     from rasterio.crs import CRS
     from rasterio.warp import transform
 

@@ -13,7 +13,9 @@ from .windows import Window, mirrored
 
 
 def file_suffix(path) -> str:
-    """Returns the suffix of a path in lower case, `.nii.gz` in one piece."""
+    """Returns the suffix of a path in lower case, `.nii.gz` in one piece; a folder of slices has none."""
+    if holds_slices(path):
+        return ""
     name = Path(path).name.lower()
     return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
 
@@ -72,18 +74,26 @@ def spatial_and_channels(name, shape, rank):
     return tuple(int(length) for length in shape[:rank]), int(shape[rank]) if len(shape) > rank else 1
 
 
+def holds_slices(path) -> bool:
+    """Says whether a path is a folder of DICOM files, which is one volume."""
+    return Path(path).is_dir() and any(Path(path).glob("*.[dD][cC][mM]"))
+
+
 def file_version(path):
-    """Identifies the content of a file well enough to notice that it was replaced."""
-    status = os.stat(path)
-    return str(path), status.st_mtime_ns, status.st_size
+    """Identifies the content of a file, or of a folder of slices, well enough to notice that it was replaced."""
+    files = list(os.scandir(path)) if os.path.isdir(path) else [Path(path)]
+    states = [file.stat() for file in files]
+    return str(path), max(state.st_mtime_ns for state in states), sum(state.st_size for state in states)
 
 
-def ends_of_file(path):
-    """Returns the first megabyte of a file, the last 64 kilobytes behind it and the length."""
+def ends_of_file(path, most=1 << 20):
+    """Returns the first megabyte of a file, the last 64 kilobytes behind it and the length; of a folder all slices'."""
+    if os.path.isdir(path):
+        return b"".join(ends_of_file(file, 1 << 12) for file in sorted(Path(path).iterdir()) if file.is_file())
     with open(path, "rb") as file:
-        first = file.read(1 << 20)
+        first = file.read(most)
         length = file.seek(0, 2)
-        file.seek(max(1 << 20, length - (1 << 16)))
+        file.seek(max(most, length - (1 << 16)))
         return first + file.read() + length.to_bytes(8, "big")
 
 

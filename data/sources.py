@@ -6,36 +6,48 @@ from pathlib import Path
 
 import numpy as np
 
-from .rasters import RasterSource
+from .levels import at_resolution, chosen_level
+from .rasters import RasterSource, stands_in_planes
 from .reading import ends_of_file as ends_of_file
 from .reading import (
     file_suffix,
+    holds_slices,
     read_mirrored,
     reason,
     require_finite,
     require_numbers,
     spatial_and_channels,
 )
-from .volumes import VolumeSource
+from .slides import SlideSource
+from .volumes import ScanSource, VolumeSource
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".svs", ".png", ".jpg", ".jpeg")
 VOLUME_SUFFIXES = (".nii", ".nii.gz")
+SCAN_SUFFIXES = (".mhd", ".mha", ".nrrd", ".nhdr", ".dcm")
 ARRAY_SUFFIXES = (".npy",)
-SUFFIXES = RASTER_SUFFIXES + VOLUME_SUFFIXES + ARRAY_SUFFIXES
+SUFFIXES = RASTER_SUFFIXES + VOLUME_SUFFIXES + SCAN_SUFFIXES + ARRAY_SUFFIXES
 
 
-def open_source(image, *, rank=None, palette="rgb"):
+def open_source(image, *, rank=None, palette="rgb", alpha=False, level=None, resolution=None):
     """Opens an image or volume so that its windows can be read.
 
-    A source has `name`, `path`, `shape` (spatial sizes), `channels`, `dtype`, `georeference` and `read(window)`. It
-    can be pickled, and read by several threads and processes at once; as a context manager it closes its file.
+    A source has `name`, `path`, `shape` (spatial sizes), `channels`, `dtype`, `georeference`, `levels`, `scale` (pixels
+    of the full resolution per pixel and axis), `resolution` (size of a pixel per axis, None where it is not known) and
+    `read(window)`. It can be pickled, and read by several threads and processes at once; as a context manager it closes
+    its file. Images have rows before columns; volumes are as NIfTI stores them, `(x, y, z)`, also from DICOM, MHD and
+    NRRD; stacks of TIFF pages are rows, columns, sections. Sections are the last axis of both.
 
     Args:
-        image: Path of a TIFF, SVS, PNG, JPEG, NIfTI or NPY file; or an array `(*spatial)` or `(*spatial, channels)`.
+        image: Path of a TIFF (also OME and BigTIFF), SVS, PNG, JPEG, NIfTI, MHD, MHA, NRRD, DICOM or NPY file, or of a
+            folder with the DICOM files of one series; or an array `(*spatial)` or `(*spatial, channels)`.
         rank: Number of spatial axes, 2 or 3. Unknown: that of the file; an array of three axes is then an image if its
             last axis is at most 4 long, else a volume.
         palette: `"rgb"` turns the indices of a palette into colours, `"index"` keeps them and keeps pixels marked as
             nodata, which is what label images need.
+        alpha: Keep transparency as a channel. Where it is 0 all channels are 0 in either case.
+        level: Number of the level to read of those in `source.levels`, 0 the finest.
+        resolution: Size of a pixel to read at instead: micrometres in slides, units of the coordinate system in maps,
+            millimetres in volumes. The nearest finer level is averaged to it unless it is within 1 % of it.
 
     Raises:
         FileNotFoundError: Where there is no such file.
@@ -44,9 +56,22 @@ def open_source(image, *, rank=None, palette="rgb"):
     """
     if palette not in ("rgb", "index"):
         raise ValueError(f"palette: expected rgb or index; received {palette}")
+    if level is not None and resolution is not None:
+        raise ValueError(f"level: expected either level or resolution; received {level} and {resolution}")
+
+    def open_level(number):
+        return open_at_level(image, rank, palette, alpha, number)
+
+    return open_level(level or 0) if resolution is None else at_resolution(open_level, resolution)
+
+
+def open_at_level(image, rank, palette, alpha, level):
+    """Opens one level of an image: see `open_source`."""
     if isinstance(image, np.ndarray):
-        return ArraySource(image, rank)
+        return of_one_level(ArraySource(image, rank), level)
     path = Path(image)
+    if holds_slices(path):
+        return of_one_level(ScanSource(path, rank), level)
     suffix = file_suffix(path)
     if suffix not in SUFFIXES:
         raise ValueError(f"{path}: expected a file of type {' '.join(SUFFIXES)}; received {suffix or 'no suffix'}")
@@ -55,14 +80,26 @@ def open_source(image, *, rank=None, palette="rgb"):
     if not path.is_file():
         raise OSError(f"{path}: expected a file; received a folder")
     if suffix in RASTER_SUFFIXES:
-        return RasterSource(path, rank, palette)
-    return VolumeSource(path, rank) if suffix in VOLUME_SUFFIXES else ArraySource(path, rank)
+        kind = SlideSource if stands_in_planes(path) else RasterSource
+        return kind(path, rank, palette, alpha=alpha, level=level)
+    kind = VolumeSource if suffix in VOLUME_SUFFIXES else ScanSource if suffix in SCAN_SUFFIXES else ArraySource
+    return of_one_level(kind(path, rank), level)
+
+
+def of_one_level(source, level):
+    """Gives a source what says that its file holds one level only, and refuses another."""
+    source.levels = [(source.shape, 1.0)]
+    source.scale = (1.0,) * len(source.shape)
+    if level:
+        chosen_level(source.name, source.levels, level)
+    return source
 
 
 class ArraySource:
     """Reads an array in memory, or a NPY file without loading the whole of it: see `open_source`."""
 
     georeference = None
+    resolution = None
 
     def __init__(self, image, rank=None):
         self._image = image

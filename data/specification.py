@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from .folds import SPLITS
 from .labels import TASKS
-from .reading import file_stem, file_suffix
-from .sources import RASTER_SUFFIXES, SUFFIXES, VOLUME_SUFFIXES
+from .rasters import stands_in_planes
+from .reading import file_stem, file_suffix, holds_slices
+from .sources import RASTER_SUFFIXES, SCAN_SUFFIXES, SUFFIXES, VOLUME_SUFFIXES
 from .statistics import NORMALIZATIONS, unknown
 
 SYNTHETIC = "synthetic"
@@ -24,7 +26,7 @@ class DataSpec:
 
     Args:
         path: `synthetic`, or a folder with `images/` and `masks/` or `labels/`, whose files have the same names; in a
-            YAML file relative to it.
+            YAML file relative to it. With `sets`, that file.
         task: `binary`, `multilabel` or `multiclass`; read off the labels by default: see `labels.find_scheme`.
         classes: Class names: a list, or a mapping from name to label value or values: see `labels.find_scheme`.
         ignore: Label values of pixels that do not count.
@@ -39,6 +41,12 @@ class DataSpec:
         group: Regular expression that finds in a name what belongs together, such as the patient; never split.
         folds: JSON file of `folds.write_folds`; then the images of one fold are held out.
         fold: Number of that fold.
+        level: Level of the images to read, 0 the finest: see `open_source`. Labels are made to fit.
+        resolution: Size of a pixel to read at: see `open_source`. Labels are made to fit.
+        instances: Label images hold a number per object: every value above 0 is the class, and `Case.read_instances`
+            tells the objects apart.
+        sets: Mapping from data sets (folders or YAML files, in a YAML file relative to it) to weights: their cases are
+            joined, and each set is seen in training in proportion to its weight. Says all but `normalization` itself.
 
     Raises:
         ValueError: Where a value is none of these.
@@ -58,6 +66,10 @@ class DataSpec:
     group: str | None = None
     folds: str | None = None
     fold: int = 0
+    level: int | None = None
+    resolution: float | None = None
+    instances: bool = False
+    sets: dict[str, float] | None = None
 
     def __post_init__(self):
         for name, known in (("normalization", NORMALIZATIONS), ("split", SPLITS), ("task", (*TASKS, None))):
@@ -75,6 +87,30 @@ class DataSpec:
         for name in self.rle or ():
             if name not in RLE_OPTIONS:
                 raise ValueError(unknown("rle", name, RLE_OPTIONS))
+        if self.level is not None and (type(self.level) is not int or self.level < 0):
+            raise ValueError(f"level: expected a whole number from 0 on; received {self.level}")
+        if self.resolution is not None and not (is_number(self.resolution) and self.resolution > 0):
+            raise ValueError(f"resolution: expected the size of a pixel, above 0; received {self.resolution}")
+        if self.level is not None and self.resolution is not None:
+            raise ValueError("level: expected either level or resolution; received both")
+        if self.instances and (self.task not in (None, "binary") or self.ignore or isinstance(self.classes, dict)):
+            raise ValueError(
+                "instances: expected a binary task without `ignore` and label values of classes; received others"
+            )
+        if self.sets is not None and (
+            not isinstance(self.sets, dict) or not self.sets or not all(map(is_weight, self.sets.values()))
+        ):
+            raise ValueError(f"sets: expected a mapping from data sets to weights above 0; received {self.sets}")
+
+
+def is_number(value):
+    """Says whether a value is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_weight(value):
+    """Says whether a value is a finite number above 0."""
+    return is_number(value) and value > 0
 
 
 def check_path(path):
@@ -112,7 +148,12 @@ def read_spec(path, **options) -> DataSpec:
     keys = {}
     if path.suffix in (".yaml", ".yml") and path.is_file():
         keys = read_yaml(path)
-        if str(keys.get("path", SYNTHETIC)) != SYNTHETIC:
+        if isinstance(keys.get("sets"), dict):
+            if others := sorted(keys.keys() - {"sets", "normalization"}):
+                raise ValueError(f"{path}: expected `sets` with no other key than normalization; received {others[0]}")
+            keys["sets"] = {str(path.parent / name): weight for name, weight in keys["sets"].items()}
+            keys["path"] = path.name
+        if keys.get("sets") is None and str(keys.get("path", SYNTHETIC)) != SYNTHETIC:
             keys["path"] = str(path.parent / keys["path"])
             check_path(keys["path"])
             if not Path(keys["path"]).is_dir():
@@ -125,8 +166,16 @@ def read_spec(path, **options) -> DataSpec:
         keys["path"] = str(path)
     if "folds" in keys:
         keys["folds"] = str(path.parent / keys["folds"])
+    if keys.get("sets") is not None:
+        keys["path"] = str(path)
     spec = DataSpec(**{**keys, **options})
-    if spec.path != SYNTHETIC:
+    if spec.sets is not None:
+        for part in spec.sets:
+            if read_spec(part).sets is not None:
+                raise ValueError(
+                    f"{path}: expected sets that are data sets; received {part}, which has sets of its own"
+                )
+    elif spec.path != SYNTHETIC:
         find_folders(spec)
     return spec
 
@@ -156,6 +205,8 @@ def find_folders(spec):
         ValueError: Where it is not clear which it is.
     """
     path = Path(spec.path)
+    if spec.sets is not None:
+        raise ValueError(f"{path}: expected one data set; received {len(spec.sets)}, to be looked at one by one")
     images = path / (spec.images or "images")
     if not images.is_dir():
         raise FileNotFoundError(f"{path}: expected a folder {images.name}/ in it; received no {images.name}/")
@@ -182,7 +233,8 @@ def files_by_stem(folder, suffixes=SUFFIXES):
     """
     files = {}
     for file in sorted(folder.iterdir()):
-        if file.name.startswith(".") or file_suffix(file) not in suffixes:
+        slices = SCAN_SUFFIXES[-1] in suffixes and holds_slices(file)
+        if file.name.startswith(".") or (file_suffix(file) not in suffixes and not slices):
             continue
         if other := files.get(file_stem(file)):
             raise ValueError(f"{file}: expected one file of this name; received {other.name} as well")
@@ -196,12 +248,27 @@ def rank_of(spec) -> int | None:
     """Returns the number of spatial axes that a data set's file format implies; None where it leaves that open."""
     if spec.path == SYNTHETIC:
         return None
-    suffixes = {file_suffix(file) for file in files_by_stem(find_folders(spec)[0]).values()}
-    ranks = {2 if suffix in RASTER_SUFFIXES else 3 if suffix in VOLUME_SUFFIXES else None for suffix in suffixes}
+    if spec.sets is not None:
+        ranks = {rank_of(read_spec(part)) for part in spec.sets}
+    else:
+        ranks = {rank_of_file(file) for file in files_by_stem(find_folders(spec)[0]).values()}
     return ranks.pop() if len(ranks) == 1 else None
+
+
+def rank_of_file(file) -> int | None:
+    """Returns the number of spatial axes that a file's format implies; None where it leaves that open."""
+    suffix = file_suffix(file)
+    if suffix in (".tif", ".tiff"):
+        # A stack of pages is a volume, an image is none.
+        return None if stands_in_planes(file) else 2
+    if holds_slices(file) or suffix in VOLUME_SUFFIXES:
+        return 3
+    return 2 if suffix in RASTER_SUFFIXES else None
 
 
 def absolute(spec):
     """Returns a specification that means the same from any working folder."""
     folds = spec.folds and str(Path(spec.folds).resolve())
-    return replace(spec, folds=folds, path=spec.path if spec.path == SYNTHETIC else str(Path(spec.path).resolve()))
+    sets = spec.sets and {part if part == SYNTHETIC else str(Path(part).resolve()): w for part, w in spec.sets.items()}
+    path = spec.path if spec.path == SYNTHETIC else str(Path(spec.path).resolve())
+    return replace(spec, folds=folds, sets=sets, path=path)

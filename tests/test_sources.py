@@ -78,7 +78,7 @@ def test_a_real_raster_shows_the_pixels_that_rasterio_shows(shared_data, name):
             expected = np.moveaxis(
                 np.array([file.colormap(1)[i][:3] for i in range(256)], np.uint8)[expected[0]], -1, 0
             )
-        expected = np.moveaxis(expected * (file.dataset_mask() != 0), 0, -1)
+        expected = np.moveaxis(expected * (file.dataset_mask() != 0), 0, -1)[..., :3]
     np.testing.assert_array_equal(image, expected)
 
 
@@ -224,10 +224,50 @@ def test_nodata_and_transparent_pixels_are_0_in_images_and_kept_in_labels(tmp_pa
     np.testing.assert_array_equal(whole(open_source(path, palette="index")), array_last)
     alpha = np.concatenate([array, np.zeros((1, 40, 40), np.uint8)])
     alpha[3, 20:] = 200
-    image = whole(open_source(write_raster(tmp_path / "alpha.tif", alpha, photometric="rgb", alpha="yes")))
-    assert image.shape == (40, 40, 4)
+    path = write_raster(tmp_path / "alpha.tif", alpha, photometric="rgb", alpha="yes")
+    image = whole(open_source(path))
+    assert image.shape == (40, 40, 3)
     assert not image[:20].any()
-    np.testing.assert_array_equal(image[20:, :, :3], array_last[20:])
+    np.testing.assert_array_equal(image[20:], array_last[20:])
+    asked = whole(open_source(path, alpha=True))
+    np.testing.assert_array_equal(asked, np.concatenate([image, alpha[3][..., None]], axis=-1))
+    np.testing.assert_array_equal(whole(open_source(path, palette="index")), np.moveaxis(alpha, 0, -1))
+
+
+@pytest.mark.parametrize("suffix", ["tif", "png"])
+@pytest.mark.parametrize("colors", [1, 3])
+def test_transparency_is_no_channel_of_any_format(tmp_path, suffix, colors):
+    bands = noise((colors + 1, 30, 20)) + 1
+    bands[-1, :7] = 0
+    options = {"alpha": "yes", "photometric": "rgb" if colors == 3 else "minisblack"}
+    options = {"driver": "PNG"} if suffix == "png" else options
+    image = whole(open_source(write_raster(tmp_path / f"image.{suffix}", bands, **options)))
+    assert image.shape == (30, 20, colors)
+    assert not image[:7].any()
+    np.testing.assert_array_equal(image[7:], np.moveaxis(bands[:-1, 7:], 0, -1))
+
+
+def test_infrared_beside_colours_is_a_channel(tmp_path):
+    bands = noise((4, 30, 20))
+    path = write_raster(tmp_path / "image.tif", bands, photometric="rgb", alpha="unspecified")
+    np.testing.assert_array_equal(whole(open_source(path)), np.moveaxis(bands, 0, -1))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize("internal", [True, False])
+def test_pixels_under_a_mask_are_0(tmp_path, dtype, internal):
+    bands, mask = noise((3, 40, 50), dtype) + 1, np.full((40, 50), 255, np.uint8)
+    mask[5:9, 11:20] = 0
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=internal):
+        options = {"driver": "GTiff", "count": 3, "height": 40, "width": 50, "dtype": dtype}
+        with open_raster(tmp_path / "image.tif", "w", **options) as file:
+            file.write(bands)
+            file.write_mask(mask)
+    assert (tmp_path / "image.tif.msk").exists() != internal
+    expected = np.moveaxis(bands, 0, -1) * (mask[..., None] > 0)
+    np.testing.assert_array_equal(whole(open_source(tmp_path / "image.tif")), expected)
+    labels = open_source(tmp_path / "image.tif", palette="index")
+    np.testing.assert_array_equal(whole(labels), np.moveaxis(bands, 0, -1))
 
 
 @pytest.mark.parametrize("nodata", [-9999.0, np.nan])
