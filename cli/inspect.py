@@ -9,6 +9,9 @@ examples:
       FOLDER/images with FOLDER/masks or FOLDER/labels
   maskzoo inspect set.yaml --picture overlays.png
       also draws labels over some images, spread over the data set
+  maskzoo inspect set.yaml --against OTHER_FOLDER --picture overlays.png
+      also says whether a classifier tells the images of OTHER_FOLDER apart from those of the set, and by what;
+      that picture is overlays-against.png
 """
 
 import json
@@ -22,6 +25,9 @@ LISTED = 10
 def add_arguments(parser):
     parser.add_argument("spec", type=str, help="folder or YAML file of a labelled data set, or `synthetic`")
     parser.add_argument("--picture", type=str | None, default=None, help="PNG to write, with labels drawn over images")
+    parser.add_argument(
+        "--against", type=str | None, default=None, help="folder or YAML file of other images, with or without labels"
+    )
     parser.add_argument("--samples", type=int, default=6, help="images in the picture")
     parser.add_argument("--rank", type=int | None, default=None, help="spatial axes, 2 or 3; by default the files'")
     parser.add_argument("--json", action="store_true", default=False, help="print JSON, with every suspicious pair")
@@ -36,11 +42,22 @@ def run(arguments):
         if Path(arguments.picture).suffix.lower() != ".png":
             raise ValueError(f"--picture: expected a file name that ends in .png; received {arguments.picture}")
         data.check_writable(arguments.picture)
+    if arguments.against is not None:
+        data.check_path(arguments.against)
     found = data.inspect_data(arguments.spec, rank=arguments.rank)
-    print(json.dumps(found.report, indent=2) if arguments.json else report_text(found.report), flush=True)
+    report, shift = found.report, None
+    if arguments.against is not None:
+        others = data.open_images(arguments.against, report["rank"])
+        shift = data.compare_images([pair.image for pair in found.pairs], others)
+        report = {**report, "against": {"path": arguments.against, **shift.report}}
+    print(json.dumps(report, indent=2) if arguments.json else report_text(report), flush=True)
     if arguments.picture is not None:
         rows, class_names = found.samples(arguments.samples)
         data.save_overlays(arguments.picture, rows, class_names, title=str(arguments.spec))
+        if shift is not None:
+            path = Path(arguments.picture)
+            names = [str(arguments.spec), arguments.against]
+            data.save_shift(path.with_name(f"{path.stem}-against.png"), shift, names)
     elif not arguments.json:
         print("\nlabels drawn over images: add --picture FILE.png")
 
@@ -75,7 +92,26 @@ def report_text(report):
         lines.append(f"suspicious: {kind} ({len(names)})")
         lines += [f"  {name}" for name in names[:LISTED]]
         lines += [f"  and {len(names) - LISTED} more: see --json"] if len(names) > LISTED else []
-    return "\n".join(lines if report["suspicious"] else [*lines, "nothing suspicious"])
+    lines += [] if report["suspicious"] else ["nothing suspicious"]
+    return "\n".join([*lines, *against_lines(report["against"])] if "against" in report else lines)
+
+
+def against_lines(against):
+    """Whether two sets of images differ, and the features that do most."""
+    low, high = against["interval"]
+    verdict = "they differ" if low > 0.5 else "no difference that it could find"
+    (here, there), (some, others) = against["images"], against["windows"]
+    return [
+        "",
+        f"against {against['path']}: {here} and {there} images, {some} and {others} windows, {against['side']} px wide",
+        f"  a classifier tells them apart with an AUC of {against['auc']:.3f} (95 % interval {low:.3f} to {high:.3f}): "
+        f"{verdict}",
+        f"  {'mean per window':<24}{'set':>12}{'other':>12}{'deviations':>12}",
+        *(
+            f"  {row['name']:<24}{row['first']:>12.4g}{row['second']:>12.4g}{row['deviations']:>+12.2f}"
+            for row in against["features"][:5]
+        ),
+    ]
 
 
 def size_range(report):

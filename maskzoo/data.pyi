@@ -17,6 +17,9 @@ from data.reading import file_suffix as file_suffix
 from data.rle import decode_rle as decode_rle
 from data.rle import encode_rle as encode_rle
 from data.rle import encode_windows as encode_windows
+from data.shift import compare_images as compare_images
+from data.shift import open_images as open_images
+from data.shift import save_shift as save_shift
 from data.sinks import SINK_SUFFIXES as SINK_SUFFIXES
 from data.sinks import check_writable as check_writable
 from data.sinks import open_sink as open_sink
