@@ -9,6 +9,8 @@ examples:
       takes every option from a recipe; the command line wins over it
   python train.py --run runs/vnet3d-synthetic --resume
       goes on with a run that was stopped
+  python train.py --model unet --data FOLDER --folds 5 --seeds 3 --run runs/unet
+      fifteen trainings, one after the other, and a table of their scores; --resume goes on with those that are missing
 """
 
 import itertools
@@ -40,7 +42,35 @@ def complete(arguments):
 def run(arguments):
     recipe = training.Recipe.of(arguments)
     data.read_spec(recipe.data, **recipe.data_options())
+    if recipe.is_several:
+        train_several(recipe)
+    else:
+        train_one(recipe)
+
+
+def train_several(recipe):
+    """Trains on all folds and with all seeds, and prints a table of the scores."""
+    launcher = [sys.argv[0]] if Path(sys.argv[0]).name == "train.py" else ["-m", "maskzoo", "train"]
+    folder, rows = training.train_folds(recipe, [sys.executable, *launcher])
+    print(f"\n{fold_table(rows)}\n\n{folder / 'scores.csv'}; try: maskzoo runs {shlex.quote(str(folder))}")
+
+
+def fold_table(rows):
+    """The scores of every training as aligned text."""
+    titles = {"best": "best Dice", "best_epoch": "in epoch", "last": "last Dice", "images": "whole images"}
+    cells = [[titles.get(name, name) for name in rows[0]]]
+    for row in rows:
+        values = [row.get(name, "") for name in rows[0]]
+        cells.append([f"{value:.4f}" if isinstance(value, float) else str(value) for value in values])
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join("  ".join(map(str.rjust, line, widths)).rstrip() for line in cells)
+
+
+def train_one(recipe):
+    """Trains, then scores the model on the images that were held out."""
     folder = training.create_run(recipe)
+    # From here on the run is not finished.
+    (folder / "scores.json").unlink(missing_ok=True)
     load_keras()
     try:
         dataset = training.train(recipe, folder)
@@ -57,13 +87,28 @@ def run(arguments):
 
     from .evaluate import score_table
 
-    scores = inference.evaluate(inference.load_run(folder), dataset.validation)
+    trained = inference.load_run(folder)
+    if recipe.fold is not None:
+        store_probabilities(trained, dataset.validation, folder / training.OUT_OF_FOLD)
+    scores = inference.evaluate(trained, dataset.validation)
     training.write_json(folder / "scores.json", scores)
     print(f"\nbest epoch on the {len(dataset.validation)} held-out images, predicted whole:")
     print(score_table(scores))
     dice = sum(scores["mean_dice"]) / len(scores["mean_dice"])
     print(f"\nDice {dice:.3f}; pictures: {folder / 'samples.png'}, {folder / 'curves.png'}")
     print(f"try: {predict_command(folder, dataset)}")
+
+
+def store_probabilities(trained, cases, folder):
+    """Stores 8-bit probabilities of images that the run has not seen, a band per class."""
+    from maskzoo import inference
+
+    folder.mkdir(exist_ok=True)
+    model = trained.path / trained.model_file
+    for case in cases:
+        output = folder / f"{case.name}{OUTPUT_SUFFIX[len(case.image.shape)]}"
+        if not output.exists() or output.stat().st_mtime < model.stat().st_mtime:
+            inference.predict_image(trained, case.image, output, probabilities="uint8", restart=True)
 
 
 def predict_command(folder, dataset):

@@ -1,9 +1,24 @@
 """Training: recipes, run folders, devices and the fit itself. TensorFlow is imported only when `train` is called."""
 
+from .folds import FOLDS, OUT_OF_FOLD, train_folds
 from .recipe import Recipe
-from .run_folder import RECIPE, create_run, discard_unfinished, read_recipe, write_json
+from .run_folder import BEST, LAST, RECIPE, create_run, discard_unfinished, read_history, read_recipe, write_json
 
-__all__ = ["RECIPE", "Recipe", "create_run", "discard_unfinished", "read_recipe", "train", "write_json"]
+__all__ = [
+    "BEST",
+    "FOLDS",
+    "LAST",
+    "OUT_OF_FOLD",
+    "RECIPE",
+    "Recipe",
+    "create_run",
+    "discard_unfinished",
+    "read_history",
+    "read_recipe",
+    "train",
+    "train_folds",
+    "write_json",
+]
 
 
 def __getattr__(name):

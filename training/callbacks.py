@@ -12,10 +12,9 @@ from maskzoo import data, metrics
 
 from . import optimisation, strategy
 from .checkpoints import average_models, save_model, training_state
-from .run_folder import BEST, LAST, write_text
+from .run_folder import BEST, HISTORY, LAST, read_history, write_text
 from .step import named_outputs
 
-HISTORY = "history.csv"
 AVERAGED = "averaged.keras"
 KEPT = "kept"
 MONITOR = "val_dice"
@@ -210,15 +209,6 @@ def write_average(run, rows, number):
     network = average_models([kept_model(run, epoch) for epoch in best_epochs(rows, number)])
     save_model(network, run / AVERAGED)
     return network
-
-
-def read_history(run):
-    """The rows of a run's history table; none where there is no table."""
-    path = run / HISTORY
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def write_history(run, rows):

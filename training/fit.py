@@ -21,13 +21,12 @@ from .callbacks import (
     RunRecorder,
     Throughput,
     TimedWindows,
-    read_history,
     stage_scores,
     write_average,
 )
 from .checkpoints import load_last, restore_optimizer, restore_random
 from .network import encoder_layers, new_network
-from .run_folder import BEST, manifest, write_json, write_recipe
+from .run_folder import BEST, manifest, read_history, write_json, write_recipe
 from .step import Objective, Trainer
 from .strategy import make_deterministic, open_strategy, reading_errors
 from .tracking import open_trackers
@@ -61,7 +60,7 @@ def train(recipe, run):
     precision = recipe.mixed_precision
     keras.config.set_dtype_policy("float32" if precision == "none" else f"mixed_{precision}")
     spec = data.read_spec(recipe.data, **recipe.data_options())
-    dataset = data.load_data(spec, rank=data.rank_of(spec) or models.rank_of(recipe.model), seed=recipe.seed)
+    dataset = data.load_data(spec, rank=data.rank_of(spec) or default_rank(recipe), seed=recipe.seed)
     with strategy.scope():
         network, state = load_last(run)
         network = network or new_network(recipe, dataset)
@@ -74,7 +73,7 @@ def train(recipe, run):
     describe(network, geometry, patch, dataset, replicas, run)
     write_json(run / "data.json", {**dataset.as_mapping(), "patch": list(patch)})
     write_json(run / "decision.json", {"thresholds": [0.5] * dataset.num_classes})
-    write_json(run / "manifest.json", manifest(recipe, dataset))
+    write_json(run / "manifest.json", manifest(recipe, dataset) | {"parameters": analysis.parameters(network)[0]})
 
     trackers = open_trackers(recipe.track, run, recipe)
     try:
@@ -92,6 +91,11 @@ def train(recipe, run):
     if recipe.average_best:
         average_best(recipe, stages[-1], rows, dataset, geometry, run, strategy)
     return dataset
+
+
+def default_rank(recipe):
+    """The number of spatial axes of data whose files leave it open."""
+    return 3 if recipe.slices else models.rank_of(recipe.model)
 
 
 def fit_stage(recipe, number, rows, network, dataset, geometry, run, strategy, state, trackers):

@@ -61,8 +61,13 @@ class Recipe:
     norm: Literal["batch", "sync", "group"] = setting(
         "batch", "normalisation layers: as built, with statistics over all devices, or group norm in their place"
     )
-    auxiliary: dict[str, str] | None = setting(
-        None, "auxiliary mask outputs for deep supervision, by the layers that they read: {aux1: decoder2}"
+    slices: int | None = setting(
+        None, "open a 2D model for volumes: slices that it sees together, odd, with --patch such as [256,256,5]"
+    )
+    auxiliary: int | dict[str, str] | None = setting(
+        None,
+        "auxiliary mask outputs for deep supervision: how many levels of the decoder, finest first, or the layers that "
+        "they read: {aux1: decoder1_1_relu}",
     )
     label_head: float | None = setting(
         None, "weight of the loss of an image-level output, trained on which classes a window shows; none by default"
@@ -168,6 +173,11 @@ class Recipe:
     run: str | None = setting(None, "run folder to write; runs/MODEL-DATA by default", group="run")
     resume: bool = setting(False, "go on with the run in --run where it stopped")
     seed: int = setting(0, "seed of weights, windows, augmentation and split")
+    folds: int | str | None = setting(
+        None, "train on every fold, each in a process: how many, or the JSON file of `maskzoo folds` that says which"
+    )
+    fold: int | None = setting(None, "train only with this fold of the --folds file held out")
+    seeds: int = setting(1, "train this many times, with --seed and those that follow, on the same folds")
     track: list[Literal["wandb", "mlflow"]] | None = setting(None, "follow the run with these too, beside TensorBoard")
     devices: str = setting("auto", "auto: all visible GPUs; gpu:N: the first N; cpu:N: N logical CPU devices")
     mixed_precision: Literal["none", "float16", "bfloat16"] = setting("none", "compute type of the layers")
@@ -187,6 +197,9 @@ class Recipe:
         decay = self.weight_decay
         self._check("weight_decay", decay is None or decay >= 0, "0 or more")
         self._check("weight_decay", not decay or self.optimizer != "adam", "--optimizer adamw or sgd beside it")
+        self._check("folds", isinstance(self.folds, str | None) or self.folds >= 2, "a file, or a number from 2 on")
+        self._check("folds", self.fold is None or isinstance(self.folds, str), "the JSON file of the folds with --fold")
+        self._check("seeds", self.seeds >= 1, "at least 1")
         if self.resume and self.run is None:
             raise ValueError("--resume: expected --run DIR, the folder of the run to go on with; received none")
         self.each_stage()
@@ -223,7 +236,13 @@ class Recipe:
     def data_options(self):
         """The keys of the data set specification that this recipe fixes."""
         names = ("task", "classes", "ignore", "normalization", "validation", "split")
-        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        held_out = {} if self.fold is None else {"folds": self.folds, "fold": self.fold}
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None} | held_out
+
+    @property
+    def is_several(self):
+        """Whether it asks for several trainings: of every fold, or with several seeds."""
+        return (self.folds is not None and self.fold is None) or self.seeds > 1
 
     def window_options(self):
         """The options of `data.WindowDataset` for training windows that this recipe fixes."""

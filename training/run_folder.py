@@ -18,8 +18,10 @@ from .recipe import Recipe
 
 BEST, LAST, RECIPE = "best.keras", "last.keras", "recipe.yaml"
 HISTORY = "history.csv"
+# What a training that others watch prints.
+LOG = "train.log"
 # What a resumed run may do differently: train longer, at another rate, on other devices, followed elsewhere.
-MAY_CHANGE = ("epochs", "learning_rate", "devices", "track")
+MAY_CHANGE = ("epochs", "learning_rate", "devices", "track", "seeds")
 
 
 def create_run(recipe):
@@ -36,7 +38,7 @@ def create_run(recipe):
         check_same(recipe, read_recipe(run))
     elif recipe.run is not None:
         run = Path(recipe.run)
-        if run.exists() and any(run.iterdir()):
+        if run.exists() and any(path.name != LOG for path in run.iterdir()):
             raise FileExistsError(
                 f"--run: expected a new folder, or --resume to go on; received {run}, which holds a run"
             )
@@ -63,7 +65,12 @@ def discard_unfinished(run):
     """Removes the folder of a run that failed before its first checkpoint; returns whether there was none."""
     if (run / LAST).exists():
         return False
-    shutil.rmtree(run)
+    if (run / LOG).exists():
+        for path in run.iterdir():
+            if path.name != LOG:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    else:
+        shutil.rmtree(run)
     return True
 
 
