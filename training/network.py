@@ -21,7 +21,8 @@ def new_network(recipe, dataset):
     Raises:
         ValueError: If it has several inputs, for which there are no images, or no output named `mask` among several.
     """
-    input_shape = (*(None,) * dataset.rank, dataset.channels)
+    rank = 2 if recipe.slices else dataset.rank
+    input_shape = (*(None,) * rank, dataset.channels)
     network = models.build_model(recipe.model, input_shape, dataset.num_classes, **recipe.option)
     if len(network.inputs) > 1:
         raise ValueError(
@@ -32,6 +33,8 @@ def new_network(recipe, dataset):
     if recipe.label_head and "label" not in network.output_names:
         kinds = dataset.num_classes - (dataset.task == "multiclass")
         network = models.add_label_head(network, kinds)
+    if recipe.slices:
+        network = models.inflate(network, recipe.slices)
     if len(network.outputs) > 1 and not (isinstance(network.output, dict) and "mask" in network.output):
         raise ValueError(
             f"--model: expected a dict of outputs with a mask among them; received {recipe.model}, with "
@@ -75,7 +78,7 @@ def encoder_layers(network, recipe):
     """
     options = {**models.model_options(recipe.model), **recipe.option}
     if isinstance(options.get("encoder"), str):
-        encoder = models.build_encoder(options["encoder"], network.inputs[0].shape[1:])
+        encoder = models.build_encoder(options["encoder"], (None, None, 3))
         names = {layer.name for layer in encoder.layers}
         found = [layer for layer in network.layers if layer.name in names]
     else:
