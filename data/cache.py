@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from .reading import ends_of_file
+
 CACHED_FROM_PIXELS = 1 << 22
 
 
@@ -37,7 +39,7 @@ def remembered(what, sources, measure, folder=None):
         folder: Folder of the cache; by default `cache_folder()`.
     """
     pixels = sum(prod(source.shape) for source in sources)
-    if pixels < CACHED_FROM_PIXELS or any(not is_file(source) for source in sources):
+    if pixels < CACHED_FROM_PIXELS or any(source.path is None for source in sources):
         return measure()
     digest = hashlib.sha256(what.encode())
     for source in sources:
@@ -50,19 +52,6 @@ def remembered(what, sources, measure, folder=None):
         found = {str(number): np.asarray(array) for number, array in enumerate(made)}
         write_arrays(path, found)
     return [found[str(number)] for number in range(len(found))]
-
-
-def is_file(source):
-    return source.path is not None and Path(source.path).is_file()
-
-
-def ends_of_file(path):
-    """Returns the first megabyte of a file, the last 64 kilobytes behind it and the length."""
-    with open(path, "rb") as file:
-        first = file.read(1 << 20)
-        length = file.seek(0, 2)
-        file.seek(max(1 << 20, length - (1 << 16)))
-        return first + file.read() + length.to_bytes(8, "big")
 
 
 def read_arrays(path):

@@ -60,7 +60,7 @@ def open_images(path, rank=None):
     check_path(path)
     path = Path(path)
     if path.suffix in (".yaml", ".yml") and path.is_file():
-        return [image for _, image, _ in open_pairs(read_spec(path), rank or 2, 0)]
+        return [image for _, image, _ in open_pairs(read_spec(path), rank or 2, 0)[0]]
     folder = path / "images" if (path / "images").is_dir() else path
     return [open_source(file, rank=rank) for file in files_by_stem(folder).values()]
 

@@ -12,6 +12,7 @@ from .labels import TASKS
 from .rasters import stands_in_planes
 from .reading import file_stem, file_suffix, holds_slices
 from .sources import RASTER_SUFFIXES, SCAN_SUFFIXES, SUFFIXES, VOLUME_SUFFIXES
+from .stain import METHODS as STAINS
 from .statistics import NORMALIZATIONS, unknown
 
 SYNTHETIC = "synthetic"
@@ -31,6 +32,7 @@ class DataSpec:
         classes: Class names: a list, or a mapping from name to label value or values: see `labels.find_scheme`.
         ignore: Label values of pixels that do not count.
         normalization: `dataset`, `image`, `percentile` or `none`: see `statistics.Normalizer`.
+        stain: `macenko`, `reinhard` or `vahadane`: images of stained tissue are brought to one appearance before.
         validation: Share of the images that is held out, between 0 and 1.
         split: `random`, or `block`: the last of the sorted names, for sections or frames that resemble each other.
         images: Folder of the images within `path`; `images` by default.
@@ -41,12 +43,14 @@ class DataSpec:
         group: Regular expression that finds in a name what belongs together, such as the patient; never split.
         folds: JSON file of `folds.write_folds`; then the images of one fold are held out.
         fold: Number of that fold.
+        repeat: Which of the distributions in that file, 0 the first.
         level: Level of the images to read, 0 the finest: see `open_source`. Labels are made to fit.
         resolution: Size of a pixel to read at: see `open_source`. Labels are made to fit.
         instances: Label images hold a number per object: every value above 0 is the class, and `Case.read_instances`
             tells the objects apart.
         sets: Mapping from data sets (folders or YAML files, in a YAML file relative to it) to weights: their cases are
-            joined, and each set is seen in training in proportion to its weight. Says all but `normalization` itself.
+            joined, and each set is seen in training in proportion to its weight. Says all but
+            `normalization` and `stain` itself.
 
     Raises:
         ValueError: Where a value is none of these.
@@ -66,13 +70,16 @@ class DataSpec:
     group: str | None = None
     folds: str | None = None
     fold: int = 0
+    repeat: int = 0
+    stain: str | None = None
     level: int | None = None
     resolution: float | None = None
     instances: bool = False
     sets: dict[str, float] | None = None
 
     def __post_init__(self):
-        for name, known in (("normalization", NORMALIZATIONS), ("split", SPLITS), ("task", (*TASKS, None))):
+        choices = {"normalization": NORMALIZATIONS, "split": SPLITS, "task": (*TASKS, None), "stain": (*STAINS, None)}
+        for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise ValueError(unknown(name, getattr(self, name), [k for k in known if k]))
         if not isinstance(self.validation, int | float) or not 0 < self.validation < 1:
@@ -149,9 +156,14 @@ def read_spec(path, **options) -> DataSpec:
     if path.suffix in (".yaml", ".yml") and path.is_file():
         keys = read_yaml(path)
         if isinstance(keys.get("sets"), dict):
-            if others := sorted(keys.keys() - {"sets", "normalization"}):
-                raise ValueError(f"{path}: expected `sets` with no other key than normalization; received {others[0]}")
-            keys["sets"] = {str(path.parent / name): weight for name, weight in keys["sets"].items()}
+            if others := sorted(keys.keys() - {"sets", "normalization", "stain"}):
+                raise ValueError(
+                    f"{path}: expected `sets` with no other key than normalization or stain; received {others[0]}"
+                )
+            sets = {str(path.parent / name): weight for name, weight in keys["sets"].items()}
+            if len(sets) < len(keys["sets"]):
+                raise ValueError(f"{path}: expected different sets; received {', '.join(map(str, keys['sets']))}")
+            keys["sets"] = sets
             keys["path"] = path.name
         if keys.get("sets") is None and str(keys.get("path", SYNTHETIC)) != SYNTHETIC:
             keys["path"] = str(path.parent / keys["path"])
@@ -171,10 +183,11 @@ def read_spec(path, **options) -> DataSpec:
     spec = DataSpec(**{**keys, **options})
     if spec.sets is not None:
         for part in spec.sets:
-            if read_spec(part).sets is not None:
+            if Path(part).is_file() and "sets" in read_yaml(Path(part)):
                 raise ValueError(
                     f"{path}: expected sets that are data sets; received {part}, which has sets of its own"
                 )
+            read_spec(part)
     elif spec.path != SYNTHETIC:
         find_folders(spec)
     return spec

@@ -66,7 +66,13 @@ def test_a_specification_holds_out_the_fold(folder, capsys):
     assert run(capsys, folder, folder / "folds.json", "--k", 3, "--split", "block")[0] == 0
     (folder / "set.yaml").write_text("path: .\nfolds: folds.json\nfold: 2\n")
     loaded = data.load_data(str(folder / "set.yaml"), rank=2)
-    assert [case.name for case in loaded.validation] == data.image_names(folder)[20:]
+    names = data.image_names(folder)
+    assert [case.name for case in loaded.validation] == names[20:]
+    assert run(capsys, folder, folder / "folds.json", "--k", 3, "--repeats", 2)[0] == 0
+    (folder / "set.yaml").write_text("path: .\nfolds: folds.json\nfold: 2\nrepeat: 1\n")
+    loaded = data.load_data(str(folder / "set.yaml"), rank=2)
+    folds = data.make_folds(names, 3, seed=1)
+    assert [case.name for case in loaded.validation] == [name for name in names if folds[name] == 2]
 
 
 def test_the_same_seed_writes_the_same_file(folder, capsys):

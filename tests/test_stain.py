@@ -3,10 +3,11 @@
 import json
 import pickle
 
+import cv2
 import numpy as np
 import pytest
 
-from maskzoo.data import Normalizer, Window, open_source
+from maskzoo.data import Normalizer, Window, WindowDataset, labelled_cases, load_data, open_source
 from maskzoo.data.stain import METHODS, fitted, measured_stain, restained, stain_jitter, stain_target
 
 # Haematoxylin and eosin as published by Ruifrok and Johnston; another scanner's as in Macenko's own reference.
@@ -133,3 +134,25 @@ def test_other_images_and_methods_are_refused():
         stain_target("macenko", [open_source(np.zeros((9, 9, 3), np.uint16))])
     with pytest.raises(ValueError, match=r"stain: expected macenko \(or one of .*\); received macenka"):
         stain_target("macenka", [open_source(tissue())])
+
+
+def test_a_specification_asks_for_a_stain(tmp_path):
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+    for seed in range(3):
+        image = tissue(seed=seed, shape=(60, 64), glass=10)
+        cv2.imwrite(str(tmp_path / "images" / f"{seed}.png"), image[..., ::-1])
+        cv2.imwrite(str(tmp_path / "masks" / f"{seed}.png"), (image[..., 0] < 120).astype(np.uint8))
+    (tmp_path / "set.yaml").write_text("path: .\nstain: macenko\nnormalization: none\n")
+    data_set = load_data(str(tmp_path / "set.yaml"), rank=2)
+    mapping = json.loads(json.dumps(data_set.as_mapping()))
+    assert mapping["normalization"]["stain"]["method"] == "macenko"
+    window = Window((0, 0), (60, 64))
+    again = labelled_cases(mapping)[0]
+    np.testing.assert_array_equal(again.read_image(window), data_set.validation[0].read_image(window))
+    for augment in ("none", "flips", "pathology"):
+        images, _ = WindowDataset(data_set.train, 32, 2, steps=1, augment=augment)[0]
+        assert np.isfinite(images).all()
+    (tmp_path / "set.yaml").write_text("path: .\nstain: macenka\n")
+    with pytest.raises(ValueError, match=r"set.yaml: stain: expected macenko \(or one of .*\); received macenka"):
+        load_data(str(tmp_path / "set.yaml"), rank=2)
