@@ -16,7 +16,7 @@ HOMES = {
     "rle": ["decode_rle", "encode_rle", "encode_windows"],
     "shift": ["compare_images", "open_images", "save_shift"],
     "sinks": ["SINK_SUFFIXES", "check_writable", "open_sink"],
-    "sources": ["SUFFIXES", "open_source"],
+    "sources": ["SUFFIXES", "is_image", "open_source"],
     "specification": ["SYNTHETIC", "DataSpec", "check_path", "rank_of", "read_spec"],
     "statistics": ["Normalizer"],
     "strata": ["foreground_shares", "image_names"],

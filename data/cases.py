@@ -143,8 +143,11 @@ def load_data(spec, *, rank, seed=0) -> DataSet:
     """
     spec = spec if isinstance(spec, DataSpec) else read_spec(spec)
     parts = open_parts(spec, rank, seed)
+    if spec.sets is not None and len(scales := {part.scale for part in parts}) == 1:
+        level, resolution = scales.pop()
+        spec = replace(spec, level=level, resolution=resolution)
     sources = [image for part in parts for name, image, _ in part.pairs if name not in part.held_out]
-    normalizer = Normalizer.measured(spec.normalization, sources)
+    normalizer = Normalizer.measured(spec.normalization, sources, stain=spec.stain)
     cases = [(case, case.name in part.held_out) for part in parts for case in part.cases(normalizer)]
     return DataSet(
         train=[case for case, held_out in cases if not held_out],
@@ -167,6 +170,7 @@ class Part:
     held_out: set
     scheme: LabelScheme
     weight: float | None
+    scale: tuple
 
     def cases(self, normalizer):
         """Returns all its cases; together those to train on weigh what the part does."""
@@ -181,13 +185,16 @@ def open_parts(spec, rank, seed):
         ValueError: Where their tasks, classes or channels differ.
     """
     parts, first = [], None
+    places = [Path(place) for place in spec.sets or ()]
+    stems = [place.stem for place in places]
+    prefixes = {str(p): p.stem if stems.count(p.stem) == 1 else f"{p.parent.name}-{p.stem}" for p in places}
     for place, weight in (spec.sets or {spec.path: None}).items():
         part = spec if spec.sets is None else read_spec(place)
         pairs, bands = open_pairs(part, rank, seed)
         held_out = held_out_by(part, [name for name, _, _ in pairs], seed)
         scheme = scheme_of(part, pairs, bands)
         if spec.sets is not None:
-            prefix = Path(place).parent.name if Path(place).stem == "spec" else Path(place).stem
+            prefix = prefixes[place]
             pairs = [(f"{prefix}-{name}", image, label) for name, image, label in pairs]
             held_out = {f"{prefix}-{name}" for name in held_out}
         facts = {"task": scheme.task, "classes": list(scheme.class_names), "channels": pairs[0][1].channels}
@@ -195,7 +202,7 @@ def open_parts(spec, rank, seed):
         for name, value in facts.items():
             if value != first[1][name]:
                 raise ValueError(f"{place}: expected the {name} {first[1][name]} of {first[0]}; received {value}")
-        parts.append(Part(pairs, held_out, scheme, weight))
+        parts.append(Part(pairs, held_out, scheme, weight, (part.level, part.resolution)))
     names = [name for part in parts for name, _, _ in part.pairs]
     if len(set(names)) < len(names):
         raise ValueError(f"{spec.path}: expected sets whose files or folders have different names; received equal ones")
@@ -207,7 +214,8 @@ def labelled_cases(mapping, path=None) -> list[Case]:
 
     Args:
         mapping: What `DataSet.as_mapping` returned when the run was trained.
-        path: A data set as in `read_spec`, all of whose images are taken; None: those that the run held out.
+        path: A data set as in `read_spec`, all of whose images are taken, at the run's level or resolution unless it
+            says another; None: those that the run held out.
 
     Raises:
         OSError: Where a file is missing or cannot be read.
@@ -220,6 +228,9 @@ def labelled_cases(mapping, path=None) -> list[Case]:
         check_path(spec.path)
     else:
         spec = read_spec(path)
+        if spec.level is None and spec.resolution is None:
+            seen = mapping["spec"]
+            spec = replace(spec, level=seen.get("level"), resolution=seen.get("resolution"))
     if spec.sets is not None:
         cases = [case for part in open_parts(spec, mapping["rank"], mapping["seed"]) for case in part.cases(normalizer)]
         return [case for case in cases if path is not None or case.name in set(mapping["validation"])]
@@ -246,7 +257,7 @@ def held_out_by(spec, names, seed):
     if spec.folds is None:
         groups = spec.group and groups_by_pattern(names, spec.group)
         return held_out_names(names, spec.validation, split=spec.split, groups=groups or None, seed=seed)
-    folds = read_folds(spec.folds, names)
+    folds = read_folds(spec.folds, names, spec.repeat)
     held_out = {name for name in names if folds[name] == spec.fold}
     if not 0 < len(held_out) < len(names):
         raise ValueError(f"fold: expected one of several folds {sorted(set(folds.values()))}; received {spec.fold}")

@@ -86,6 +86,11 @@ def open_at_level(image, rank, palette, alpha, level):
     return of_one_level(kind(path, rank), level)
 
 
+def is_image(path) -> bool:
+    """Says whether a path looks like an image by its suffix, or is a folder of DICOM slices."""
+    return holds_slices(path) or file_suffix(path) in SUFFIXES
+
+
 def of_one_level(source, level):
     """Gives a source what says that its file holds one level only, and refuses another."""
     source.levels = [(source.shape, 1.0)]

@@ -24,6 +24,7 @@ from data.sinks import SINK_SUFFIXES as SINK_SUFFIXES
 from data.sinks import check_writable as check_writable
 from data.sinks import open_sink as open_sink
 from data.sources import SUFFIXES as SUFFIXES
+from data.sources import is_image as is_image
 from data.sources import open_source as open_source
 from data.specification import (
     DataSpec as DataSpec,

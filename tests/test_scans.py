@@ -126,7 +126,7 @@ def test_a_broken_slope_gives_floating_point_numbers(tmp_path):
     folder = write_series(tmp_path / "patient", image)
     for path in folder.iterdir():
         content = path.read_bytes()
-        one = b"\x28\x00\x53\x10DS\x02\x001 "
+        one = b"\x28\x00\x53\x10\x02\x00\x00\x001 "
         assert one in content
         path.write_bytes(content.replace(one, one[:-2] + b".5"))
     source = open_source(folder)
