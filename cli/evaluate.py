@@ -18,6 +18,8 @@ examples:
       the images that were held out when the run was trained
   maskzoo evaluate runs/membrane --data FOLDER --csv scores.csv
       every image of another data set, and a file with a row per image, the worst first
+  maskzoo evaluate runs/unet runs/fpn --tta flips
+      an ensemble of two runs that held out the same images, with test-time augmentation
   maskzoo evaluate runs/hippocampus --metrics surface,objects --tolerance 2
       distances in millimetres, as the volumes' headers say
 """
@@ -28,7 +30,8 @@ import math
 
 from maskzoo import data, inference
 
-from . import load_keras, nearest
+from . import nearest
+from .answers import add_answer_options, check_answer_options, load_answer, tell_decision
 from .compare import write_whole
 from .predict import add_tiling_options, tiling_options
 
@@ -59,7 +62,12 @@ SHORT = {
 
 
 def add_arguments(parser):
-    parser.add_argument("run", type=str, help="run folder that train wrote")
+    parser.add_argument(
+        "runs",
+        type=str,
+        nargs="+",
+        help="run folders that train wrote, RUN:last for the last epoch; several answer together",
+    )
     parser.add_argument(
         "--data",
         type=str | None,
@@ -80,6 +88,7 @@ def add_arguments(parser):
     )
     parser.add_argument("--json", action="store_true", default=False, help="print JSON, with the scores of each image")
     parser.add_argument("--csv", type=str | None, default=None, help="also write a row per image, the worst first")
+    add_answer_options(parser)
     add_tiling_options(parser)
 
 
@@ -88,15 +97,17 @@ def run(arguments):
     measures = parse_measures(arguments.metrics)
     if not 0 <= arguments.tolerance < math.inf:
         raise ValueError(f"--tolerance: expected a distance of at least 0; received {arguments.tolerance}")
-    folder = inference.check_run(arguments.run)
+    folders = check_answer_options(arguments)
     if arguments.data is not None:
         data.check_path(arguments.data)
     if arguments.csv is not None:
         data.check_writable(arguments.csv)
-    load_keras()
-    trained = inference.load_run(folder)
+    trained, cleaning = load_answer(arguments, folders)
+    check_held_out(trained, arguments.data)
+    tell_decision(trained, cleaning, same_images=arguments.data is None)
     cases = data.labelled_cases(trained.data, arguments.data)
-    scores = inference.evaluate(trained, cases, measures=measures, tolerance=arguments.tolerance, **options)
+    options |= {"measures": measures, "tolerance": arguments.tolerance, "cleaning": cleaning}
+    scores = inference.evaluate(trained, cases, **options)
     if arguments.csv is not None:
         write_whole(arguments.csv, lambda path: write_rows(path, image_rows(scores)))
     if arguments.json:
@@ -104,6 +115,13 @@ def run(arguments):
     else:
         print(f"{len(cases)} image{'s'[: len(cases) > 1]}")
         print(score_table(scores))
+
+
+def check_held_out(trained, path):
+    """Refuses runs that did not hold out the same images, where it is those that they would be scored on."""
+    members = getattr(trained, "runs", [trained])
+    if path is None and any(set(run.data["validation"]) != set(trained.data["validation"]) for run in members):
+        raise ValueError("--data: expected images that none of the runs was trained on, for runs of several folds")
 
 
 def parse_measures(text):

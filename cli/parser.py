@@ -34,7 +34,18 @@ class Parser(jsonargparse.ArgumentParser):
         return sorted(s for s in strings if s.startswith("--") and "print_" not in s and not s.endswith("+"))
 
     def parse_args(self, arguments):
-        return super().parse_args(list(join_named_values(arguments)))
+        return super().parse_args(self.options_first(join_named_values(arguments)))
+
+    def options_first(self, arguments):
+        """Moves options in front of positional arguments, which argparse else counts piece by piece between options."""
+        actions = {string: action for action in self._actions for string in action.option_strings}
+        options, others, arguments = [], [], iter(arguments)
+        for argument in arguments:
+            (options if argument.startswith("-") else others).append(argument)
+            action = actions.get(argument)
+            if action is not None and action.nargs != 0 and (value := next(arguments, None)) is not None:
+                options.append(value)
+        return options + others
 
     def error(self, message, ex=None):
         message = str(message)

@@ -499,24 +499,6 @@ def weighted_score(question, samples, weights):
     return np.take_along_axis(curves, best_thresholds(question, curves)[:, None], 1).mean()
 
 
-def thresholds_for(decision, name, default):
-    """The thresholds for an image: those of its group, where groups were decided on and its name shows one.
-
-    Args:
-        decision: What `decision.json` holds.
-        name: Name of the image, without folder and suffix.
-        default: Thresholds of images without a group.
-    """
-    groups = decision.get("groups")
-    if groups is None:
-        return tuple(default)
-    try:
-        group = data.groups_by_pattern([name], groups["pattern"])[name]
-    except ValueError:
-        return tuple(default)
-    return tuple(groups["thresholds"].get(group, default))
-
-
 def draw_findings(path, findings, class_names):
     """Draws the score of every threshold, with 0.5 and the chosen ones marked: a panel for each model and group.
 

@@ -9,7 +9,9 @@ from tqdm import tqdm
 
 from maskzoo import metrics
 
-from .predictor import plan_image, reader
+from .postprocess import clean_labels
+from .predictor import plan_image, reader, scorer
+from .run import thresholds_for
 from .tiling import BASE_MEMORY, GIGABYTE, predict_tiles
 
 WHOLE_MAP = ("surface", "membrane", "objects")
@@ -29,18 +31,20 @@ VOLUME_UNITS = {"unknown": "mm", "mm": "mm", "meter": "m", "micron": "um"}
 EARTH_RADIUS, EARTH_ECCENTRICITY = 6378137.0, 0.00669437999014
 
 
-def evaluate(run, cases, *, measures=("overlap",), tolerance=1.0, memory=4 * GIGABYTE, **plan_options):
+def evaluate(run, cases, *, measures=("overlap",), tolerance=1.0, memory=4 * GIGABYTE, cleaning=None, **plan_options):
     """Scores a run on labelled cases.
 
-    Overlap, presence and calibration are counted tile by tile in bounded memory. The others need the label map of a
-    whole image, which is gathered as uint8, one image at a time.
+    Overlap, presence and calibration are counted tile by tile in bounded memory. The others, and post-processing, need
+    the label map of a whole image, which is gathered as uint8, one image at a time.
 
     Args:
-        run: A `Run`.
+        run: A `Run`, or an `Ensemble`.
         cases: Labelled cases of a `data.DataSet` with the run's task and classes.
         measures: What to score, names of `MEASURES`; overlap is always there.
         tolerance: Distance that counts as agreement in the surface Dice, in the unit of the images' spacing.
         memory: Bound in bytes on the expected peak memory of the process.
+        cleaning: A `postprocess.Cleaning` of the predicted masks before they are scored; calibration is that of the
+            probabilities all the same.
         **plan_options: `tile` of `inference.plan_image`.
 
     Returns:
@@ -59,12 +63,12 @@ def evaluate(run, cases, *, measures=("overlap",), tolerance=1.0, memory=4 * GIG
             raise ValueError(f"measures: expected {nearest} (of {', '.join(MEASURES)}); received {name!r}")
     if not cases:
         raise ValueError("data: expected at least one labelled image to evaluate on; received none")
-    if whole := [name for name in WHOLE_MAP if name in measures]:
-        check_memory(run, cases, whole, memory)
+    if (whole := [name for name in WHOLE_MAP if name in measures]) or cleaning:
+        check_memory(run, cases, whole, cleaning, memory)
     unit = shared_unit(cases) if "surface" in measures else None
     images, counts = [], []
     for case in tqdm(cases, unit="image", desc="evaluating", disable=None):
-        image, count = measure_image(run, case, measures, tolerance, memory=memory, **plan_options)
+        image, count = measure_image(run, case, measures, tolerance, cleaning, memory=memory, **plan_options)
         images.append({"name": case.name, **image})
         counts.append(count)
     pixels = [count["pixels"] for count in counts]
@@ -99,27 +103,29 @@ def first_class(run):
     return 1 if run.data["task"] == "multiclass" else 0
 
 
-def check_memory(run, cases, measures, memory):
+def check_memory(run, cases, measures, cleaning, memory):
     """Refuses an image whose label maps, and what it takes to score them, do not fit the memory."""
     planes = len(run.data["class_names"]) if run.data["task"] == "multilabel" else 1
     for case in cases:
-        need = BASE_MEMORY + math.prod(case.image.shape) * (2 * planes + SCORING_BYTES)
+        what = ", ".join(measures) or "post-processing"
+        maps = (3 if cleaning else 2) * planes
+        need = BASE_MEMORY + math.prod(case.image.shape) * (maps + (SCORING_BYTES if measures else 0))
         if need > memory:
             # Rounded up: what the message asks for suffices.
             tenths = math.ceil(10 * need / GIGABYTE)
             raise ValueError(
-                f"--memory: expected at least {tenths / 10} GB for {', '.join(measures)} of the whole label map of "
+                f"--memory: expected at least {tenths / 10} GB for {what} of the whole label map of "
                 f"{case.image.name}; received {memory / GIGABYTE:.1f} GB"
             )
 
 
-def measure_image(run, case, measures, tolerance, **plan_options):
+def measure_image(run, case, measures, tolerance, cleaning, **plan_options):
     """Predicts and scores one image.
 
     Returns:
         Its scores, and the counts that add up to the pooled scores of several images.
     """
-    pixels, bins, maps = predict_and_count(run, case, measures, **plan_options)
+    pixels, bins, maps = predict_and_count(run, case, measures, cleaning, **plan_options)
     image, count = overlap_scores(pixels), {"pixels": pixels, "bins": bins}
     if "presence" in measures:
         true, predicted = present_pixels(pixels)
@@ -141,7 +147,7 @@ def measure_image(run, case, measures, tolerance, **plan_options):
     return image, count
 
 
-def predict_and_count(run, case, measures, **plan_options):
+def predict_and_count(run, case, measures, cleaning, **plan_options):
     """Predicts one image tile by tile.
 
     Returns:
@@ -151,19 +157,27 @@ def predict_and_count(run, case, measures, **plan_options):
     """
     task, ignore, classes = run.data["task"], run.data["ignore_index"], len(run.data["class_names"])
     pixels, bins, maps = np.zeros((classes, 3), np.int64), None, None
-    if set(measures) & set(WHOLE_MAP):
+    if cleaning or set(measures) & set(WHOLE_MAP):
         maps = np.zeros((2, *case.image.shape, *(() if task == "multiclass" else (classes,))), np.uint8)
     read = reader(run, case.image)
     plan = plan_image(run, case.image, **plan_options)
-    for window, logits in predict_tiles(run.model, read, plan):
+    thresholds = thresholds_for(run, case.name)
+    for window, logits in predict_tiles(scorer(run, plan), read, plan):
         truth = case.read_label(window)
-        guess = metrics.predicted_labels(logits, task, run.thresholds)
-        pixels += metrics.confusion_counts(truth, guess, classes, ignore, task=task)
+        guess = metrics.predicted_labels(logits, task, thresholds)
+        if not cleaning:
+            pixels += metrics.confusion_counts(truth, guess, classes, ignore, task=task)
         if "calibration" in measures:
             found = metrics.calibration.calibration_counts(truth, metrics.probabilities(logits, task), task, ignore)
             bins = found if bins is None else bins + found
         if maps is not None:
             maps[(0, *window.slices)], maps[(1, *window.slices)] = truth, guess
+    if cleaning:
+        clean = clean_labels(lambda first, last: maps[1, first:last], plan.shape, cleaning, task)
+        # Whole first: what is read must not be what is already clean.
+        maps[1] = clean(0, plan.shape[0])
+        for truth, guess in zip(*maps, strict=True):
+            pixels += metrics.confusion_counts(truth, guess, classes, ignore, task=task)
     return pixels[first_class(run) :], bins, maps
 
 

@@ -310,6 +310,25 @@ class Cleaning:
         return "; ".join(part for part in parts if part)
 
 
+def cleaning_of(decision, classes, *, holes=None, minimum_area=None, watershed=0, largest=False):
+    """The `Cleaning` that was decided, or asked for instead.
+
+    Args:
+        decision: What `decision.json` holds.
+        classes: Number of classes.
+        holes: Instead of what was decided, for all classes.
+        minimum_area: The same.
+        watershed: Attribute of `Cleaning`.
+        largest: The same.
+    """
+    decided = {"holes": holes, "minimum_area": minimum_area}
+    sizes = {
+        name: tuple(decision.get(name, (0,) * classes)) if asked is None else (asked,) * classes
+        for name, asked in decided.items()
+    }
+    return Cleaning(**sizes, watershed=watershed, largest=largest)
+
+
 def clean(strips, holes=0, watershed=0, minimum_area=0, largest=False, connectivity=1, empty=None):
     """Does to the mask of one class what a `Cleaning` says; `empty` is that of `fill_holes`."""
     strips = fill_holes(strips, holes, empty)

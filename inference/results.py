@@ -121,6 +121,33 @@ def write_result(result, read, source, output, *, cog=False):
 
 
 @contextmanager
+def cleaned(read, result, shape, cleaning, output):
+    """A function like `read` to the values after post-processing, which lie in a scratch file meanwhile."""
+    if not cleaning:
+        yield read
+        return
+    from .postprocess import clean_labels, strip_height
+
+    height, rest = strip_height(shape), tuple(shape[1:])
+
+    def rows(first, last):
+        window = data.Window((first, *(0,) * len(rest)), (last - first, *rest))
+        bands = [read(window, band) for band in range(result.bands)]
+        return bands[0] if result.task == "multiclass" else np.stack(bands, axis=-1)
+
+    clean = clean_labels(rows, shape, cleaning, result.task)
+    scratch = output.with_name(f".{output.name}.cleaned")
+    try:
+        with open(scratch, "wb") as file:
+            for first in range(0, shape[0], height):
+                file.write(np.ascontiguousarray(clean(first, min(first + height, shape[0]))))
+        values = np.memmap(scratch, np.uint8, "r", shape=(*shape, result.bands))
+        yield lambda window, band: np.array(values[(*window.slices, band)])
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+@contextmanager
 def appearing(path, unfinished):
     """A text file that gets its name when it is complete."""
     try:

@@ -70,6 +70,25 @@ def run_rank(path):
     return json.loads((split_epoch(path)[0] / "data.json").read_text(encoding="utf-8"))["rank"]
 
 
+def thresholds_for(run, name):
+    """The thresholds for an image: those of its group, where `decide` found groups and its name shows one.
+
+    Args:
+        run: A `Run`, or an `Ensemble`.
+        name: Name of the image, without folder and suffix.
+    """
+    from maskzoo import data
+
+    groups = run.decision.get("groups")
+    if groups is None:
+        return tuple(run.thresholds)
+    try:
+        group = data.groups_by_pattern([name], groups["pattern"])[name]
+    except ValueError:
+        return tuple(run.thresholds)
+    return tuple(groups["thresholds"].get(group, run.thresholds))
+
+
 def load_run(path):
     """Reads a run folder.
 

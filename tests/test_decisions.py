@@ -9,6 +9,7 @@ from scipy import ndimage
 from maskzoo import metrics
 from maskzoo.inference import decisions
 from maskzoo.inference.decisions import HeldOut, Question
+from maskzoo.inference.run import thresholds_for
 
 THRESHOLDS = np.arange(1, 1024) / 1024
 
@@ -89,13 +90,14 @@ def test_each_group_of_images_gets_its_own_thresholds():
     ]
     question = question_of(pattern="^[ab]")
     finding = decisions.search(question, images)
+    finding.thresholds = finding.decision["thresholds"]
     for group in "ab":
         mine = [image for image in images if image.name.startswith(group)]
         best = max(brute_scores(question, mine, t)[0] for t in THRESHOLDS)
-        thresholds = decisions.thresholds_for(finding.decision, f"{group}7", (0.5,))
+        thresholds = thresholds_for(finding, f"{group}7")
         assert brute_scores(question, mine, thresholds)[0] == pytest.approx(best, abs=1e-12)
     overall = tuple(finding.decision["thresholds"])
-    assert decisions.thresholds_for(finding.decision, "c0", overall) == overall
+    assert thresholds_for(finding, "c0") == overall
     single = decisions.search(question_of(), images)
     assert overall == tuple(single.decision["thresholds"])
     assert finding.decision["score"] > single.decision["score"]

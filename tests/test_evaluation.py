@@ -83,6 +83,7 @@ def exact_run(root, pairs, scheme=CELL, suffix=".npy", **georeference):
         "class_names": scheme.class_names,
         "ignore_index": scheme.ignore_index,
         "rank": rank,
+        "channels": channels,
         "patch": [32] * rank,
         "normalization": data.Normalizer("none", channels).as_dict(),
         "labels": scheme.as_dict(),

@@ -1,0 +1,142 @@
+"""The options of how runs answer and what is done to their masks, shared by the verbs that predict."""
+
+import copy
+import dataclasses
+import math
+import sys
+from typing import Literal
+
+from maskzoo import inference
+
+from . import load_keras
+
+HOW = ("probabilities", "logits", "votes")
+
+
+def add_answer_options(parser):
+    group = parser.add_argument_group("several runs, several views")
+    group.add_argument(
+        "--tta",
+        type=str,
+        default="none",
+        help="also show each tile turned, and take the mean: flips, rotations, symmetries (both: eight in 2D), "
+        "scales:0.75,1.25, or one of the first with scales: flips,scales:0.75",
+    )
+    group.add_argument(
+        "--how",
+        type=Literal["probabilities", "logits", "votes"],
+        default="probabilities",
+        help="what of several runs and views is averaged",
+    )
+    group.add_argument(
+        "--weights", type=list[float] | None, default=None, help="weights of the runs, such as [2,1]; default: decide's"
+    )
+    group.add_argument("--temperature", type=float, default=1.0, help="logits are divided by it; below 1 it sharpens")
+    group = parser.add_argument_group("decisions; by default those that decide has written into the runs")
+    group.add_argument(
+        "--threshold",
+        type=float | list[float] | None,
+        default=None,
+        help="probability from which a class is present, one or one per class, such as [0.5,0.3]",
+    )
+    group.add_argument("--no-decision", action="store_true", default=False, help="threshold 0.5 and no post-processing")
+    group.add_argument("--min-area", type=int | None, default=None, help="remove objects with fewer pixels; 0 for none")
+    group.add_argument(
+        "--fill-holes",
+        type=int | Literal["all"] | None,
+        default=None,
+        help="fill enclosed background of up to so many pixels, or all; 0 for none",
+    )
+    group.add_argument(
+        "--watershed",
+        type=float,
+        default=0.0,
+        help="split touching objects whose centres are at least so many pixels apart",
+    )
+    group.add_argument("--largest", action="store_true", default=False, help="keep only the largest object of a class")
+
+
+def check_answer_options(arguments):
+    """Refuses what can be seen to be wrong without a run.
+
+    Returns:
+        The run folders.
+    """
+    folders = [inference.check_run(path) for path in arguments.runs]
+    inference.parse_tta(arguments.tta, inference.run_rank(folders[0]))
+    thresholds = [] if arguments.threshold is None else listed(arguments.threshold)
+    for threshold in thresholds:
+        if not 0 < threshold < 1:
+            raise ValueError(f"--threshold: expected numbers between 0 and 1; received {threshold}")
+    for option, value in (("--min-area", arguments.min_area), ("--fill-holes", arguments.fill_holes)):
+        if isinstance(value, int) and value < 0:
+            raise ValueError(f"{option}: expected at least 0 pixels; received {value}")
+    if arguments.watershed and not 1 <= arguments.watershed < math.inf:
+        raise ValueError(f"--watershed: expected a distance of at least 1 pixel; received {arguments.watershed}")
+    return folders
+
+
+def load_answer(arguments, folders):
+    """Loads the runs.
+
+    Returns:
+        A `Run`, or an `Ensemble`; and the `Cleaning` of its masks.
+    """
+    load_keras()
+    runs = [inference.load_run(folder) for folder in folders]
+    if arguments.no_decision:
+        runs = [with_thresholds(run, [0.5] * len(run.thresholds)) for run in runs]
+    options = {name: getattr(arguments, name) for name in ("weights", "how", "temperature", "tta")}
+    plain = {"weights": None, "how": HOW[0], "temperature": 1.0, "tta": "none"}
+    answer = runs[0] if len(runs) == 1 and options == plain else inference.Ensemble(runs, **options)
+    cleaning = inference.cleaning_of(
+        answer.decision,
+        len(answer.data["class_names"]),
+        holes=math.inf if arguments.fill_holes == "all" else arguments.fill_holes,
+        minimum_area=arguments.min_area,
+        watershed=arguments.watershed,
+        largest=arguments.largest,
+    )
+    if arguments.threshold is not None:
+        answer = with_thresholds(answer, listed(arguments.threshold))
+    return answer, cleaning
+
+
+def listed(value):
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def with_thresholds(run, thresholds):
+    """A run, or an ensemble, with other thresholds than what was decided."""
+    classes = len(run.data["class_names"])
+    thresholds = tuple(thresholds) * (classes if len(thresholds) == 1 else 1)
+    if len(thresholds) != classes:
+        raise ValueError(
+            f"--threshold: expected one number, or one for each of {classes} classes; received {thresholds}"
+        )
+    if dataclasses.is_dataclass(run):
+        return dataclasses.replace(run, thresholds=thresholds, decision={})
+    changed = copy.copy(run)
+    changed.thresholds, changed.decision = thresholds, {}
+    return changed
+
+
+def tell_decision(answer, cleaning, same_images=False):
+    """Says what is applied, on stderr, where that is more than a threshold of 0.5."""
+    decision = answer.decision
+    parts = []
+    if any(threshold != 0.5 for threshold in answer.thresholds):
+        parts.append("threshold " + ", ".join(f"{threshold:g}" for threshold in answer.thresholds))
+    if "groups" in decision:
+        parts.append(f"thresholds of their own for {', '.join(decision['groups']['thresholds'])}")
+    if cleaning:
+        parts.append(str(cleaning))
+    if parts:
+        origin = ""
+        if "metric" in decision:
+            metric, images = decision["metric"].replace("_", " "), decision["chosen_on"]["images"]
+            which = "these" if same_images else "held-out"
+            origin = (
+                f" (decided on {images} {which} images: {metric} {decision['score']:.4f}, gain {decision['gain']:+.4f})"
+            )
+        print("; ".join(parts) + origin, file=sys.stderr)
