@@ -12,6 +12,9 @@ examples:
   python predict.py runs/kidney slides/ masks/ --suffix .geojson
   python predict.py runs/kidney slides/ submission.csv
   python predict.py runs/hippocampus volume.nii.gz labels.nii.gz --probabilities float32
+  python predict.py runs/fold0 runs/fold1 runs/fold2 slide.tif mask.tif --tta symmetries
+      the mean of three runs, each of which sees every tile in its eight symmetries
+  python predict.py runs/nuclei slide.tif mask.tif --min-area 30 --fill-holes all
 """
 
 import re
@@ -22,7 +25,7 @@ from typing import Literal
 
 from maskzoo import data, inference
 
-from . import load_keras
+from .answers import add_answer_options, check_answer_options, load_answer, tell_decision
 from .compare import write_whole
 
 SUFFIXES = (".tif", ".png", ".nii.gz", ".npy", ".csv", ".geojson")
@@ -33,7 +36,12 @@ UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 
 
 def add_arguments(parser):
-    parser.add_argument("run", type=str, help="run folder that train wrote")
+    parser.add_argument(
+        "runs",
+        type=str,
+        nargs="+",
+        help="run folders that train wrote, RUN:last for the last epoch; several answer together",
+    )
     parser.add_argument("input", type=str, help="image or volume, or a folder of them")
     parser.add_argument(
         "output", type=str, help=f"file to write ({', '.join(SUFFIXES)}); a folder, or a .csv, for a folder"
@@ -49,6 +57,7 @@ def add_arguments(parser):
         "--suffix", type=str | None, default=None, help="suffix of the results of a folder; default .tif or .nii.gz"
     )
     parser.add_argument("--restart", action="store_true", default=False, help="forget what an earlier command has left")
+    add_answer_options(parser)
     add_tiling_options(parser)
 
 
@@ -75,15 +84,14 @@ def parse_bytes(text):
 
 def run(arguments):
     options = tiling_options(arguments)
-    folder = inference.check_run(arguments.run)
-    rank = inference.run_rank(folder)
+    folders = check_answer_options(arguments)
+    rank = inference.run_rank(folders[0])
     source, output = Path(arguments.input), Path(arguments.output)
     check_input(source)
     if not source.is_dir():
         inference.check_output(output, rank, arguments.probabilities, arguments.cog)
         data.check_writable(output)
-        load_keras()
-        segment(inference.load_run(folder), source, output, arguments, options)
+        segment(*load_told(arguments, folders), source, output, arguments, options)
         return
     table = output if data.file_suffix(output) == ".csv" else None
     if table is not None:
@@ -93,8 +101,7 @@ def run(arguments):
     inference.check_output(jobs[0][1], rank, arguments.probabilities, arguments.cog)
     output.mkdir(parents=True, exist_ok=True)
     data.check_writable(output / "probe")
-    load_keras()
-    failed = segment_all(inference.load_run(folder), jobs, arguments, options)
+    failed = segment_all(*load_told(arguments, folders), jobs, arguments, options)
     if table is not None:
         join_tables(table, [path for _, path in jobs if path.exists()])
         if not failed:
@@ -105,12 +112,20 @@ def run(arguments):
         )
 
 
-def segment_all(trained, jobs, arguments, options):
+def load_told(arguments, folders):
+    """What `load_answer` returns, having said which decisions are applied; probabilities need none."""
+    trained, cleaning = load_answer(arguments, folders)
+    if arguments.probabilities is None:
+        tell_decision(trained, cleaning)
+    return trained, cleaning
+
+
+def segment_all(trained, cleaning, jobs, arguments, options):
     """Segments many images, and returns those that could not be; stops where the disk is full."""
     failed = []
     for image, output in jobs:
         try:
-            segment(trained, image, output, arguments, options, archive=output.parent / ARCHIVE)
+            segment(trained, cleaning, image, output, arguments, options, archive=output.parent / ARCHIVE)
         except (ValueError, OSError) as error:
             if isinstance(error, inference.DiskFull):
                 raise
@@ -119,7 +134,7 @@ def segment_all(trained, jobs, arguments, options):
     return failed
 
 
-def segment(trained, image, output, arguments, options, archive=None):
+def segment(trained, cleaning, image, output, arguments, options, archive=None):
     with data.open_source(image, rank=trained.data["rank"]) as source:
         inference.predict_image(
             trained,
@@ -129,6 +144,7 @@ def segment(trained, image, output, arguments, options, archive=None):
             cog=arguments.cog,
             restart=arguments.restart,
             archive=archive,
+            cleaning=cleaning,
             tell=lambda text: print(f"{image}: {text}"),
             **options,
         )

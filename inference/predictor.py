@@ -11,7 +11,8 @@ from tqdm import tqdm
 from maskzoo import data
 
 from .journal import GOES_ON, DiskFull, Journal, in_bytes
-from .results import PROBABILITIES, Result, check_output, write_result
+from .results import PROBABILITIES, Result, check_output, cleaned, write_result
+from .run import thresholds_for
 from .tiling import Plan, part_windows, plan_tiles, predict_tiles
 
 
@@ -37,6 +38,7 @@ def predict_image(
     plan=None,
     restart=False,
     archive=None,
+    cleaning=None,
     settings=None,
     tell=None,
     **plan_options,
@@ -55,6 +57,7 @@ def predict_image(
         plan: A `Plan` of `plan_image`, or `None` to make one.
         restart: Begin anew, whatever an earlier call has left.
         archive: Folder to keep the progress in, and a note on every finished output, which is not predicted again.
+        cleaning: A `postprocess.Cleaning` of the class ids.
         settings: What else the values depend on, by the option that says it: JSON values, noticed when they change.
         tell: Function that is told as text what the plan is, and what is there already.
         **plan_options: Options of `plan_image`, if there is no plan.
@@ -69,10 +72,13 @@ def predict_image(
     check_output(output, len(source.shape), probabilities, cog)
     data.check_writable(output)
     read = reader(run, source)
-    result = Result(run.data["task"], tuple(run.data["class_names"]), run.thresholds, probabilities)
+    thresholds = thresholds_for(run, data.file_stem(source.name))
+    result = Result(run.data["task"], tuple(run.data["class_names"]), thresholds, probabilities)
+    cleaning = None if probabilities else cleaning
     identity = {
         **fingerprints(run, source),
         "--probabilities": probabilities,
+        "post-processing": str(cleaning or "none"),
         **({f"--{name}": value for name, value in plan_options.items()} if plan is None else {"plan": asdict(plan)}),
         **(settings or {}),
     }
@@ -92,7 +98,7 @@ def predict_image(
             if journal.done:
                 tell(f"goes on behind {journal.done} of {len(parts)} parts")
             fill_journal(journal, run, read, plan, result, source)
-            finish(journal, result, source, output, cog)
+            finish(journal, result, source, output, cog, cleaning)
             return tell(f"wrote {output}")
     except KeyboardInterrupt:
         kept = f"; {journal.done} of {len(parts)} parts of {output} are kept" if journal.done else ""
@@ -115,11 +121,12 @@ def fill_journal(journal, run, read, plan, result, source):
             raise
 
 
-def finish(journal, result, source, output, cog):
+def finish(journal, result, source, output, cog, cleaning):
     """Writes the output from a complete journal."""
     journal.commit()
     try:
-        write_result(result, journal.read, source, output, cog=cog)
+        with cleaned(journal.read, result, source.shape, cleaning, Path(output)) as read:
+            write_result(result, read, source, output, cog=cog)
     except OSError as error:
         raise DiskFull(f"{error}; everything is predicted: {GOES_ON}") from None
     journal.finish()

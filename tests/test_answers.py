@@ -1,0 +1,229 @@
+"""Ensembles, views, decisions and post-processing on the command line: predict, evaluate and decide."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import rasterio
+from scipy import ndimage
+from test_evaluation import exact_run, write_image
+from test_road import run
+
+from maskzoo import data, inference, metrics
+from maskzoo.inference import postprocess
+
+
+def speckled(seed, shape=(48, 52)):
+    """The logits of a prediction with specks and holes, and the truth: whatever its threshold, 0.5 is not the best."""
+    rng = np.random.default_rng(seed)
+    truth = ndimage.gaussian_filter(rng.normal(size=shape), 4) > 0.02
+    wrong = ndimage.gaussian_filter(rng.normal(size=shape), 0.8) > 0.6
+    logits = np.where(truth ^ wrong, 2.0, -2.0) + rng.normal(0, 1, shape) - 1
+    return logits[..., None].astype(np.float32), truth.astype(np.uint8)[..., None]
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A run whose model returns its input; three held-out images."""
+    return exact_run(tmp_path, [speckled(seed) for seed in range(3)])
+
+
+def predicted(*arguments):
+    """What `predict` writes for the first image of a run's data."""
+    run_folder = arguments[0]
+    output = run_folder.parent / "out.npy"
+    assert run("predict", *arguments, run_folder.parent / "data/images/0.npy", output) == 0
+    return np.load(output)
+
+
+def scores_of(capsys, *arguments):
+    capsys.readouterr()
+    assert run("evaluate", *arguments, "--json") == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def by_hand(logits, threshold, holes, least):
+    mask = 1 / (1 + np.exp(-logits[..., 0].astype(float))) >= threshold
+    empty, _ = ndimage.label(ndimage.binary_fill_holes(mask) & ~mask)
+    mask = mask | ((empty > 0) & (np.bincount(empty.ravel()) <= holes)[empty])
+    objects, _ = ndimage.label(mask)
+    return mask & (np.bincount(objects.ravel()) >= least)[objects]
+
+
+def test_decide_writes_what_predict_and_evaluate_then_apply(trained, capsys):
+    pairs = [speckled(seed) for seed in range(3)]
+    before = scores_of(capsys, trained)
+    assert run("decide", trained) == 0
+    assert "at 0.5" in capsys.readouterr().out
+    decision = json.loads((trained / "decision.json").read_text())
+    assert {path.name for path in trained.iterdir()} >= {"decision.json", "decision.png"}
+    assert not [path for path in trained.iterdir() if path.name.startswith(".")], "something half-written was left"
+    chosen = (decision["thresholds"][0], decision["holes"][0], decision["minimum_area"][0])
+    assert chosen[0] < 0.45
+    assert min(chosen[1:]) > 0
+    masks = [by_hand(logits, *chosen) for logits, _ in pairs]
+    dice = [
+        metrics.dice_from_counts(metrics.confusion_counts(truth[..., 0], mask))[0]
+        for mask, (_, truth) in zip(masks, pairs, strict=True)
+    ]
+    assert decision["score"] == pytest.approx(np.mean(dice), abs=1e-9)
+    assert decision["score_at_half"] == pytest.approx(before["mean_dice"][0], abs=1e-9)
+    np.testing.assert_array_equal(predicted(trained), masks[0])
+    assert f"threshold {chosen[0]:g}" in capsys.readouterr().err
+    after = scores_of(capsys, trained)
+    assert after["mean_dice"][0] == pytest.approx(decision["score"], abs=1e-9)
+    assert after["mean_dice"][0] > before["mean_dice"][0] + 0.02
+    assert scores_of(capsys, trained, "--no-decision") == before
+
+
+def test_options_take_the_place_of_decisions(trained):
+    (trained / "decision.json").write_text(json.dumps({"thresholds": [0.3], "holes": [9], "minimum_area": [20]}))
+    logits, _ = speckled(0)
+    cases = {
+        (): (0.3, 9, 20),
+        ("--min-area", 0): (0.3, 9, 0),
+        ("--fill-holes", "all"): (0.3, np.inf, 20),
+        ("--fill-holes", 2, "--min-area", 5, "--threshold", 0.5): (0.5, 2, 5),
+        ("--threshold", "[0.6]"): (0.6, 9, 20),
+        ("--no-decision",): (0.5, 0, 0),
+        ("--no-decision", "--min-area", 7): (0.5, 0, 7),
+    }
+    for options, expected in cases.items():
+        np.testing.assert_array_equal(predicted(trained, *options), by_hand(logits, *expected), str(options))
+    mask = by_hand(logits, 0.3, 9, 20)
+    objects, _ = ndimage.label(mask)
+    largest = objects == 1 + np.argmax(np.bincount(objects.ravel())[1:])
+    np.testing.assert_array_equal(predicted(trained, "--largest"), largest)
+    strips = postprocess.array_strips(by_hand(logits, 0.3, 9, 0))
+    split = postprocess.remove_small(postprocess.split_touching(strips, 4), 20).read(0, 48)
+    assert (split != mask).any()
+    np.testing.assert_array_equal(predicted(trained, "--watershed", 4), split)
+
+
+def test_probabilities_are_left_as_they_are(trained):
+    (trained / "decision.json").write_text(json.dumps({"thresholds": [0.3], "minimum_area": [10_000]}))
+    assert predicted(trained).max() == 0
+    assert predicted(trained, "--probabilities", "float32").max() > 0.9
+
+
+def test_a_group_of_images_has_thresholds_of_its_own(trained, capsys):
+    assert run("decide", trained, "--groups", "^.", "--thresholds-only") == 0
+    decision = json.loads((trained / "decision.json").read_text())
+    assert sorted(decision["groups"]["thresholds"]) == ["0", "1", "2"]
+    threshold = decision["groups"]["thresholds"]["0"][0]
+    assert threshold != decision["thresholds"][0]
+    np.testing.assert_array_equal(predicted(trained), by_hand(speckled(0)[0], threshold, 0, 0))
+    assert scores_of(capsys, trained)["mean_dice"][0] == pytest.approx(decision["score"], abs=1e-9)
+
+
+def noisy_copy(trained, name, seed, scale):
+    """A second run on the same images, whose model adds a convolution with weights of its own."""
+    import keras
+
+    image = keras.Input((None, None, 1))
+    layer = keras.layers.Conv2D(1, 3, padding="same")
+    model = keras.Model(image, layer(image))
+    kernel = np.random.default_rng(seed).normal(0, scale, (3, 3, 1, 1))
+    kernel[1, 1] += 1
+    layer.set_weights([kernel, np.zeros(1)])
+    copy = trained.parent / name
+    shutil.copytree(trained, copy)
+    model.save(copy / "best.keras")
+    return copy
+
+
+def test_an_ensemble_is_decided_on_and_better_than_its_members(trained, capsys):
+    other = noisy_copy(trained, "other", 0, 0.15)
+    assert run("decide", trained, other) == 0
+    assert "weights of the ensemble" in capsys.readouterr().out
+    decisions = [json.loads((path / "decision.json").read_text()) for path in (trained, other)]
+    together = decisions[0]["ensemble"]
+    assert together == decisions[1]["ensemble"]
+    assert together["members"] == ["run", "other"]
+    assert together["score"] >= max(decision["score"] for decision in decisions) - 1e-3
+    scores = scores_of(capsys, other, trained)
+    assert scores["mean_dice"][0] == pytest.approx(together["score"], abs=1e-6)
+    mask = predicted(trained, other)
+    chances = sum(
+        weight / (1 + np.exp(-predicted_logits(path).astype(float)))
+        for weight, path in zip(together["weights"], (trained, other), strict=True)
+    )
+    expected = by_hand(
+        np.log(chances / (1 - chances)), together["thresholds"][0], together["holes"][0], together["minimum_area"][0]
+    )
+    np.testing.assert_array_equal(mask, expected)
+
+
+def predicted_logits(path):
+    loaded = inference.load_run(path)
+    source = data.open_source(path.parent / "data/images/0.npy", rank=2)
+    plan = inference.plan_image(loaded, source)
+    answers = inference.predict_tiles(loaded.model, inference.predictor.reader(loaded, source), plan)
+    return np.concatenate([logits for _, logits in answers])
+
+
+def test_two_folds_get_one_decision(trained, tmp_path):
+    second = exact_run(tmp_path / "second", [speckled(seed) for seed in range(5, 8)])
+    assert run("decide", trained, second, "--thresholds-only", "--metric", "dice") == 0
+    decisions = [json.loads((path / "decision.json").read_text()) for path in (trained, second)]
+    assert decisions[0] == decisions[1]
+    assert decisions[0]["chosen_on"]["images"] == 6
+    assert "ensemble" not in decisions[0]
+
+
+def test_views_and_weights_on_the_command_line(trained):
+    other = noisy_copy(trained, "other", 1, 0.3)
+    image = trained.parent / "data/images/0.npy"
+    for order in (
+        [trained, other, "--tta", "symmetries", "--weights", "[3,1]", image],
+        ["--tta", "symmetries", trained, other, image, "--weights", "[3,1]"],
+        [trained, "--tta=symmetries", other, "--weights", "[3,1]", image],
+    ):
+        output = trained.parent / "views.npy"
+        output.unlink(missing_ok=True)
+        assert run("predict", *order, output, "--probabilities", "float32") == 0
+    with data.open_source(image, rank=2) as source:
+        ensemble = inference.Ensemble(map(inference.load_run, (trained, other)), weights=[3, 1], tta="symmetries")
+        plan = ensemble.plan(source)
+        answers = list(inference.predict_tiles(ensemble.scorer(plan), ensemble.reader(source), plan))
+    expected = metrics.probabilities(np.concatenate([logits for _, logits in answers]), "binary")[..., 0]
+    np.testing.assert_allclose(np.load(output).reshape(expected.shape), expected, atol=1e-6)
+    assert np.ptp(expected) > 0.5
+
+
+def test_a_table_of_runs_cleans_as_a_picture_does(tmp_path):
+    place = {"crs": "EPSG:32616", "transform": rasterio.Affine(2, 0, 0, 0, -2, 0)}
+    run_folder = exact_run(tmp_path, [speckled(0)], suffix=".tif", **place)
+    image = tmp_path / "data/images/0.tif"
+    assert run("predict", run_folder, image, tmp_path / "mask.npy", "--min-area", 20) == 0
+    assert run("predict", run_folder, image, tmp_path / "mask.csv", "--min-area", 20) == 0
+    row = (tmp_path / "mask.csv").read_text().splitlines()[1].split(",")[1]
+    np.testing.assert_array_equal(data.decode_rle(row, (48, 52)), np.load(tmp_path / "mask.npy"))
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")], "scratch was left"
+
+
+def test_mistakes_are_one_line(trained, tmp_path, capsys):
+    other = exact_run(tmp_path / "second", [speckled(9)])
+    write_image(tmp_path / "image.npy", speckled(0)[0])
+    files = [tmp_path / "image.npy", tmp_path / "out.npy"]
+    mistakes = {
+        ("predict", trained, *files, "--tta", "mirrors"): "--tta: expected none, flips",
+        ("predict", trained, *files, "--threshold", 1.5): "--threshold: expected numbers between 0 and 1; received 1.5",
+        ("predict", trained, *files, "--threshold", "[0.1,0.2]"): "--threshold: expected one number",
+        ("predict", trained, *files, "--min-area", -1): "--min-area: expected at least 0",
+        ("predict", trained, *files, "--watershed", 0.5): "--watershed: expected a distance of at least 1",
+        ("predict", trained, *files, "--weights", "[1,2]"): "--weights: expected 1 numbers",
+        ("predict", trained, *files, "--temperature", 0): "--temperature: expected a number above 0",
+        ("predict", f"{trained}:last", *files): "last.keras",
+        ("evaluate", trained, other): "--data: expected images that none of the runs was trained on",
+        ("decide", trained, other, trained): "runs: expected as many for each set of held-out images",
+        ("decide", trained, "--metric", "accuracy"): "--metric: expected one of mean_dice",
+        ("decide", trained, "--groups", "q"): "group: expected q to be found in every name",
+    }
+    for (verb, *arguments), expected in mistakes.items():
+        assert run(verb, *arguments) == 2, (verb, arguments)
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert error.startswith("error: "), error
+        assert expected in error, error
+    assert json.loads((trained / "decision.json").read_text()) == {"thresholds": [0.5]}
