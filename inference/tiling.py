@@ -26,6 +26,7 @@ WORTHWHILE = 1.05
 # An image that fits into memory is predicted in one piece, without a halo, where a halo would make it this many times
 # the work: a volume that is smaller than its network's receptive field.
 AFFORDABLE_WORK = 8
+BLENDS = ("cosine", "gaussian")
 BLENDED_TILE = {2: 512, 3: 96}
 BATCHES_AHEAD = 2
 # Tiles smaller than this are given to the model several at a time.
@@ -44,6 +45,7 @@ class Plan:
         batch: Tiles per model call.
         memory: Expected peak memory of the process in bytes.
         overlap: Pixels per axis over which neighbouring tiles are blended; zeros where tiles are exact.
+        blend: How the weights fall off over the overlap: `cosine` or `gaussian`.
     """
 
     shape: tuple[int, ...]
@@ -53,6 +55,7 @@ class Plan:
     batch: int
     memory: int
     overlap: tuple[int, ...]
+    blend: str = "cosine"
 
     @property
     def input_size(self):
@@ -74,14 +77,25 @@ class Plan:
         halo = ", ".join(f"{before}+{after}" for before, after in self.halo)
         return (
             f"{self.tiles} tile{'s'[: self.tiles > 1]} of {by(self.tile)} for an image of {by(self.shape)}; "
-            f"{'blended over ' + by(self.overlap) if any(self.overlap) else 'halo ' + halo}; "
+            f"{f'blended over {by(self.overlap)} ({self.blend})' if any(self.overlap) else 'halo ' + halo}; "
             f"the model is given {self.batch} of {by(self.input_size)} at a time, "
             f"{self.work:.2f} times the image's pixels; "
             f"expected memory {self.memory / GIGABYTE:.1f} GB"
         )
 
 
-def plan_tiles(model, shape, channels, *, tile=None, memory=4 * GIGABYTE, patch=None, symmetric=False):
+def plan_tiles(
+    model,
+    shape,
+    channels,
+    *,
+    tile=None,
+    memory=4 * GIGABYTE,
+    patch=None,
+    symmetric=False,
+    halo=None,
+    blend="cosine",
+):
     """Chooses the tile: the smallest within 5 % of the least work that the memory bound allows.
 
     An image much smaller than the receptive field, for which the halo would be most of the work, is predicted in one
@@ -96,17 +110,21 @@ def plan_tiles(model, shape, channels, *, tile=None, memory=4 * GIGABYTE, patch=
         patch: Window size that the model was trained on, which is the tile of a model that sees the whole image.
         symmetric: Make what the model is given square, with equal halos on all sides, so that it can be flipped and
             turned without a loss.
+        halo: Pixels to read on all sides of a tile, one of `shorter_halos`, instead of as many as the model sees.
+        blend: How the weights of tiles that are blended fall off: `cosine` or `gaussian`.
 
     Raises:
         ValueError: If the memory bound is below the least need.
     """
+    if blend not in BLENDS:
+        raise ValueError(f"--blend: expected {' or '.join(BLENDS)}; received {blend!r}")
     geometry = analysis.geometry(model)
     if geometry.is_global:
         size = tile or patch or BLENDED_TILE[len(shape)]
-        plans = [blended_plan(model, tuple(shape), channels, size, symmetric)]
+        plans = [replace(blended_plan(model, tuple(shape), channels, size, symmetric), blend=blend)]
     else:
-        plans = candidate_plans(model, geometry, tuple(shape), channels, tile, symmetric)
-    if tile is None and not geometry.is_global and min(plan.work for plan in plans) > AFFORDABLE_WORK:
+        plans = candidate_plans(model, geometry, tuple(shape), channels, tile, symmetric, halo)
+    if tile is None and halo is None and not geometry.is_global and min(plan.work for plan in plans) > AFFORDABLE_WORK:
         whole = whole_plan(model, geometry, tuple(shape), channels, symmetric)
         if whole and whole.memory <= memory:
             return whole
@@ -121,11 +139,11 @@ def plan_tiles(model, shape, channels, *, tile=None, memory=4 * GIGABYTE, patch=
     return next(plan for plan in affordable if plan.work <= WORTHWHILE * least)
 
 
-def candidate_plans(model, geometry, shape, channels, tile, symmetric):
+def candidate_plans(model, geometry, shape, channels, tile, symmetric, asked_halo=None):
     """The plans to choose from, smaller tiles first: only the asked tile where there is one."""
     strides = geometry.stride
-    if symmetric:
-        strides = (math.lcm(*strides, *(rule.multiple for rule in geometry.rules)),) * len(shape)
+    if symmetric or asked_halo:
+        strides = (common_step(geometry),) * len(shape)
     steps = [math.lcm(stride, 1 if tile else GRID[len(shape)]) for stride in strides]
     largest = min(LARGEST_TILE[len(shape)], max(shape) + max(steps))
     sizes = [tile] if tile else range(min(steps), largest + 1, min(steps))
@@ -138,7 +156,10 @@ def candidate_plans(model, geometry, shape, channels, tile, symmetric):
         cuts = {(max(cut),) * len(cut) for cut in cuts}
     plans, bytes_per_pixel = [], None
     for cut in sorted(cuts):
-        halo, crop = (symmetric_halo_and_crop if symmetric else halo_and_crop)(geometry, cut)
+        if asked_halo:
+            halo, crop = ((asked_halo, asked_halo),) * len(shape), (asked_halo,) * len(shape)
+        else:
+            halo, crop = (symmetric_halo_and_crop if symmetric else halo_and_crop)(geometry, cut)
         plan = Plan(shape, cut, halo, crop, batch=1, memory=0, overlap=(0,) * len(shape))
         if bytes_per_pixel is None:
             bytes_per_pixel = activation_bytes(model, plan, channels)
@@ -199,14 +220,28 @@ def halo_and_crop(geometry, tile):
 def symmetric_halo_and_crop(geometry, tile):
     """The same with one halo for all sides, which keeps the tile on the model's sampling grid where it can."""
     least, stride = max(max(pair) for pair in geometry.halo), math.lcm(*geometry.stride)
-    period = math.lcm(stride, *(rule.multiple for rule in geometry.rules))
-    for halo in sorted(range(least, least + 2 * period), key=lambda halo: halo % stride != 0):
+    for halo in sorted(range(least, least + 2 * common_step(geometry)), key=lambda halo: halo % stride != 0):
         if all(rule.allows(size + 2 * halo) for rule, size in zip(geometry.rules, tile, strict=True)):
             return ((halo, halo),) * len(tile), tuple(halo - offset for offset in geometry.offset)
     raise ValueError(
         f"model: expected one that takes tiles with equal halos on all sides, to flip and turn them; received one that "
         f"takes {' by '.join(map(str, geometry.rules))}"
     )
+
+
+def common_step(geometry):
+    """The least number of pixels that is a multiple of the strides of all axes, and of the steps of allowed sizes."""
+    return math.lcm(*geometry.stride, *(rule.multiple for rule in geometry.rules))
+
+
+def shorter_halos(geometry):
+    """The halos, shorter than what the model sees, that a plan may have: none for a model with valid padding."""
+    step, longest = common_step(geometry), max(max(pair) for pair in geometry.tile_halo)
+    if geometry.is_global or any(geometry.crop) or any(rule.remainder for rule in geometry.rules):
+        return []
+    # 1, 2, 3, 4, 6, 8, 12, 16 ... steps.
+    multiples = sorted({1, *(k * 2**power for k in (2, 3) for power in range(20))})
+    return [k * step for k in multiples if k * step < longest]
 
 
 def round_up(size, step):
@@ -336,15 +371,25 @@ def finished(rows, top, plan):
 
 
 def blending_weights(plan):
-    """Weights of one tile's output: 1 inside, squared sines in the overlaps, which sum to 1 with the neighbour's."""
+    """Weights of one tile's output: 1 inside; in the overlaps they fall off, and sum to 1 with the neighbour's."""
     weights = np.ones((), np.float32)
     for size, overlap in zip(plan.input_size, plan.overlap, strict=True):
         axis = np.ones(size, np.float32)
         if overlap:
-            axis[:overlap] = np.sin(np.pi / 2 * (np.arange(overlap) + 0.5) / overlap) ** 2
+            axis[:overlap] = ramp(plan.blend, overlap, size)
             axis[-overlap:] = axis[:overlap][::-1]
         weights = weights[..., None] * axis
     return weights
+
+
+def ramp(blend, overlap, size):
+    """Weights from the first to the last pixel of an overlap, for the tile that begins there."""
+    place = (np.arange(overlap) + 0.5) / overlap
+    if blend == "cosine":
+        return np.sin(np.pi / 2 * place) ** 2
+    # Two Gaussians with a deviation of an eighth of the tile, each around its own tile's middle, divided by their sum.
+    distance = (size - overlap) * overlap / (size / 8) ** 2
+    return 1 / (1 + np.exp(distance * (0.5 - place)))
 
 
 def read_batch(read, windows, plan):

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from maskzoo import data, inference, models
+from maskzoo.inference.run import Run
+from maskzoo.inference.tiling import ramp
 from maskzoo.models import analysis
 
 CASES = {
@@ -207,3 +209,66 @@ def test_symmetric_blended_tiles_are_square():
     ):
         answers[window.slices] = logits
     np.testing.assert_allclose(answers, 3.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("blend", ["cosine", "gaussian"])
+def test_weights_of_neighbouring_tiles_sum_to_one(blend):
+    """The answer on a constant image is known: twice the value, everywhere; and tiles count most in their middles."""
+    plan = inference.plan_tiles(global_model(), (100, 170), 1, tile=32, blend=blend)
+    answers = np.zeros((100, 170, 1), np.float32)
+    read = lambda w: np.full((*w.size, 1), 1.5, np.float32)  # noqa: E731
+    for window, logits in inference.predict_tiles(global_model(), read, plan):
+        answers[window.slices] = logits
+    np.testing.assert_allclose(answers, 3.0, rtol=1e-6)
+    rising = ramp(blend, 8, 32)
+    assert (np.diff(rising) > 0).all()
+    np.testing.assert_allclose(rising + rising[::-1], 1)
+    if blend == "gaussian":
+        # Pixel 0 of the overlap is 15.5 from the middle of its own tile and 8.5 from that of the neighbour.
+        own, other = np.exp(-(15.5**2) / 32), np.exp(-(8.5**2) / 32)
+        np.testing.assert_allclose(rising[0], own / (own + other))
+
+
+def test_tiles_that_are_not_kept_are_filled():
+    model = models.build_model("unet_padded", (None, None, 1), 2, filters=(4, 8))
+    source = data.open_source(np.random.default_rng(0).random((100, 90)).astype(np.float32), rank=2)
+    plan = inference.plan_tiles(model, (100, 90), 1, tile=32)
+    whole = predict(model, source, plan)
+    logits = np.zeros((100, 90, 2))
+    read = lambda w: source.read(w) / 64  # noqa: E731
+    for window, tile in inference.predict_tiles(
+        model, read, plan, keep=lambda w: w.offset[0] != 32, fill=np.array([7, -7])
+    ):
+        logits[window.slices] = tile
+    np.testing.assert_array_equal(logits[32:64], np.broadcast_to([7, -7], (32, 90, 2)))
+    np.testing.assert_allclose(np.delete(logits, np.s_[32:64], 0), np.delete(whole, np.s_[32:64], 0), atol=1e-5)
+
+
+def far_seeing(reach):
+    """Adds to every pixel what lies `reach` pixels to its left, a thousandth as strong, and has a stride of 8."""
+    image = keras.Input((None, None, 1))
+    kernel = np.zeros((1, 2 * reach + 1, 1, 1), np.float32)
+    kernel[0, reach], kernel[0, 0] = 1, 1e-3
+    far = keras.layers.Conv2D(1, (1, 2 * reach + 1), padding="same", use_bias=False)
+    near = keras.layers.UpSampling2D(8)(keras.layers.AveragePooling2D(8)(image))
+    model = keras.Model(image, keras.layers.Add()([far(image), near]))
+    far.set_weights([kernel])
+    return model
+
+
+@pytest.mark.parametrize(("tolerance", "expected"), [(0, 104), (1e-4, 104), (1e-2, 8)])
+def test_the_halo_is_the_shortest_within_the_tolerance(tmp_path, tolerance, expected):
+    """Without its far pixel a logit is wrong by up to a thousandth, a probability by up to a quarter of that."""
+    pixels = np.random.default_rng(0).random((2000, 6000)).astype(np.float32)
+    described = {"task": "binary", "class_names": ["a"], "channels": 1, "rank": 2, "patch": 64}
+    described["normalization"] = {"kind": "none", "channels": 1}
+    run = Run(tmp_path, far_seeing(100), described, (0.5,))
+    told = []
+    plan = inference.plan_image(
+        run, data.open_source(pixels, rank=2), seam_tolerance=tolerance, tell=told.append, tile=256
+    )
+    assert plan.halo[1][0] == expected
+    assert bool(told) == bool(tolerance)
+    if tolerance:
+        error = float(told[0].splitlines()[2].split()[2])
+        assert 1e-4 < error <= 2.5e-4
