@@ -58,6 +58,18 @@ def add_arguments(parser):
     )
     parser.add_argument("--restart", action="store_true", default=False, help="forget what an earlier command has left")
     add_answer_options(parser)
+    parser.add_argument(
+        "--seam-tolerance",
+        type=float,
+        default=1e-3,
+        help="largest error of a probability at the borders of tiles for which less is read around them; 0 for none",
+    )
+    parser.add_argument(
+        "--blend",
+        type=Literal["cosine", "gaussian"],
+        default="cosine",
+        help="how tiles fall off where they overlap, for models that see the whole image",
+    )
     add_tiling_options(parser)
 
 
@@ -88,7 +100,7 @@ def run(arguments):
     rank = inference.run_rank(folders[0])
     source, output = Path(arguments.input), Path(arguments.output)
     check_input(source)
-    if not source.is_dir():
+    if data.is_image(source) or not source.is_dir():
         inference.check_output(output, rank, arguments.probabilities, arguments.cog)
         data.check_writable(output)
         segment(*load_told(arguments, folders), source, output, arguments, options)
@@ -135,7 +147,9 @@ def segment_all(trained, cleaning, jobs, arguments, options):
 
 
 def segment(trained, cleaning, image, output, arguments, options, archive=None):
-    with data.open_source(image, rank=trained.data["rank"]) as source:
+    spec = trained.data.get("spec", {})
+    scale = {"level": spec.get("level"), "resolution": spec.get("resolution")}
+    with data.open_source(image, rank=trained.data["rank"], **scale) as source:
         inference.predict_image(
             trained,
             source,
@@ -170,7 +184,7 @@ def find_jobs(source, output, suffix):
         NotADirectoryError: If the output is a file.
         ValueError: If two images would have the same output.
     """
-    images = sorted(path for path in source.iterdir() if data.file_suffix(path) in data.SUFFIXES)
+    images = sorted(path for path in source.iterdir() if data.is_image(path))
     if not images:
         raise FileNotFoundError(f"input: expected a folder with images; received {source}, which has none")
     if output.exists() and not output.is_dir():

@@ -13,19 +13,37 @@ from maskzoo import data
 from .journal import GOES_ON, DiskFull, Journal, in_bytes
 from .results import PROBABILITIES, Result, check_output, cleaned, write_result
 from .run import thresholds_for
-from .tiling import Plan, part_windows, plan_tiles, predict_tiles
+from .seams import blending_report, plan_within
+from .tiling import Plan, part_windows, predict_tiles
+
+# Tiles from which on it is worth a few more to say what blending does.
+WORTH_A_REPORT = 32
 
 
-def plan_image(run, source, **options):
-    """Plans the tiles of an image for a run; `options` are those of `plan_tiles`.
+def plan_image(run, source, *, seam_tolerance=0.0, tell=None, **options):
+    """Plans the tiles of an image for a run.
+
+    Args:
+        run: A `Run`, or an `Ensemble`.
+        source: An open source of `data.open_source`.
+        seam_tolerance: Largest error of a probability at the border of a tile for which a shorter halo than that of the
+            whole receptive field is taken, as measured on a few windows; 0 for exact tiles.
+        tell: Function that is told as text what was measured.
+        **options: Options of `plan_tiles`.
 
     Raises:
         ValueError: If the image does not fit the run, or the run's model cannot be tiled within the memory.
     """
-    reader(run, source)
+    tell = tell or (lambda text: None)
+    if not 0 <= seam_tolerance < 1:
+        raise ValueError(f"--seam-tolerance: expected 0 or a small part of 1; received {seam_tolerance}")
+    read = reader(run, source)
     if hasattr(run, "plan"):
-        return run.plan(source, **options)
-    return plan_tiles(run.model, source.shape, source.channels, patch=run.data["patch"], **options)
+        return run.plan(source, seam_tolerance=seam_tolerance, tell=tell, **options)
+    plan = plan_within(run, source, read, seam_tolerance, tell, patch=run.data["patch"], **options)
+    if any(plan.overlap) and seam_tolerance and plan.tiles >= WORTH_A_REPORT:
+        tell(blending_report(run, source, read, plan))
+    return plan
 
 
 def predict_image(
@@ -79,7 +97,7 @@ def predict_image(
         **fingerprints(run, source),
         "--probabilities": probabilities,
         "post-processing": str(cleaning or "none"),
-        **({f"--{name}": value for name, value in plan_options.items()} if plan is None else {"plan": asdict(plan)}),
+        **({option(name): value for name, value in plan_options.items()} if plan is None else {"plan": asdict(plan)}),
         **(settings or {}),
     }
     journal = Journal(output, identity, restart=restart or source.path is None, archive=archive)
@@ -89,7 +107,7 @@ def predict_image(
             if journal.finished:
                 return tell(f"finished before: {output}")
             if plan is None:
-                plan = noted_plan(journal.notes) or plan_image(run, source, **plan_options)
+                plan = noted_plan(journal.notes) or plan_image(run, source, tell=tell, **plan_options)
             parts = part_windows(plan)
             column_major = data.file_suffix(output) == ".csv"
             notes = asdict(plan) if type(plan) is Plan else None
@@ -103,6 +121,11 @@ def predict_image(
     except KeyboardInterrupt:
         kept = f"; {journal.done} of {len(parts)} parts of {output} are kept" if journal.done else ""
         raise KeyboardInterrupt(f"{kept}; {GOES_ON}") from None
+
+
+def option(name):
+    """The command line's name of a keyword argument."""
+    return "--" + name.replace("_", "-")
 
 
 def fill_journal(journal, run, read, plan, result, source):
@@ -171,7 +194,7 @@ def fingerprints(run, source):
         found["image"] = [str(source.path.resolve()), status.st_size, status.st_mtime_ns]
     for name in ("weights", "how", "temperature", "tta"):
         if hasattr(run, name):
-            found[f"--{name}"] = getattr(run, name)
+            found[option(name)] = getattr(run, name)
     return found
 
 
