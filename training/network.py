@@ -63,8 +63,11 @@ def with_norms(network, norm):
         groups = math.gcd(channels, MOST_GROUPS)
         return layers.GroupNormalization(groups, axis=layer.axis, **{name: config[name] for name in names})
 
-    copy = keras.models.clone_model(network, clone_function=changed)
-    for layer in network.layers:
+    def called(layer, *args, mask=None, **kwargs):
+        return layer(*args, **kwargs)  # a group norm knows no masks
+
+    copy = keras.models.clone_model(network, clone_function=changed, call_function=called)
+    for layer in (layer for layer in network.layers if layer.weights):
         weights, places = layer.get_weights(), copy.get_layer(layer.name).weights
         copy.get_layer(layer.name).set_weights(weights[: len(places)])
     return copy

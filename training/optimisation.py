@@ -73,8 +73,8 @@ class Sgd(Extended, keras.optimizers.SGD):
 
 
 def is_kernel(variable):
-    """True for a variable that has more than one axis longer than 1: a kernel, not a bias or a scale per channel."""
-    return sum(length > 1 for length in variable.shape) > 1
+    """True for the kernel of a convolution or a dense layer, not for a bias or what a norm learns."""
+    return "kernel" in variable.name
 
 
 def make_optimizer(recipe, variables, factor_of=None):
@@ -120,7 +120,7 @@ def learning_rate(recipe, step, total, drops=0):
         return peak * (0.1 + 0.9 * step / warm_up)
     if recipe.schedule == "cosine":
         return peak * between(1.0, 0.0, (step - warm_up) / max(1, total - warm_up))
-    return peak * PLATEAU_FACTOR**drops
+    return peak * PLATEAU_FACTOR**drops if recipe.schedule == "plateau" else peak
 
 
 def between(first, last, share):
