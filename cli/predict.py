@@ -59,6 +59,21 @@ def add_arguments(parser):
     parser.add_argument("--restart", action="store_true", default=False, help="forget what an earlier command has left")
     add_answer_options(parser)
     parser.add_argument(
+        "--level", type=int | None, default=None, help="level of a pyramid to predict, 0 the finest; default: the run's"
+    )
+    parser.add_argument(
+        "--resolution", type=float | None, default=None, help="size of a pixel to predict at, in the units of the file"
+    )
+    parser.add_argument(
+        "--tissue", action="store_true", default=False, help="predict only tiles with tissue; the rest is background"
+    )
+    parser.add_argument(
+        "--resize",
+        type=str | None,
+        default=None,
+        help="resize the whole of a small image first, to 512 pixels per axis or to 384x512; results have its own size",
+    )
+    parser.add_argument(
         "--seam-tolerance",
         type=float,
         default=1e-3,
@@ -87,6 +102,16 @@ def tiling_options(arguments):
     return {"tile": arguments.tile, "memory": parse_bytes(arguments.memory)}
 
 
+def parse_sizes(text):
+    """The sizes in `512` or `384x512`; `None` for `None`."""
+    if text is None:
+        return None
+    if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", text):
+        raise ValueError(f"--resize: expected sizes such as 512 or 384x512; received {text!r}")
+    sizes = [int(size) for size in text.split("x")]
+    return sizes if len(sizes) > 1 else sizes[0]
+
+
 def parse_bytes(text):
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?\s*", text, re.IGNORECASE)
     if not found:
@@ -95,7 +120,10 @@ def parse_bytes(text):
 
 
 def run(arguments):
-    options = tiling_options(arguments)
+    options = tiling_options(arguments) | {"seam_tolerance": arguments.seam_tolerance, "blend": arguments.blend}
+    if not 0 <= arguments.seam_tolerance < 1:
+        raise ValueError(f"--seam-tolerance: expected 0 or a small part of 1; received {arguments.seam_tolerance}")
+    parse_sizes(arguments.resize)
     folders = check_answer_options(arguments)
     rank = inference.run_rank(folders[0])
     source, output = Path(arguments.input), Path(arguments.output)
@@ -147,8 +175,10 @@ def segment_all(trained, cleaning, jobs, arguments, options):
 
 
 def segment(trained, cleaning, image, output, arguments, options, archive=None):
-    spec = trained.data.get("spec", {})
-    scale = {"level": spec.get("level"), "resolution": spec.get("resolution")}
+    scale = {"level": arguments.level, "resolution": arguments.resolution}
+    if scale == {"level": None, "resolution": None}:
+        spec = trained.data.get("spec", {})
+        scale = {name: spec.get(name) for name in scale}
     with data.open_source(image, rank=trained.data["rank"], **scale) as source:
         inference.predict_image(
             trained,
@@ -156,6 +186,9 @@ def segment(trained, cleaning, image, output, arguments, options, archive=None):
             output,
             probabilities=arguments.probabilities,
             cog=arguments.cog,
+            resize=parse_sizes(arguments.resize),
+            tissue=arguments.tissue,
+            settings={f"--{name}": value for name, value in scale.items()},
             restart=arguments.restart,
             archive=archive,
             cleaning=cleaning,

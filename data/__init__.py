@@ -11,6 +11,7 @@ HOMES = {
     "inspection": ["inspect_data"],
     "labels": ["LabelScheme"],
     "outlines": ["trace_outlines"],
+    "overview": ["tissue_finder"],
     "pictures": ["save_figure", "save_overlays"],
     "reading": ["file_stem", "file_suffix"],
     "rle": ["decode_rle", "encode_rle", "encode_windows"],

@@ -71,3 +71,26 @@ def tissue(image) -> np.ndarray:
         border[tuple(slice(1, -1) for _ in values.shape)] = False
         above ^= above[border].mean() > 0.5
     return above
+
+
+def tissue_finder(source, margin=32):
+    """Returns a function that says whether a window, which may reach outside the image, shows tissue.
+
+    Args:
+        source: What `open_source` returns.
+        margin: Pixels around tissue that count as tissue.
+    """
+    image, step = overview(source)
+    reach = 1 + margin // step
+    counts = np.pad(tissue(image).astype(np.int64), [(1, 0)] * len(source.shape))
+    for axis in range(counts.ndim):
+        counts = counts.cumsum(axis)
+
+    def shows(window):
+        count = counts
+        for start, stop, length in zip(window.offset, window.stop, counts.shape, strict=True):
+            first, last = np.clip([start // step - reach, -(-stop // step) + reach], 0, length - 1)
+            count = count[last] - count[first]
+        return bool(count)
+
+    return shows

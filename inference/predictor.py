@@ -11,10 +11,11 @@ from tqdm import tqdm
 from maskzoo import data
 
 from .journal import GOES_ON, DiskFull, Journal, in_bytes
+from .resized import predicted_whole, shrunken
 from .results import PROBABILITIES, Result, check_output, cleaned, write_result
 from .run import thresholds_for
 from .seams import blending_report, plan_within
-from .tiling import Plan, part_windows, predict_tiles
+from .tiling import GIGABYTE, Plan, covered_windows, part_windows, predict_tiles
 
 # Tiles from which on it is worth a few more to say what blending does.
 WORTH_A_REPORT = 32
@@ -53,6 +54,8 @@ def predict_image(
     *,
     probabilities=None,
     cog=False,
+    resize=None,
+    tissue=False,
     plan=None,
     restart=False,
     archive=None,
@@ -72,6 +75,8 @@ def predict_image(
         output: Path of the file to write; its suffix chooses the format: `results.OUTPUT_SUFFIXES`.
         probabilities: `"float32"`, or `"uint8"` for 255ths: a band per class instead of class ids.
         cog: Write a cloud-optimised TIFF.
+        resize: Sizes to resize the whole image to before it is predicted; its probabilities are brought back.
+        tissue: Predict only tiles that show tissue, as an overview of the image tells; the others are background.
         plan: A `Plan` of `plan_image`, or `None` to make one.
         restart: Begin anew, whatever an earlier call has left.
         archive: Folder to keep the progress in, and a note on every finished output, which is not predicted again.
@@ -96,6 +101,8 @@ def predict_image(
     identity = {
         **fingerprints(run, source),
         "--probabilities": probabilities,
+        "--resize": resize,
+        "--tissue": tissue,
         "post-processing": str(cleaning or "none"),
         **({option(name): value for name, value in plan_options.items()} if plan is None else {"plan": asdict(plan)}),
         **(settings or {}),
@@ -106,16 +113,23 @@ def predict_image(
         with journal:
             if journal.finished:
                 return tell(f"finished before: {output}")
+            seen = source if resize is None else shrunken(source, resize, plan_options.get("memory", 4 * GIGABYTE))
             if plan is None:
-                plan = noted_plan(journal.notes) or plan_image(run, source, tell=tell, **plan_options)
-            parts = part_windows(plan)
+                plan = noted_plan(journal.notes) or plan_image(run, seen, tell=tell, **plan_options)
+            parts = part_windows(plan) if resize is None else [data.Window((0,) * len(source.shape), source.shape)]
             column_major = data.file_suffix(output) == ".csv"
             notes = asdict(plan) if type(plan) is Plan else None
             journal.begin(source.shape, result.bands, result.dtype, parts, notes, column_major=column_major)
             tell(f"{plan}; {in_bytes(journal.size)} of disk beside the output until it is complete")
             if journal.done:
                 tell(f"goes on behind {journal.done} of {len(parts)} parts")
-            fill_journal(journal, run, read, plan, result, source)
+            if resize is None:
+                keep = tissue_only(source, plan, tell) if tissue else None
+                fill = result.background()
+                answers = predict_tiles(scorer(run, plan), read, plan, skip=journal.done, keep=keep, fill=fill)
+            else:
+                answers = predicted_whole(scorer(run, plan), reader(run, seen), plan, source.shape, result.task)
+            fill_journal(journal, parts, answers, result, source)
             finish(journal, result, source, output, cog, cleaning)
             return tell(f"wrote {output}")
     except KeyboardInterrupt:
@@ -128,13 +142,20 @@ def option(name):
     return "--" + name.replace("_", "-")
 
 
-def fill_journal(journal, run, read, plan, result, source):
+def tissue_only(source, plan, tell):
+    """A function that says which tiles show tissue; told is how many."""
+    shows = data.tissue_finder(source)
+    number = sum(map(shows, covered_windows(plan)))
+    tell(f"tissue on {number} of {plan.tiles} tiles; the others are not predicted")
+    return shows
+
+
+def fill_journal(journal, parts, answers, result, source):
     """Predicts the parts that are missing."""
-    parts = part_windows(plan)
     progress = tqdm(total=len(parts), initial=journal.done, unit="part", desc=source.name, disable=None)
     with progress:
         try:
-            for _, logits in predict_tiles(scorer(run, plan), read, plan, skip=journal.done):
+            for _, logits in answers if journal.done < len(parts) else ():
                 journal.write(result.values(logits))
                 progress.update()
         except (ValueError, OSError) as error:

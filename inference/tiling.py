@@ -286,6 +286,18 @@ def part_windows(plan):
     return [data.Window((first, *rest), (last - first, *plan.shape[1:])) for first, last in edges]
 
 
+def tile_windows(plan):
+    """The tiles of a plan, in row-major order; where they are blended, shifted by the overlap."""
+    return data.window_grid([n + o for n, o in zip(plan.shape, plan.overlap, strict=True)], plan.tile)
+
+
+def covered_windows(plan):
+    """Yields what each tile adds to, in the same order; it may reach outside the image."""
+    for window in tile_windows(plan):
+        # Where tiles are blended, one reaches back over the overlap.
+        yield window.padded([(o, 0) for o in plan.overlap])
+
+
 def tile_counts(plan):
     """Tiles per axis."""
     return [-(-(n + o) // t) for n, o, t in zip(plan.shape, plan.overlap, plan.tile, strict=True)]
@@ -293,10 +305,8 @@ def tile_counts(plan):
 
 def tile_outputs(model, read, plan, first, keep, fill):
     """Yields the tiles of a plan from number `first` on with the whole output of the model, in row-major order."""
-    windows = data.window_grid([n + o for n, o in zip(plan.shape, plan.overlap, strict=True)], plan.tile)
-    # Where tiles are blended, one reaches back over the overlap.
-    reach = [(o, 0) for o in plan.overlap]
-    kept = [number for number, window in enumerate(windows) if keep is None or keep(window.padded(reach))]
+    windows = tile_windows(plan)
+    kept = [number for number, window in enumerate(covered_windows(plan)) if keep is None or keep(window)]
     outputs = predicted(model, read, plan, [windows[number] for number in kept], bisect_left(kept, first))
     with closing(outputs):
         kept = set(kept)

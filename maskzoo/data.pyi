@@ -10,6 +10,7 @@ from data.folds import write_folds as write_folds
 from data.inspection import inspect_data as inspect_data
 from data.labels import LabelScheme as LabelScheme
 from data.outlines import trace_outlines as trace_outlines
+from data.overview import tissue_finder as tissue_finder
 from data.pictures import save_figure as save_figure
 from data.pictures import save_overlays as save_overlays
 from data.reading import file_stem as file_stem

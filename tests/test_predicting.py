@@ -352,3 +352,54 @@ def test_what_comes_after_a_skip_is_what_came_there_before(skip, is_global):
     for (window, logits), (other, again) in zip(whole[skip:], rest, strict=True):
         assert window == other
         np.testing.assert_array_equal(logits, again)
+
+
+def test_resizing_predicts_a_small_image_and_brings_it_back(runs, image, tmp_path):
+    """Halved by averages of neighbours, as SciPy and a sum over blocks have it."""
+    assert (
+        run("predict", runs["binary"], image, tmp_path / "p.tif", "--resize", "75x85", "--probabilities", "float32")
+        == 0
+    )
+    received = read(tmp_path / "p.tif")[..., 0]
+    assert received.shape == PIXELS.shape[:2]
+    # A triangle twice as wide as a pixel, every second place: shares 1, 3, 3, 1 of 8.
+    padded = np.pad(PIXELS.astype(float), [(1, 1), (1, 1), (0, 0)])
+    for axis in (0, 1):
+        padded = ndimage.correlate1d(padded, [1, 3, 3, 1], axis, origin=-1, mode="constant")
+        ones = ndimage.correlate1d(np.pad(np.ones(PIXELS.shape[axis]), 1), [1, 3, 3, 1], origin=-1, mode="constant")
+        padded /= np.expand_dims(ones, [a for a in range(3) if a != axis]).clip(1)
+    halved = np.rint(padded[1:-1, 1:-1][::2, ::2])
+    kernel, bias = (weight.numpy() for weight in keras.saving.load_model(runs["binary"] / "best.keras").weights)
+    around = np.pad(halved / 255, [(1, 1), (1, 1), (0, 0)], mode="reflect")
+    logits = sum(ndimage.correlate(around[..., c], kernel[:, :, c, 0])[1:-1, 1:-1] for c in range(3)) + bias
+    expected = ndimage.zoom(1 / (1 + np.exp(-logits)), 2, order=1, grid_mode=True, mode="nearest")
+    np.testing.assert_allclose(received, expected, atol=2e-3)
+
+
+def test_only_tiles_with_tissue_are_predicted(runs, tmp_path, capsys):
+    """White glass with a coloured piece: far from it the mask is background, on it that of the whole prediction."""
+    pixels = np.full((600, 500, 3), 240, np.uint8)
+    pixels[100:200, 300:400] = np.random.default_rng(0).integers(0, 256, (100, 100, 3))
+    image = write_image(tmp_path / "slide.tif", pixels)
+    options = ["--tile", 50, "--probabilities", "float32"]
+    assert run("predict", runs["multiclass"], image, tmp_path / "whole.tif", *options) == 0
+    assert run("predict", runs["multiclass"], image, tmp_path / "tissue.tif", *options, "--tissue") == 0
+    told = capsys.readouterr().out
+    number = int(told.split("tissue on ")[1].split()[0])
+    assert 4 <= number <= 36
+    whole, tissue = read(tmp_path / "whole.tif"), read(tmp_path / "tissue.tif")
+    np.testing.assert_array_equal(tissue[100:200, 300:400], whole[100:200, 300:400])
+    np.testing.assert_array_equal(tissue[300:], np.broadcast_to([1, 0, 0], (300, 500, 3)))
+    assert np.abs(whole[300:] - [1, 0, 0]).min() > 1e-3
+
+
+def test_wrong_sizes_are_one_line(runs, image, tmp_path, capsys):
+    for options, expected in [
+        (["--resize", "512by512"], "--resize: expected sizes such as 512 or 384x512"),
+        (["--resize", "5x5x5"], "--resize: expected 2 sizes"),
+        (["--level", 3], "expected a level from 0 to 0; received 3"),
+        (["--seam-tolerance", 2], "--seam-tolerance: expected 0 or a small part of 1"),
+    ]:
+        assert run("predict", runs["binary"], image, tmp_path / "mask.tif", *options) == 2
+        assert expected in capsys.readouterr().err.splitlines()[-1]
+        assert [path.name for path in tmp_path.iterdir()] == ["image.tif"]
