@@ -15,6 +15,7 @@ from .windows import Window
 
 TASKS = ("binary", "multilabel", "multiclass")
 IGNORED = 255
+UNKNOWN = 254
 MOST_CLASSES = 64
 
 
@@ -112,6 +113,11 @@ class LabelReader:
         self._meaning[np.array(scheme.ignore, int) - self._first] = IGNORED
         if single:
             self._meaning = self._meaning[:, 0]
+        # The meaning of every byte, where one number tells it.
+        self._byte_meaning = None
+        if columns == 1:
+            rows = np.clip(np.arange(256) - self._first, 0, width - 1)
+            self._byte_meaning = np.where(self._known[rows], self._meaning.reshape(-1)[rows], np.uint8(UNKNOWN))
 
     def version(self):
         """Returns text that differs when the labels do."""
@@ -119,6 +125,10 @@ class LabelReader:
 
     def __call__(self, window):
         array = label_values(self._source, window, self._bands)
+        if array.dtype == np.uint8 and self._byte_meaning is not None:
+            labels = self._byte_meaning.take(array)
+            if not (labels == UNKNOWN).any():
+                return labels.reshape((*array.shape, *self._meaning.shape[1:]))
         rows = np.clip(array.astype(np.int64) - self._first, 0, len(self._known) - 1)
         known = self._known[rows]
         if not known.all():

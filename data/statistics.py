@@ -119,7 +119,8 @@ class NormalizedSource:
         lines = out.reshape(-1, pixels.shape[-2] * pixels.shape[-1])
         shift, scale = (np.tile(np.broadcast_to(part, pixels.shape[-1]), pixels.shape[-2]) for part in self._scale)
         np.copyto(lines, pixels.reshape(lines.shape))
-        lines -= shift
+        if shift.any():
+            lines -= shift
         lines *= scale
         if self._normalizer.kind == "percentile":
             np.clip(lines, 0, 1, out=lines)
