@@ -68,20 +68,30 @@ def fold_table(rows):
 
 def train_one(recipe):
     """Trains, then scores the model on the images that were held out."""
-    folder = training.create_run(recipe)
+    with training.folder_of_host(recipe) as folder:
+        dataset = fit(recipe, folder)
+    if not recipe.host:
+        score(recipe, folder, dataset)
+
+
+def fit(recipe, folder):
+    """Trains into a run folder, which is removed again if nothing came of it."""
     # From here on the run is not finished.
     (folder / "scores.json").unlink(missing_ok=True)
     load_keras()
     try:
-        dataset = training.train(recipe, folder)
+        return training.train(recipe, folder)
     except KeyboardInterrupt:
         if training.discard_unfinished(folder):
             raise
-        raise KeyboardInterrupt(f"; go on with --run {folder} --resume") from None
+        raise KeyboardInterrupt(f"; go on with --run {recipe.run or folder} --resume") from None
     except BaseException:
         training.discard_unfinished(folder)
         raise
 
+
+def score(recipe, folder, dataset):
+    """Scores the best epoch on the held-out images, and says how to go on."""
     # Imported late: it brings TensorFlow, which a wrong option must not wait for.
     from maskzoo import inference
 

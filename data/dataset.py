@@ -46,6 +46,7 @@ class WindowDataset(keras.utils.PyDataset):
             than their place is known; labels are then float32 between 0 and 1, or 255. With `shuffle`.
         limit: Most windows to show, evenly spread over the grid, without `shuffle`.
         replicas: Number of devices that share each batch.
+        share: `(number, of)`: the batches are that one of equal parts of each, as for one of several hosts.
         workers: Threads or processes that read ahead; 0 reads when asked.
         use_multiprocessing: Processes instead of threads. They are spawned, so a script that trains must be guarded by
             `if __name__ == "__main__":`.
@@ -75,6 +76,7 @@ class WindowDataset(keras.utils.PyDataset):
         soften=0.0,
         limit=None,
         replicas=1,
+        share=(0, 1),
         workers=0,
         use_multiprocessing=False,
         max_queue_size=4,
@@ -82,6 +84,8 @@ class WindowDataset(keras.utils.PyDataset):
         super().__init__()
         if batch_size < 1 or batch_size % replicas:
             raise ValueError(f"batch size: expected a multiple of the {replicas} devices; received {batch_size}")
+        if batch_size % share[1] or not 0 <= share[0] < share[1]:
+            raise ValueError(f"share: expected one of several equal parts of {batch_size} samples; received {share}")
         self._shuffle = shuffle
         if shuffle:
             self._batches = RandomWindows(
@@ -99,9 +103,10 @@ class WindowDataset(keras.utils.PyDataset):
                 scales=scales,
                 mix=mix,
                 soften=soften,
+                share=share,
             )
         else:
-            self._batches = GridWindows(cases, patch, batch_size, halo=halo, overlap=overlap, limit=limit)
+            self._batches = GridWindows(cases, patch, batch_size, halo=halo, overlap=overlap, limit=limit, share=share)
         self._hardness = None
         self._readers = (workers, use_multiprocessing, max_queue_size)
         #: The epoch whose random windows are drawn, one more after each call of `on_epoch_end`. `fit` calls that once

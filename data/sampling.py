@@ -43,6 +43,7 @@ class RandomWindows:
         scales: Scales at which samples are shown, each 1 divided by a whole number, one chosen for each sample.
         mix: Mapping from `cutmix` or, in 2D, `mosaic` to the share of samples with parts of one or of three others.
         soften: Deviation in pixels of a Gaussian over the masks, which are then float32 between 0 and 1.
+        share: `(number, of)`: `batch` makes only that one of equal parts of a batch.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class RandomWindows:
         scales=None,
         mix=None,
         soften=0.0,
+        share=(0, 1),
     ):
         self._cases, self._patch, self._halo = checked(cases, patch, halo)
         if isinstance(augment, str) and augment not in AUGMENTATIONS:
@@ -82,6 +84,7 @@ class RandomWindows:
         self._change = None if augment in ("none", "flips") else Augmentation(augment)
         self._batch_size, self._seed, self._augment = batch_size, seed, augment
         self._hard, self._soften = hard, soften
+        self._samples = samples_of(share, batch_size)
         self.grid = CaseGrid(self._cases, self._patch, overlap)
         self.steps = -(-len(self.grid) // batch_size) if steps is None else steps
         self._places = None
@@ -99,8 +102,9 @@ class RandomWindows:
             hardness: What `running_shares` made of one weight per window of `grid`; None: all weigh the same.
         """
         rngs = np.random.default_rng([self._seed, epoch, index]).spawn(self._batch_size)
-        images = empty_images(self._cases, self._patch, self._halo, self._batch_size)
-        first = index * self._batch_size
+        rngs = [rngs[sample] for sample in self._samples]
+        images = empty_images(self._cases, self._patch, self._halo, len(rngs))
+        first = index * self._batch_size + self._samples[0]
         labels = [
             self._mixed((epoch, number), rng, hardness, image)
             for number, (rng, image) in enumerate(zip(rngs, images, strict=True), first)
@@ -379,26 +383,35 @@ class GridWindows:
         halo: Pixels that the image windows show around the label windows: see `windows.halo_pairs`.
         overlap: Share of a window, from 0 to below 1, by which neighbours overlap.
         limit: Most windows to show, evenly spread over all of them; None: all.
+        share: `(number, of)`: `batch` makes only that one of equal parts of a batch.
     """
 
-    def __init__(self, cases, patch, batch_size, *, halo=0, overlap=0.0, limit=None):
+    def __init__(self, cases, patch, batch_size, *, halo=0, overlap=0.0, limit=None, share=(0, 1)):
         self._cases, self._patch, self._halo = checked(cases, patch, halo)
         self._batch_size = batch_size
         self.grid = CaseGrid(self._cases, self._patch, overlap)
         number = len(self.grid) if limit is None else min(limit, len(self.grid))
         self._shown = np.arange(number) * len(self.grid) // number
         self.steps = -(-number // batch_size)
+        self._samples = samples_of(share, batch_size)
 
     def batch(self, epoch, index, hardness=None):
         """Returns `(images, labels, weights)`, the same in every epoch."""
-        images = empty_images(self._cases, self._patch, self._halo, self._batch_size)
-        numbers = range(index * self._batch_size, (index + 1) * self._batch_size)
+        images = empty_images(self._cases, self._patch, self._halo, len(self._samples))
+        numbers = [index * self._batch_size + sample for sample in self._samples]
         labels = []
         for number, image in zip(numbers, images, strict=True):
             case, window = self.grid[int(self._shown[min(number, len(self._shown) - 1)])]
             case.read_image(window.padded(self._halo), image)
             labels.append(case.read_label(window))
         return images, np.stack(labels), np.array([number < len(self._shown) for number in numbers], np.float32)
+
+
+def samples_of(share, batch_size):
+    """Returns the numbers of the samples in one of equal parts of a batch."""
+    number, parts = share
+    size = batch_size // parts
+    return range(number * size, (number + 1) * size)
 
 
 def checked(cases, patch, halo):

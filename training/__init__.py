@@ -1,6 +1,7 @@
 """Training: recipes, run folders, devices and the fit itself. TensorFlow is imported only when `train` is called."""
 
 from .folds import FOLDS, OUT_OF_FOLD, train_folds
+from .hosts import find_hosts, folder_of_host
 from .recipe import Recipe
 from .run_folder import BEST, LAST, RECIPE, create_run, discard_unfinished, read_history, read_recipe, write_json
 
@@ -13,6 +14,8 @@ __all__ = [
     "Recipe",
     "create_run",
     "discard_unfinished",
+    "find_hosts",
+    "folder_of_host",
     "read_history",
     "read_recipe",
     "train",

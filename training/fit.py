@@ -25,10 +25,11 @@ from .callbacks import (
     write_average,
 )
 from .checkpoints import load_last, restore_optimizer, restore_random
+from .lockstep import LockstepTrainer
 from .network import encoder_layers, new_network
 from .run_folder import BEST, manifest, read_history, write_json, write_recipe
 from .step import Objective, Trainer
-from .strategy import make_deterministic, open_strategy, reading_errors
+from .strategy import make_deterministic, open_hosts, open_strategy, reading_errors, share_of_batch
 from .tracking import open_trackers
 
 DEFAULT_PATCH = {2: 256, 3: 32}
@@ -50,7 +51,11 @@ def train(recipe, run):
     Raises:
         ValueError: If the data, the model and the options do not fit each other, or the loss stops being finite.
     """
-    strategy = open_strategy(recipe.devices)
+    strategy = (
+        open_hosts(recipe.hosts.split(","), recipe.host, recipe.devices)
+        if recipe.hosts
+        else open_strategy(recipe.devices)
+    )
     replicas = strategy.num_replicas_in_sync
     stages = recipe.each_stage()
     check_devices(recipe, stages, replicas)
@@ -75,7 +80,7 @@ def train(recipe, run):
     write_json(run / "decision.json", {"thresholds": [0.5] * dataset.num_classes})
     write_json(run / "manifest.json", manifest(recipe, dataset) | {"parameters": analysis.parameters(network)[0]})
 
-    trackers = open_trackers(recipe.track, run, recipe)
+    trackers = open_trackers(None if recipe.host else recipe.track, run, recipe)
     try:
         for number, stage in enumerate(stages, 1):
             done = stage_scores(rows, number)
@@ -113,9 +118,8 @@ def fit_stage(recipe, number, rows, network, dataset, geometry, run, strategy, s
         state: The state of the checkpoint to go on from, or `None`.
         trackers: Further callbacks.
     """
-    replicas = strategy.num_replicas_in_sync
     first = len(rows) - len(stage_scores(rows, number))
-    common = window_options(recipe, network, geometry, replicas)
+    common = window_options(recipe, network, geometry, strategy)
     training = TimedWindows(dataset.train, **recipe.window_options(), **common)
     # `fit` ends an epoch of the windows before its first one.
     training.epoch = len(rows)
@@ -166,7 +170,7 @@ def fit_stage(recipe, number, rows, network, dataset, geometry, run, strategy, s
             callbacks=callbacks,
             shuffle=False,  # the data set shuffles by its own seed
             # A bar in a terminal; a line per epoch in a file, which a bar would fill with its redrawings.
-            verbose=1 if sys.stdout.isatty() else 2,
+            verbose=0 if recipe.host else 1 if sys.stdout.isatty() else 2,
         )
 
 
@@ -174,7 +178,8 @@ def new_trainer(recipe, network, objective, dataset):
     """A `Trainer` with the metrics of the task; inside the scope of the strategy."""
     counted = {"task": dataset.task, "ignore_index": dataset.ignore_index, "num_classes": dataset.num_classes}
     scores = [Dice(**counted, name="dice"), IoU(**counted, name="iou")]
-    return Trainer(network, objective, scores, accumulate=recipe.accumulate, clip_norm=recipe.clip_norm)
+    kind = LockstepTrainer if recipe.hosts else Trainer
+    return kind(network, objective, scores, accumulate=recipe.accumulate, clip_norm=recipe.clip_norm)
 
 
 def build_loss(recipe, dataset):
@@ -187,7 +192,7 @@ def build_loss(recipe, dataset):
     )
 
 
-def window_options(recipe, network, geometry, replicas):
+def window_options(recipe, network, geometry, strategy):
     """What training and validation windows have in common."""
     patch = input_patch(network, recipe.patch)
     return {
@@ -195,7 +200,8 @@ def window_options(recipe, network, geometry, replicas):
         "halo": tuple((o, c - o) for o, c in zip(geometry.offset, geometry.crop, strict=True)),
         "batch_size": recipe.batch_size,
         "seed": recipe.seed,
-        "replicas": replicas,
+        "replicas": strategy.num_replicas_in_sync,
+        "share": share_of_batch(strategy),
         "workers": 1,
     }
 
@@ -212,7 +218,7 @@ def average_best(recipe, stage, rows, dataset, geometry, run, strategy):
         network = write_average(run, rows, recipe.average_best)
         trainer = new_trainer(stage, network, Objective(build_loss(stage, dataset), label_weight=1.0), dataset)
         trainer.compile(jit_compile=False, auto_scale_loss=False)
-    common = window_options(stage, network, geometry, strategy.num_replicas_in_sync)
+    common = window_options(stage, network, geometry, strategy)
     with reading_errors():
         score = trainer.evaluate(validation_windows(stage, dataset, common), verbose=0, return_dict=True)["dice"]
     best = max(float(row[MONITOR]) for row in rows)

@@ -180,6 +180,10 @@ class Recipe:
     seeds: int = setting(1, "train this many times, with --seed and those that follow, on the same folds")
     track: list[Literal["wandb", "mlflow"]] | None = setting(None, "follow the run with these too, beside TensorBoard")
     devices: str = setting("auto", "auto: all visible GPUs; gpu:N: the first N; cpu:N: N logical CPU devices")
+    hosts: str | None = setting(
+        None, "NAME:PORT of all hosts that train together, joined by commas; read off TF_CONFIG or SLURM by default"
+    )
+    host: int | None = setting(None, "which of them this one is, from 0 on; the first writes the run folder")
     mixed_precision: Literal["none", "float16", "bfloat16"] = setting("none", "compute type of the layers")
     xla: bool = setting(False, "compile the step with XLA, on a single device: often faster on a GPU, slower on a CPU")
     deterministic: bool = setting(False, "the same numbers at every start on a GPU too, where that is slower")
@@ -251,7 +255,7 @@ class Recipe:
 
     def as_mapping(self):
         """The recipe as it stands in a run folder: plain values; where it is and how it was started left out."""
-        return {name: value for name, value in asdict(self).items() if name not in ("run", "resume")}
+        return {name: value for name, value in asdict(self).items() if name not in ("run", "resume", "hosts", "host")}
 
     @classmethod
     def of(cls, namespace):

@@ -1,5 +1,7 @@
 """What training needs of TensorFlow itself: devices, replicas, gradients, and the errors of its input pipeline."""
 
+import json
+import os
 import re
 from contextlib import contextmanager, suppress
 
@@ -30,6 +32,93 @@ def open_strategy(devices="auto"):
     if count > 1:
         return tf.distribute.MirroredStrategy([f"{kind}:{index}" for index in range(count)])
     return tf.distribute.OneDeviceStrategy(f"{kind}:0") if count and devices != "auto" else tf.distribute.get_strategy()
+
+
+def open_hosts(hosts, index, devices="auto"):
+    """Returns the strategy of several hosts that train one model, and waits until all of them are there.
+
+    Args:
+        hosts: Addresses `NAME:PORT` of all hosts, the same on each; the first is the chief.
+        index: Which of them this one is.
+        devices: `auto` (every GPU of this host, or its processor) or `gpu:N` (its first N GPUs).
+
+    Raises:
+        ValueError: If the devices are none of these.
+        OSError: If the hosts do not find each other.
+    """
+    found = re.fullmatch(r"auto|gpu:([1-9]\d*)", devices)
+    if not found:
+        raise ValueError(f"--devices: expected auto or gpu:N with several hosts; received {devices}")
+    graphics = tf.config.list_physical_devices("GPU")
+    if found[1]:
+        if int(found[1]) > len(graphics):
+            raise ValueError(f"--devices: expected at most gpu:{len(graphics)} on this machine; received {devices}")
+        tf.config.set_visible_devices(graphics[: int(found[1])], "GPU")
+    task = {"cluster": {"worker": list(hosts)}, "task": {"type": "worker", "index": index}}
+    os.environ["TF_CONFIG"] = json.dumps(task)
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except tf.errors.OpError as error:
+        raise OSError(f"--hosts: expected {', '.join(hosts)} to find each other; received {error.message}") from error
+
+
+def share_of_batch(strategy):
+    """Which of equal parts of each batch this host trains on, and how many there are."""
+    resolver = strategy.cluster_resolver
+    cluster = resolver.cluster_spec().as_dict() if resolver else {}
+    hosts = len(cluster.get("worker", ()))
+    return (resolver.task_id, hosts) if hosts > 1 else (0, 1)
+
+
+def on_replicas(function):
+    """A compiled function that runs another on every replica of the current strategy, each with its part of a batch."""
+    current = tf.distribute.get_strategy()
+    run = tf.function(lambda *batch: current.run(function, args=(batch,)), reduce_retracing=True)
+    replicas_here = current.num_replicas_in_sync // share_of_batch(current)[1]
+
+    def run_parts(batch):
+        return run(*(values_of_replicas(current, array, replicas_here) for array in batch))
+
+    return run_parts
+
+
+def summed_on_hosts(numbers):
+    """An array of this host, added up over all replicas of all hosts."""
+    current = tf.distribute.get_strategy()
+
+    def added():
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tf.constant(numbers))
+
+    return current.experimental_local_results(tf.function(current.run)(added))[0].numpy()
+
+
+def values_of_replicas(current, array, number):
+    """An array cut into equal parts, one for each of a number of replicas of this host."""
+    if number == 1:
+        return tf.convert_to_tensor(array)
+    parts = iter(tf.split(array, number))
+    return current.experimental_distribute_values_from_function(lambda context: next(parts))
+
+
+@contextmanager
+def lost_hosts():
+    """Raises as an `OSError` that another host has gone while this one waited for it.
+
+    Raises:
+        ConnectionError: With what to do.
+    """
+    try:
+        yield
+    except (
+        tf.errors.UnavailableError,
+        tf.errors.AbortedError,
+        tf.errors.CancelledError,
+        tf.errors.InternalError,
+    ) as error:
+        raise ConnectionError(
+            "hosts: expected all of them to train to the end; received no answer from one: start all of them again "
+            "with --resume, which goes on behind the last epoch"
+        ) from error
 
 
 def split_processor(count):
