@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import struct
 import zlib
 from math import prod
 from pathlib import Path
@@ -24,7 +26,17 @@ from .windows import Window
 
 VOLUME_BYTES_PER_PROCESS = 1 << 30
 
+# DICOM: kinds of elements whose length has four bytes; encodings that lie otherwise (big-endian, packed).
+LONG_ELEMENTS = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
+UNDEFINED = 0xFFFFFFFF
+UNCHECKED_SYNTAXES = ("1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99")
+
 _volumes = Cache()
+
+
+def held_bytes(voxels) -> int:
+    """Returns the memory of a kept volume: its voxels, or next to nothing where they stay in the file."""
+    return getattr(voxels, "nbytes", 4096)
 
 
 class VolumeSource:
@@ -76,9 +88,7 @@ class VolumeSource:
 
         def read(box):
             try:
-                pixels = _volumes.get(
-                    self._version, self._pixels, lambda value: getattr(value, "nbytes", 4096), VOLUME_BYTES_PER_PROCESS
-                )
+                pixels = _volumes.get(self._version, self._pixels, held_bytes, VOLUME_BYTES_PER_PROCESS)
                 slices = box.slices + (slice(None),) * (len(pixels.shape) - len(box.slices))
                 return np.array(pixels[slices], dtype=self.dtype).reshape((*box.size, self.channels))
             except (OSError, EOFError, ValueError, zlib.error, MemoryError) as error:
@@ -142,7 +152,7 @@ class ScanSource:
             else:
                 everything = Window((0, 0, 0), (*self._size, 1)[:3])
                 voxels = _volumes.get(
-                    self._version, lambda: self._region(everything), lambda v: v.nbytes, VOLUME_BYTES_PER_PROCESS
+                    self._version, lambda: self._region(everything), held_bytes, VOLUME_BYTES_PER_PROCESS
                 )[box.slices]
         except RuntimeError as error:
             raise OSError(f"{self.name}: expected readable voxels; received {itk_reason(error)}") from None
@@ -182,9 +192,12 @@ def scan_facts(path):
     import SimpleITK as sitk
 
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    dicom = holds_slices(path) or file_suffix(path) == ".dcm"
     files = series_files(path) if holds_slices(path) else [str(path)]
     heads = []
     for file in files:
+        if dicom:
+            require_possible_elements(file)
         reader = sitk.ImageFileReader()
         reader.SetFileName(file)
         reader.ReadImageInformation()
@@ -193,7 +206,6 @@ def scan_facts(path):
     size = first.GetSize()
     if len(size) > 3:
         raise ValueError(f"{path}: expected an image or a volume; received {len(size)} axes")
-    dicom = holds_slices(path) or file_suffix(path) == ".dcm"
     types = {pixel_type(head.GetPixelIDValue()) for head in heads}
     if None in types:
         raise ValueError(f"{path}: expected pixels that are real numbers; received {first.GetPixelIDValue()}")
@@ -216,6 +228,42 @@ def scan_facts(path):
         "dicom": dicom,
         "streamed": file_suffix(path) in (".mhd", ".mha") and not is_compressed(path),
     }
+
+
+def require_possible_elements(path):
+    """Refuses a DICOM file with an element that reaches past its end: GDCM would allocate what it declares.
+
+    Raises:
+        OSError: Where there is one.
+    """
+    size, explicit, pixels = os.path.getsize(path), True, False
+    with open(path, "rb") as file:
+        file.seek(128)
+        if file.read(4) != b"DICM":
+            raise OSError(f"{path}: expected a readable DICOM file; received one without its mark")
+        while len(head := file.read(8)) == 8:
+            tag = struct.unpack("<HH", head[:4])
+            length, kind = struct.unpack("<I", head[4:])[0], b""
+            if tag[0] != 0xFFFE and (explicit or tag[0] == 2):
+                kind = head[4:6]
+                length = int.from_bytes(file.read(4) if kind in LONG_ELEMENTS else head[6:], "little")
+            # Sequences and their items are gone through, whatever length they say.
+            if (kind and not (kind.isalpha() and kind.isupper())) or (file.tell() <= 144 and tag[0] != 2):
+                raise OSError(f"{path}: expected a readable DICOM file; received an element of no known kind")
+            if length == UNDEFINED and kind == b"UN":
+                return
+            pixels = pixels or tag == (0x7FE0, 0x10)
+            if length == UNDEFINED or kind == b"SQ" or (tag[0] == 0xFFFE and not pixels):
+                continue
+            if length > size - file.tell():
+                raise OSError(f"{path}: expected a readable DICOM file; received an element that passes its end")
+            if tag == (2, 0x10):
+                syntax = file.read(length).rstrip(b"\0 ").decode("ascii", "replace")
+                explicit = syntax != "1.2.840.10008.1.2"
+                if syntax in UNCHECKED_SYNTAXES:
+                    return
+            else:
+                file.seek(length, 1)
 
 
 def series_files(folder):

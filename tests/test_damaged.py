@@ -11,11 +11,13 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK as sitk
+import tifffile
 
 from maskzoo.data import Window, open_source
 from maskzoo.data.rasters import open_raster
 
-FILES = 200
+FILES = 400
 MOST_SECONDS, MOST_MEGABYTES = 5, 300
 
 
@@ -42,7 +44,31 @@ def whole_files(folder):
     np.save(folder / "array.npy", image[0])
     for name in ("volume.nii", "packed.nii.gz"):
         nibabel.save(nibabel.Nifti1Image(image.astype(np.int16), np.eye(4)), folder / name)
-    return [*paths, folder / "array.npy", folder / "volume.nii", folder / "packed.nii.gz"]
+    paths += [folder / "array.npy", folder / "volume.nii", folder / "packed.nii.gz"]
+    return [*paths, *slides(folder, image), *scans(folder, image)]
+
+
+def slides(folder, image):
+    """Writes what tifffile reads."""
+    planes = image.astype(np.uint16)
+    tiled = {"tile": (64, 64), "photometric": "minisblack"}
+    for codec in ("jpeg2000", "jpegxl"):
+        pixels = np.moveaxis(image, 0, -1)
+        tifffile.imwrite(folder / f"{codec}.tif", pixels, photometric="rgb", compression=codec, tile=(64, 64))
+    tifffile.imwrite(folder / "packed.ome.tif", planes, metadata={"axes": "CYX"}, compression="zlib", **tiled)
+    tifffile.imwrite(folder / "plain.ome.tif", planes, metadata={"axes": "ZYX"}, photometric="minisblack")
+    tifffile.imwrite(folder / "stack.tif", planes, metadata=None, compression="lzma", **tiled)
+    return [folder / name for name in ("jpeg2000.tif", "jpegxl.tif", "packed.ome.tif", "plain.ome.tif", "stack.tif")]
+
+
+def scans(folder, image):
+    """Writes what SimpleITK reads; the voxels of `raw.mhd` lie beside it."""
+    scan = sitk.GetImageFromArray(image.astype(np.int16))
+    for name, packed in (("raw.mhd", False), ("scan.mha", False), ("packed.mha", True), ("packed.nrrd", True)):
+        sitk.WriteImage(scan, str(folder / name), packed)
+    sitk.WriteImage(sitk.GetImageFromArray(image[0]), str(folder / "slice.dcm"))
+    sitk.WriteImage(sitk.GetImageFromArray(image), str(folder / "frames.dcm"))
+    return [folder / n for n in ("raw.mhd", "scan.mha", "packed.mha", "packed.nrrd", "slice.dcm", "frames.dcm")]
 
 
 def damaged(content, rng):
@@ -139,6 +165,25 @@ def huge_volume(side):
     return header.binaryblock + bytes(100)
 
 
+def huge_scan(side):
+    head = f"ObjectType = Image\nNDims = 3\nDimSize = {side} {side} {side}\nElementType = MET_SHORT\n"
+    return f"{head}ElementDataFile = LOCAL\n".encode() + bytes(100)
+
+
+def huge_packed_scan(side):
+    return huge_scan(side).replace(b"NDims", b"CompressedData = True\nNDims")
+
+
+def huge_nrrd(side):
+    return f"NRRD0004\ntype: short\ndimension: 3\nsizes: {side} {side} {side}\nencoding: gzip\n\n".encode() + bytes(100)
+
+
+def huge_slide(side):
+    tags = [(256, side), (257, side), (258, 8), (259, 34712), (262, 1), (273, 200), (277, 1), (278, side), (279, 50)]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    return struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(200)
+
+
 def huge_array(side):
     text = f"{{'descr': '<i4', 'fortran_order': False, 'shape': ({side}, {side})}}".ljust(117) + "\n"
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode()
@@ -153,6 +198,12 @@ def huge_array(side):
         ("huge.tif", huge_tiff(2**31 - 1)),
         ("huge.nii", huge_volume(32_000)),
         ("huge.npy", huge_array(2**40)),
+        ("huge.mha", huge_scan(3000)),
+        ("huge.mha", huge_packed_scan(3000)),
+        ("huge.mha", huge_scan(2**31 - 1)),
+        ("huge.nrrd", huge_nrrd(3000)),
+        ("huge_slide.tif", huge_slide(200_000)),
+        ("huge_slide.tif", huge_slide(2**31 - 1)),
     ],
 )
 def test_a_huge_declared_size_costs_no_memory(tmp_path, name, content):
