@@ -13,7 +13,7 @@ LARGEST_SIDE = 512
 
 
 def save_overlays(path, rows, class_names, title=""):
-    """Writes one picture: a row per sample with the image alone and the image under each of its label maps.
+    """Writes one picture: per sample the image alone and the image under each of its label maps, side by side.
 
     Args:
         path: The PNG to write; it appears under its name only when complete.
@@ -26,19 +26,28 @@ def save_overlays(path, rows, class_names, title=""):
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    columns = 1 + max(len(labels) for _, _, labels in rows)
-    figure = Figure(figsize=(3.2 * columns, 3.2 * len(rows) + 0.8), layout="constrained")
-    axes = np.atleast_2d(figure.subplots(len(rows), columns, squeeze=False))
-    for row, (name, image, labels) in zip(axes, rows, strict=True):
-        image, labels = flat_view(image, labels)
-        for axis, (caption, overlay) in zip(row, [(name, None), *labels.items()], strict=False):
-            axis.imshow(image, interpolation="nearest")
-            if overlay is not None:
-                axis.imshow(tinted(overlay), interpolation="nearest")
-            axis.set_title(caption, fontsize=9)
+    width = 1 + max(len(labels) for _, _, labels in rows)
+    views = [(name, *flat_view(image, labels)) for name, image, labels in rows]
+    # Two samples side by side where that keeps the picture from becoming a ribbon.
+    across = 2 if width == 2 and len(views) > 2 else 1
+    lines = [views[start : start + across] for start in range(0, len(views), across)]
+    heights = [max(min(image.shape[0] / image.shape[1], 2) for _, image, _ in line) for line in lines]
+    size = (3.2 * width * across, 3.2 * sum(heights) + 0.3 * len(lines) + 0.8)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(len(lines), width * across, squeeze=False, height_ratios=heights)
+    for row, line in zip(axes, lines, strict=True):
+        for number, (name, image, labels) in enumerate(line):
+            panels = row[number * width : (number + 1) * width]
+            for axis, (caption, overlay) in zip(panels, [(name, None), *labels.items()], strict=False):
+                axis.imshow(image, interpolation="nearest")
+                if overlay is not None:
+                    axis.imshow(tinted(overlay), interpolation="nearest")
+                axis.set_title(caption, fontsize=9)
     for axis in axes.flat:
         axis.set_axis_off()
-    patches = [Patch(color=COLORS[i % len(COLORS)], label=name) for i, name in enumerate(class_names)]
+    patches = [
+        Patch(facecolor=COLORS[i % len(COLORS)], edgecolor="#888888", label=name) for i, name in enumerate(class_names)
+    ]
     figure.legend(handles=patches, loc="outside lower center", ncols=min(6, len(patches)), fontsize=8)
     figure.suptitle(title, fontsize=10)
     save_figure(figure, path)
