@@ -7,7 +7,7 @@
 examples:
   maskzoo synth nuclei OUT
   maskzoo synth kidney OUT --size 20000
-      slides of 400 million pixels each, made block by block in some minutes
+      slides of 400 million pixels each, made block by block; memory is that of a small slide
 """
 
 import shlex

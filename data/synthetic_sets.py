@@ -10,9 +10,9 @@ import numpy as np
 
 from .rle import encode_rle, encode_windows
 from .sinks import open_sink
-from .sources import open_source
 from .statistics import unknown
-from .synthetic import synthetic_case, synthetic_cases
+from .synthetic import synthetic_cases
+from .synthetic_slides import SyntheticSlide
 from .windows import Window, window_grid
 
 BLOCK = 512
@@ -124,22 +124,13 @@ def write_slides(folder, count, size, seed):
     with open(folder / "train.csv", "w", encoding="utf-8") as table:
         table.write("id,encoding\n")
         for number in range(count):
-            path, mask = folder / "images" / f"slide-{number:02}.tif", folder / "mask.tif"
-            with (
-                open_sink(path, shape, bands=3) as image_sink,
-                open_sink(mask, shape, colors=()) as mask_sink,
-            ):
-                for index, window in enumerate(window_grid(shape, BLOCK)):
-                    rng = np.random.default_rng([seed, number, index])
-                    image, label = synthetic_case((BLOCK, BLOCK), rng, 1)
-                    inside = Window((0, 0), window.size).slices
-                    image_sink.write(window, stained(image[inside]))
-                    mask_sink.write(window, label[inside][..., None])
+            slide = SyntheticSlide(size, [seed, number])
+            with open_sink(folder / "images" / f"slide-{number:02}.tif", shape, bands=3) as sink:
+                for window in window_grid(shape, BLOCK):
+                    sink.write(window, slide.image(window))
             table.write(f"slide-{number:02},")
-            with open_source(mask, palette="index") as labels:
-                table.writelines(encode_windows(labels.read, shape))
+            table.writelines(encode_windows(slide.mask, shape, pixels=1 << 21))
             table.write("\n")
-            mask.unlink()
 
 
 def stained(image):

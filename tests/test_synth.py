@@ -1,11 +1,14 @@
 """`maskzoo synth`: every format is read back to the labels that were made."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import yaml
 
 from maskzoo import cli, data
 from maskzoo.data.synthetic_sets import KINDS
+from maskzoo.data.synthetic_slides import SyntheticSlide
 
 
 def whole(case):
@@ -36,11 +39,41 @@ def test_slides_are_tiled_and_keep_their_labels(tmp_path):
     spec = data.write_synthetic("kidney", tmp_path / "out", count=2, size=700)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["images", "spec.yaml", "train.csv"]
     read = data.load_data(spec, rank=2)
-    case = (read.train + read.validation)[0]
-    assert case.image.shape == (700, 700)
-    number = int(case.name[-2:])
-    _, label = data.synthetic.synthetic_case((512, 512), np.random.default_rng([0, number, 0]), 1)
-    np.testing.assert_array_equal(case.read_label(data.Window((0, 0), (512, 512)))[..., 0], label)
+    for case in read.train + read.validation:
+        assert case.image.shape == (700, 700)
+        slide = SyntheticSlide(700, [0, int(case.name[-2:])])
+        label = case.read_label(whole(case))
+        assert 0.001 < label.mean() < 0.5
+        np.testing.assert_array_equal(label, slide.mask(whole(case)))
+        np.testing.assert_array_equal(case.image.read(whole(case)), slide.image(whole(case)))
+
+
+def test_windows_of_a_slide_meet_without_a_seam():
+    slide = SyntheticSlide(900, [1])
+    everything = data.Window((0, 0), (900, 900))
+    image, mask = slide.image(everything), slide.mask(everything)
+    for window in data.window_grid((900, 900), (251, 400)):
+        np.testing.assert_array_equal(slide.image(window), image[window.slices])
+        np.testing.assert_array_equal(slide.mask(window), mask[window.slices])
+
+
+def test_brightness_does_not_tell_bodies_from_tissue():
+    slide = SyntheticSlide(1500, [3])
+    everything = data.Window((0, 0), (1500, 1500))
+    grey, body = slide.image(everything).mean(axis=-1), slide.mask(everything)[..., 0] > 0
+    dice = [2 * (body & (grey < level)).sum() / (body.sum() + (grey < level).sum()) for level in range(0, 256, 5)]
+    assert max(dice) < 0.3
+
+
+def test_the_memory_of_a_slide_does_not_grow_with_it(tmp_path):
+    peaks = []
+    for size in (1600, 3200):
+        tracemalloc.start()
+        data.write_synthetic("kidney", tmp_path / str(size), count=2, size=size)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert max(peaks) < 1.2 * min(peaks)
+    assert max(peaks) < 100 << 20
 
 
 def test_the_command_ends_with_what_to_try_and_refuses_in_one_line(tmp_path, capsys):
