@@ -136,15 +136,16 @@ def joined_rings(rings):
     for start, step in zip(map(tuple, starts[kept].tolist()), map(tuple, steps[kept].tolist()), strict=True):
         leaving[start].append(step)
     traced = []
-    while leaving:
-        traced.append(follow(leaving))
+    for corner in list(leaving):
+        while corner in leaving:
+            traced.append(follow(leaving, corner))
     # Of an area that hangs together only the outer ring runs clockwise.
     return sorted(traced, key=lambda ring: -signed_area(ring))
 
 
-def follow(leaving):
-    """Takes one ring out of the sides that leave each corner, and returns its corners."""
-    first = corner = next(iter(leaving))
+def follow(leaving, first):
+    """Takes the ring through a corner out of the sides that leave each corner, and returns its corners."""
+    corner = first
     step, points = None, []
     while True:
         steps = leaving[corner]
