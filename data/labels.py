@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from .levels import ResampledSource
 from .polygons import PolygonSource
 from .reading import file_version
 from .rle import RunSource
@@ -126,7 +127,10 @@ class LabelReader:
     def __call__(self, window):
         array = label_values(self._source, window, self._bands)
         if array.dtype == np.uint8 and self._byte_meaning is not None:
-            labels = self._byte_meaning.take(array)
+            import cv2
+
+            # Twice as fast as numpy's take.
+            labels = cv2.LUT(np.ascontiguousarray(array).reshape(-1, array.shape[-1]), self._byte_meaning)
             if not (labels == UNKNOWN).any():
                 return labels.reshape((*array.shape, *self._meaning.shape[1:]))
         rows = np.clip(array.astype(np.int64) - self._first, 0, len(self._known) - 1)
@@ -159,6 +163,8 @@ class StackedSource:
 
 def source_version(source):
     """Returns text that differs when the content of a label source does: its file's state, or a hash of its values."""
+    if isinstance(source, ResampledSource):
+        return f"{source.shape} {source_version(source.source)}"
     if sources := getattr(source, "sources", None):
         return " ".join(source_version(part) for part in sources)
     if source.path is not None:
@@ -194,7 +200,7 @@ def one_band_expected(source):
 
 def bands_are_equal(array):
     """Says whether a label image has one band only, or colours that are all grey, as some programs save masks."""
-    return bool((array[..., :3] == array[..., :1]).all())
+    return array.shape[-1] == 1 or bool((array[..., :3] == array[..., :1]).all())
 
 
 def undeclared(name, declared, received):
@@ -246,7 +252,7 @@ def scan(sources):
     """Returns the label values of each label image, by name, and an image whose bands differ, if there is one."""
     found, several = {}, None
     for source in sources:
-        if isinstance(source, RunSource | PolygonSource):
+        if isinstance(getattr(source, "source", source), RunSource | PolygonSource):
             found[source.name] = {0, 1}
             continue
         values = set()

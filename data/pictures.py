@@ -45,9 +45,8 @@ def save_overlays(path, rows, class_names, title=""):
                 axis.set_title(caption, fontsize=9)
     for axis in axes.flat:
         axis.set_axis_off()
-    patches = [
-        Patch(facecolor=COLORS[i % len(COLORS)], edgecolor="#888888", label=name) for i, name in enumerate(class_names)
-    ]
+    colors = [COLORS[index % len(COLORS)] for index in range(len(class_names))]
+    patches = [Patch(facecolor=c, edgecolor="#888888", label=n) for c, n in zip(colors, class_names, strict=True)]
     figure.legend(handles=patches, loc="outside lower center", ncols=min(6, len(patches)), fontsize=8)
     figure.suptitle(title, fontsize=10)
     save_figure(figure, path)
