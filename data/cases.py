@@ -408,7 +408,8 @@ def fingerprint(pairs):
     """Returns a hash of names, sizes and contents (large files by their ends), the same wherever the files lie."""
     digest = hashlib.sha256()
     for name, image, label in pairs:
-        for source in (image, *getattr(label, "sources", [label])):
+        whole_label = getattr(label, "source", label)
+        for source in (image, *getattr(whole_label, "sources", [label])):
             digest.update(json.dumps([name, source.shape, source.channels, str(source.dtype)]).encode())
             source = getattr(source, "source", source)
             if isinstance(source, RunSource):

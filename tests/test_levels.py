@@ -236,6 +236,13 @@ def saved_set(folder, labels, **keys):
     return folder / "set.yaml"
 
 
+def full_size(folder):
+    lines = (folder / "set.yaml").read_text().splitlines()
+    kept = [line for line in lines if not line.startswith(("level", "resolution"))]
+    (folder / "full.yaml").write_text("\n".join(kept))
+    return folder / "full.yaml"
+
+
 @pytest.mark.parametrize("labels", ["masks", "runs.csv", "areas.geojson"])
 @pytest.mark.parametrize(("keys", "factor"), [({"level": 1}, 2), ({"resolution": 1.0}, 2), ({"resolution": 2.5}, 5)])
 def test_labels_are_read_at_the_size_of_the_image(tmp_path, labels, keys, factor):
@@ -248,6 +255,10 @@ def test_labels_are_read_at_the_size_of_the_image(tmp_path, labels, keys, factor
     np.testing.assert_array_equal(case.read_label(window)[..., 0], expected)
     assert case.read_image(window).shape == (*case.image.shape, 3)
     assert loaded.as_mapping()["spec"]["resolution"] == keys.get("resolution")
+    full = load_data(full_size(tmp_path), rank=2)
+    assert loaded.fingerprint != full.fingerprint
+    if labels != "areas.geojson":
+        assert case.read_label.version() != full.train[0].read_label.version()
 
 
 def test_polygons_in_pixels_are_those_of_the_full_resolution(tmp_path):

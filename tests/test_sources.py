@@ -54,6 +54,11 @@ def noise(shape, dtype=np.uint8):
     return np.random.default_rng(0).integers(0, 255, shape).astype(dtype)
 
 
+def test_all_real_rasters_are_read(shared_data):
+    files = {path for path in (shared_data / "raster").rglob("*") if path.suffix in SUFFIXES}
+    assert files == {shared_data / name for name in RASTERS}
+
+
 @pytest.mark.parametrize("name", RASTERS)
 def test_windows_of_a_real_raster_equal_the_whole(shared_data, name):
     source = open_source(shared_data / name)
