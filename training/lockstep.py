@@ -91,9 +91,10 @@ class LockstepTrainer(Trainer):
     def check_alike(self, epoch):
         """Refuses hosts that do not begin alike, as when they resume from different folders."""
         weights = [np.asarray(keras.ops.convert_to_numpy(weight), np.float64) for weight in self.network.weights]
-        mine = np.array([epoch, *(sum(power(weight).sum() for weight in weights) for power in (np.abs, np.square))])
+        sums = [sum(power(weight).sum() for weight in weights) for power in (np.abs, np.square)]
+        mine = np.array([epoch, *sums], np.float32)
         total = strategy.summed_on_hosts(mine)
-        if not np.allclose(total, mine * self.distribute_strategy.num_replicas_in_sync, rtol=1e-6):
+        if not np.allclose(total, mine * self.distribute_strategy.num_replicas_in_sync, rtol=1e-5):
             raise ValueError(
                 f"hosts: expected the same weights on all of them, before epoch {epoch + 1}; received others: do all "
                 "of them see the folder of --run?"

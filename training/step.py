@@ -113,6 +113,14 @@ class Trainer(keras.Model):
         return ops.mean(values if weights is None else values * ops.cast(weights, values.dtype))
 
     def train_step(self, batch):
+        self.optimizer.apply(self.shared(self.gradients(batch)), self.network.trainable_variables)
+        return {metric.name: metric.result() for metric in self.metrics}
+
+    def gradients(self, batch):
+        """A replica's part of the gradients of the mean loss by the trainable variables: the parts add up to them.
+
+        With float16 they are multiplied by the optimizer's scale.
+        """
         variables = self.network.trainable_variables
         parts = self.accumulate * strategy.replicas()
 
@@ -125,8 +133,7 @@ class Trainer(keras.Model):
             micro = micro if total is None else strategy.after(total, micro)
             gradients = strategy.gradients(loss_of(micro), variables)
             total = gradients if total is None else added(total, gradients)
-        self.optimizer.apply(self.shared(total), variables)
-        return {metric.name: metric.result() for metric in self.metrics}
+        return total
 
     def shared(self, gradients):
         """Gradients as the optimizer is to have them, which adds them up over the replicas itself."""

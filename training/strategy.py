@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import subprocess
 from contextlib import contextmanager, suppress
 
 import tensorflow as tf
@@ -73,7 +74,12 @@ def share_of_batch(strategy):
 def on_replicas(function):
     """A compiled function that runs another on every replica of the current strategy, each with its part of a batch."""
     current = tf.distribute.get_strategy()
-    run = tf.function(lambda *batch: current.run(function, args=(batch,)), reduce_retracing=True)
+
+    @tf.autograph.experimental.do_not_convert
+    def run_all(*batch):
+        return current.run(function, args=(batch,))
+
+    run = tf.function(run_all, reduce_retracing=True)
     replicas_here = current.num_replicas_in_sync // share_of_batch(current)[1]
 
     def run_parts(batch):
@@ -127,6 +133,20 @@ def split_processor(count):
     with suppress(RuntimeError):  # too late to split: what is there must do
         tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * count)
     return len(tf.config.list_logical_devices("CPU"))
+
+
+def graphics_memory(strategy):
+    """The bytes that the least of the GPUs of a strategy has free; `None` where it uses none."""
+    if strategy is tf.distribute.get_strategy():  # no strategy at all: TensorFlow takes the first
+        numbers = [0] if tf.config.list_physical_devices("GPU") else []
+    else:
+        devices = strategy.extended.worker_devices
+        numbers = [int(found[1]) for device in devices if (found := re.search(r"GPU:(\d+)", device))]
+    if not numbers:
+        return None
+    query = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
+    free = subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()
+    return min(int(free[number]) for number in numbers) * 2**20
 
 
 def replicas():
