@@ -121,8 +121,8 @@ class LabelReader:
             self._byte_meaning = np.where(self._known[rows], self._meaning.reshape(-1)[rows], np.uint8(UNKNOWN))
 
     def version(self):
-        """Returns text that differs when the labels do."""
-        return source_version(self._source)
+        """Returns text that differs when the labels do, or their size."""
+        return f"{self._source.shape} {source_version(self._source)}"
 
     def __call__(self, window):
         array = label_values(self._source, window, self._bands)
@@ -164,7 +164,7 @@ class StackedSource:
 def source_version(source):
     """Returns text that differs when the content of a label source does: its file's state, or a hash of its values."""
     if isinstance(source, ResampledSource):
-        return f"{source.shape} {source_version(source.source)}"
+        return source_version(source.source)
     if sources := getattr(source, "sources", None):
         return " ".join(source_version(part) for part in sources)
     if source.path is not None:
