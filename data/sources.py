@@ -8,7 +8,6 @@ import numpy as np
 
 from .levels import at_resolution, chosen_level
 from .rasters import RasterSource, stands_in_planes
-from .reading import ends_of_file as ends_of_file
 from .reading import (
     file_suffix,
     holds_slices,
