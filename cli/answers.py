@@ -53,6 +53,12 @@ def add_answer_options(parser):
         default=0.0,
         help="split touching objects whose centres are at least so many pixels apart",
     )
+    group.add_argument(
+        "--gate",
+        type=float | list[float] | None,
+        default=None,
+        help="leave a class out of an image where its image-level label is less likely; for runs with --label-head",
+    )
     group.add_argument("--largest", action="store_true", default=False, help="keep only the largest object of a class")
 
 
@@ -80,7 +86,7 @@ def load_answer(arguments, folders):
     """Loads the runs.
 
     Returns:
-        A `Run`, or an `Ensemble`; and the `Cleaning` of its masks.
+        A `Run`, or an `Ensemble`; the `Cleaning` of its masks; its gate.
     """
     load_keras()
     runs = [inference.load_run(folder) for folder in folders]
@@ -97,9 +103,11 @@ def load_answer(arguments, folders):
         watershed=arguments.watershed,
         largest=arguments.largest,
     )
+    asked = None if arguments.gate is None else listed(arguments.gate)
+    gate = inference.gate_of(answer.decision, len(answer.data["class_names"]), asked)
     if arguments.threshold is not None:
         answer = with_thresholds(answer, listed(arguments.threshold))
-    return answer, cleaning
+    return answer, cleaning, gate
 
 
 def listed(value):
@@ -121,7 +129,7 @@ def with_thresholds(run, thresholds):
     return changed
 
 
-def tell_decision(answer, cleaning, same_images=False):
+def tell_decision(answer, cleaning, gate, same_images=False):
     """Says what is applied, on stderr, where that is more than a threshold of 0.5."""
     decision = answer.decision
     parts = []
@@ -131,6 +139,8 @@ def tell_decision(answer, cleaning, same_images=False):
         parts.append(f"thresholds of their own for {', '.join(decision['groups']['thresholds'])}")
     if cleaning:
         parts.append(str(cleaning))
+    if gate:
+        parts.append(f"classes only where their label is as likely as {', '.join(f'{least:g}' for least in gate)}")
     if parts:
         origin = ""
         if "metric" in decision:

@@ -102,11 +102,11 @@ def run(arguments):
         data.check_path(arguments.data)
     if arguments.csv is not None:
         data.check_writable(arguments.csv)
-    trained, cleaning = load_answer(arguments, folders)
+    trained, cleaning, gate = load_answer(arguments, folders)
     check_held_out(trained, arguments.data)
-    tell_decision(trained, cleaning, same_images=arguments.data is None)
+    tell_decision(trained, cleaning, gate, same_images=arguments.data is None)
     cases = data.labelled_cases(trained.data, arguments.data)
-    options |= {"measures": measures, "tolerance": arguments.tolerance, "cleaning": cleaning}
+    options |= {"measures": measures, "tolerance": arguments.tolerance, "cleaning": cleaning, "gate": gate}
     scores = inference.evaluate(trained, cases, **options)
     if arguments.csv is not None:
         write_whole(arguments.csv, lambda path: write_rows(path, image_rows(scores)))

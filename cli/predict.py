@@ -153,19 +153,19 @@ def run(arguments):
 
 
 def load_told(arguments, folders):
-    """What `load_answer` returns, having said which decisions are applied; probabilities need none."""
-    trained, cleaning = load_answer(arguments, folders)
+    """A run or ensemble and what is done to its masks, having said so; probabilities are left as they are."""
+    trained, cleaning, gate = load_answer(arguments, folders)
     if arguments.probabilities is None:
-        tell_decision(trained, cleaning)
-    return trained, cleaning
+        tell_decision(trained, cleaning, gate)
+    return trained, {"cleaning": cleaning, "gate": gate}
 
 
-def segment_all(trained, cleaning, jobs, arguments, options):
+def segment_all(trained, decided, jobs, arguments, options):
     """Segments many images, and returns those that could not be; stops where the disk is full."""
     failed = []
     for image, output in jobs:
         try:
-            segment(trained, cleaning, image, output, arguments, options, archive=output.parent / ARCHIVE)
+            segment(trained, decided, image, output, arguments, options, archive=output.parent / ARCHIVE)
         except (ValueError, OSError) as error:
             if isinstance(error, inference.DiskFull):
                 raise
@@ -174,7 +174,7 @@ def segment_all(trained, cleaning, jobs, arguments, options):
     return failed
 
 
-def segment(trained, cleaning, image, output, arguments, options, archive=None):
+def segment(trained, decided, image, output, arguments, options, archive=None):
     scale = {"level": arguments.level, "resolution": arguments.resolution}
     if scale == {"level": None, "resolution": None}:
         spec = trained.data.get("spec", {})
@@ -191,7 +191,7 @@ def segment(trained, cleaning, image, output, arguments, options, archive=None):
             settings={f"--{name}": value for name, value in scale.items()},
             restart=arguments.restart,
             archive=archive,
-            cleaning=cleaning,
+            **decided,
             tell=lambda text: print(f"{image}: {text}"),
             **options,
         )

@@ -160,22 +160,22 @@ class Ensemble:
 
         return read
 
-    def scorer(self, plan):
-        """What `predict_tiles` takes beside a plan of this ensemble: see `Scorer`."""
-        return Scorer(self, plan)
+    def scorer(self, plan, models=None):
+        """What `predict_tiles` takes beside a plan of this ensemble; `models` answer instead of the members' own."""
+        return Scorer(self, plan, models or [run.model for run in self.runs])
 
 
 class Scorer:
     """The members of an ensemble on the tiles of one plan."""
 
-    def __init__(self, ensemble, plan):
+    def __init__(self, ensemble, plan, models):
         self._ensemble, self._plan = ensemble, plan
         self._members = []
         for index, run in enumerate(ensemble.runs):
             part = plan.members[index] if plan.members else None
             group = ensemble._normalizations.index(run.data["normalization"])
             first = group * ensemble.data["channels"]
-            predict, allowed = logits_of(run.model), partial(analysis.nearest_size, run.model)
+            predict, allowed = logits_of(models[index]), partial(analysis.nearest_size, run.model)
             channels = slice(first, first + ensemble.data["channels"])
             self._members.append((run, ensemble.weights[index], part, channels, predict, allowed))
 

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from maskzoo import metrics
 
+from .gate import absent_classes, listen, without
 from .postprocess import clean_labels
 from .predictor import plan_image, reader, scorer
 from .run import thresholds_for
@@ -31,7 +32,9 @@ VOLUME_UNITS = {"unknown": "mm", "mm": "mm", "meter": "m", "micron": "um"}
 EARTH_RADIUS, EARTH_ECCENTRICITY = 6378137.0, 0.00669437999014
 
 
-def evaluate(run, cases, *, measures=("overlap",), tolerance=1.0, memory=4 * GIGABYTE, cleaning=None, **plan_options):
+def evaluate(
+    run, cases, *, measures=("overlap",), tolerance=1.0, memory=4 * GIGABYTE, cleaning=None, gate=None, **plan_options
+):
     """Scores a run on labelled cases.
 
     Overlap, presence and calibration are counted tile by tile in bounded memory. The others, and post-processing, need
@@ -45,6 +48,7 @@ def evaluate(run, cases, *, measures=("overlap",), tolerance=1.0, memory=4 * GIG
         memory: Bound in bytes on the expected peak memory of the process.
         cleaning: A `postprocess.Cleaning` of the predicted masks before they are scored; calibration is that of the
             probabilities all the same.
+        gate: Least probability of each class's image-level label: see `inference.predict_image`.
         **plan_options: `tile` of `inference.plan_image`.
 
     Returns:
@@ -63,12 +67,12 @@ def evaluate(run, cases, *, measures=("overlap",), tolerance=1.0, memory=4 * GIG
             raise ValueError(f"measures: expected {nearest} (of {', '.join(MEASURES)}); received {name!r}")
     if not cases:
         raise ValueError("data: expected at least one labelled image to evaluate on; received none")
-    if (whole := [name for name in WHOLE_MAP if name in measures]) or cleaning:
-        check_memory(run, cases, whole, cleaning, memory)
+    if (whole := [name for name in WHOLE_MAP if name in measures]) or cleaning or gate:
+        check_memory(run, cases, whole, cleaning or gate, memory)
     unit = shared_unit(cases) if "surface" in measures else None
     images, counts = [], []
     for case in tqdm(cases, unit="image", desc="evaluating", disable=None):
-        image, count = measure_image(run, case, measures, tolerance, cleaning, memory=memory, **plan_options)
+        image, count = measure_image(run, case, measures, tolerance, cleaning, gate, memory=memory, **plan_options)
         images.append({"name": case.name, **image})
         counts.append(count)
     pixels = [count["pixels"] for count in counts]
@@ -119,13 +123,13 @@ def check_memory(run, cases, measures, cleaning, memory):
             )
 
 
-def measure_image(run, case, measures, tolerance, cleaning, **plan_options):
+def measure_image(run, case, measures, tolerance, cleaning, gate, **plan_options):
     """Predicts and scores one image.
 
     Returns:
         Its scores, and the counts that add up to the pooled scores of several images.
     """
-    pixels, bins, maps = predict_and_count(run, case, measures, cleaning, **plan_options)
+    pixels, bins, maps = predict_and_count(run, case, measures, cleaning, gate, **plan_options)
     image, count = overlap_scores(pixels), {"pixels": pixels, "bins": bins}
     if "presence" in measures:
         true, predicted = present_pixels(pixels)
@@ -147,7 +151,7 @@ def measure_image(run, case, measures, tolerance, cleaning, **plan_options):
     return image, count
 
 
-def predict_and_count(run, case, measures, cleaning, **plan_options):
+def predict_and_count(run, case, measures, cleaning, gate, **plan_options):
     """Predicts one image tile by tile.
 
     Returns:
@@ -157,25 +161,29 @@ def predict_and_count(run, case, measures, cleaning, **plan_options):
     """
     task, ignore, classes = run.data["task"], run.data["ignore_index"], len(run.data["class_names"])
     pixels, bins, maps = np.zeros((classes, 3), np.int64), None, None
-    if cleaning or set(measures) & set(WHOLE_MAP):
+    if cleaning or gate or set(measures) & set(WHOLE_MAP):
         maps = np.zeros((2, *case.image.shape, *(() if task == "multiclass" else (classes,))), np.uint8)
     read = reader(run, case.image)
     plan = plan_image(run, case.image, **plan_options)
     thresholds = thresholds_for(run, case.name)
-    for window, logits in predict_tiles(scorer(run, plan), read, plan):
+    listeners = listen(run) if gate else None
+    for window, logits in predict_tiles(scorer(run, plan, listeners), read, plan):
         truth = case.read_label(window)
         guess = metrics.predicted_labels(logits, task, thresholds)
-        if not cleaning:
+        if not (cleaning or gate):
             pixels += metrics.confusion_counts(truth, guess, classes, ignore, task=task)
         if "calibration" in measures:
             found = metrics.calibration.calibration_counts(truth, metrics.probabilities(logits, task), task, ignore)
             bins = found if bins is None else bins + found
         if maps is not None:
             maps[(0, *window.slices)], maps[(1, *window.slices)] = truth, guess
+    if gate:
+        maps[1] = without(maps[1], absent_classes(run, listeners, gate), task)
     if cleaning:
         clean = clean_labels(lambda first, last: maps[1, first:last], plan.shape, cleaning, task)
         # Whole first: what is read must not be what is already clean.
         maps[1] = clean(0, plan.shape[0])
+    if cleaning or gate:
         for truth, guess in zip(*maps, strict=True):
             pixels += metrics.confusion_counts(truth, guess, classes, ignore, task=task)
     return pixels[first_class(run) :], bins, maps

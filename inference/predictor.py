@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from maskzoo import data
 
+from .gate import absent_classes, listen
 from .journal import GOES_ON, DiskFull, Journal, in_bytes
 from .resized import predicted_whole, shrunken
 from .results import PROBABILITIES, Result, check_output, cleaned, write_result
@@ -60,6 +61,7 @@ def predict_image(
     restart=False,
     archive=None,
     cleaning=None,
+    gate=None,
     settings=None,
     tell=None,
     **plan_options,
@@ -81,6 +83,8 @@ def predict_image(
         restart: Begin anew, whatever an earlier call has left.
         archive: Folder to keep the progress in, and a note on every finished output, which is not predicted again.
         cleaning: A `postprocess.Cleaning` of the class ids.
+        gate: Least probability of each class's image-level label, the largest over all tiles, for the class to be in
+            the mask; for runs with a label head. What was predicted before a kill is predicted again for its labels.
         settings: What else the values depend on, by the option that says it: JSON values, noticed when they change.
         tell: Function that is told as text what the plan is, and what is there already.
         **plan_options: Options of `plan_image`, if there is no plan.
@@ -97,13 +101,15 @@ def predict_image(
     read = reader(run, source)
     thresholds = thresholds_for(run, data.file_stem(source.name))
     result = Result(run.data["task"], tuple(run.data["class_names"]), thresholds, probabilities)
-    cleaning = None if probabilities else cleaning
+    cleaning, gate = (None, None) if probabilities else (cleaning, gate)
+    listeners = listen(run) if gate else None
     identity = {
         **fingerprints(run, source),
         "--probabilities": probabilities,
         "--resize": resize,
         "--tissue": tissue,
         "post-processing": str(cleaning or "none"),
+        "--gate": gate and list(gate),
         **({option(name): value for name, value in plan_options.items()} if plan is None else {"plan": asdict(plan)}),
         **(settings or {}),
     }
@@ -126,11 +132,16 @@ def predict_image(
             if resize is None:
                 keep = tissue_only(source, plan, tell) if tissue else None
                 fill = result.background()
-                answers = predict_tiles(scorer(run, plan), read, plan, skip=journal.done, keep=keep, fill=fill)
+                options = {"skip": 0 if gate else journal.done, "keep": keep, "fill": fill}
+                answers = predict_tiles(scorer(run, plan, listeners), read, plan, **options)
             else:
-                answers = predicted_whole(scorer(run, plan), reader(run, seen), plan, source.shape, result.task)
-            fill_journal(journal, parts, answers, result, source)
-            finish(journal, result, source, output, cog, cleaning)
+                model = scorer(run, plan, listeners)
+                answers = predicted_whole(model, reader(run, seen), plan, source.shape, result.task)
+            fill_journal(journal, parts, answers, result, source, first=0 if gate else journal.done)
+            absent = absent_classes(run, listeners, gate) if gate else []
+            if absent:
+                tell(f"not in this image by its label: {', '.join(result.class_names[number] for number in absent)}")
+            finish(journal, result, source, output, cog, cleaning, absent)
             return tell(f"wrote {output}")
     except KeyboardInterrupt:
         kept = f"; {journal.done} of {len(parts)} parts of {output} are kept" if journal.done else ""
@@ -150,14 +161,16 @@ def tissue_only(source, plan, tell):
     return shows
 
 
-def fill_journal(journal, parts, answers, result, source):
-    """Predicts the parts that are missing."""
+def fill_journal(journal, parts, answers, result, source, first):
+    """Predicts the parts that are missing; the answers begin with part number `first`."""
+    done = journal.done
     progress = tqdm(total=len(parts), initial=journal.done, unit="part", desc=source.name, disable=None)
     with progress:
         try:
-            for _, logits in answers if journal.done < len(parts) else ():
-                journal.write(result.values(logits))
-                progress.update()
+            for number, (_, logits) in enumerate(answers if first < len(parts) else (), start=first):
+                if number >= done:
+                    journal.write(result.values(logits))
+                    progress.update()
         except (ValueError, OSError) as error:
             # Damaged pixels stay damaged; an image that is gone, as with the share that it lies on, comes back.
             if not isinstance(error, DiskFull) and (source.path is None or source.path.exists()):
@@ -165,20 +178,22 @@ def fill_journal(journal, parts, answers, result, source):
             raise
 
 
-def finish(journal, result, source, output, cog, cleaning):
+def finish(journal, result, source, output, cog, cleaning, absent):
     """Writes the output from a complete journal."""
     journal.commit()
     try:
-        with cleaned(journal.read, result, source.shape, cleaning, Path(output)) as read:
+        with cleaned(journal.read, result, source.shape, cleaning, Path(output), absent) as read:
             write_result(result, read, source, output, cog=cog)
     except OSError as error:
         raise DiskFull(f"{error}; everything is predicted: {GOES_ON}") from None
     journal.finish()
 
 
-def scorer(run, plan):
+def scorer(run, plan, listeners=None):
     """What answers for a run in `predict_tiles`: its model, or what an ensemble makes of its members."""
-    return run.scorer(plan) if hasattr(run, "scorer") else run.model
+    if hasattr(run, "scorer"):
+        return run.scorer(plan, listeners)
+    return listeners[0] if listeners else run.model
 
 
 def check_probabilities(kind):

@@ -10,6 +10,8 @@ import numpy as np
 
 from maskzoo import data, metrics
 
+from .gate import without
+
 OUTPUT_SUFFIXES = (*data.SINK_SUFFIXES, ".csv", ".geojson")
 PROBABILITIES = ("uint8", "float32")
 
@@ -121,10 +123,23 @@ def write_result(result, read, source, output, *, cog=False):
 
 
 @contextmanager
-def cleaned(read, result, shape, cleaning, output):
-    """A function like `read` to the values after post-processing, which lie in a scratch file meanwhile."""
+def cleaned(read, result, shape, cleaning, output, absent=()):
+    """A function like `read` to the values after post-processing, which lie in a scratch file meanwhile.
+
+    Args:
+        read: As in `write_result`.
+        result: `Result`.
+        shape: Spatial sizes.
+        cleaning: `Cleaning`, or `None`.
+        output: Path of the output, beside which the scratch file lies.
+        absent: Numbers of classes that are left out.
+    """
+
+    def present(window, band):
+        return without(read(window, band), absent, result.task, band)
+
     if not cleaning:
-        yield read
+        yield present
         return
     from .postprocess import clean_labels, strip_height
 
@@ -132,7 +147,7 @@ def cleaned(read, result, shape, cleaning, output):
 
     def rows(first, last):
         window = data.Window((first, *(0,) * len(rest)), (last - first, *rest))
-        bands = [read(window, band) for band in range(result.bands)]
+        bands = [present(window, band) for band in range(result.bands)]
         return bands[0] if result.task == "multiclass" else np.stack(bands, axis=-1)
 
     clean = clean_labels(rows, shape, cleaning, result.task)

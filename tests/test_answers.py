@@ -1,5 +1,6 @@
 """Ensembles, views, decisions and post-processing on the command line: predict, evaluate and decide."""
 
+import dataclasses
 import json
 import shutil
 
@@ -11,7 +12,7 @@ from test_evaluation import exact_run, write_image
 from test_road import run
 
 from maskzoo import data, inference, metrics
-from maskzoo.inference import postprocess
+from maskzoo.inference import gate, postprocess
 
 
 def speckled(seed, shape=(48, 52)):
@@ -203,6 +204,87 @@ def test_a_table_of_runs_cleans_as_a_picture_does(tmp_path):
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")], "scratch was left"
 
 
+def labelled_run(trained, chance):
+    """The same run with an image-level label of always the same probability."""
+    import keras
+
+    model = keras.saving.load_model(trained / "best.keras")
+    image = model.input
+    mask = keras.layers.Activation("linear", dtype="float32", name="mask")(model(image))
+    pooled = keras.layers.GlobalAveragePooling2D(name="pool")(image)
+    dense = keras.layers.Dense(1, name="label", kernel_initializer="zeros")
+    both = keras.Model(image, {"mask": mask, "label": dense(pooled)})
+    dense.set_weights([np.zeros((1, 1)), np.array([np.log(chance / (1 - chance))])])
+    copy = trained.parent / f"labelled{chance}"
+    shutil.copytree(trained, copy)
+    both.save(copy / "best.keras")
+    return copy
+
+
+@pytest.mark.parametrize("tile", [[], ["--tile", 16]])
+def test_a_class_whose_label_is_unlikely_is_left_out(trained, capsys, tile):
+    run_folder = labelled_run(trained, 0.3)
+    mask = by_hand(speckled(0)[0], 0.5, 0, 0)
+    np.testing.assert_array_equal(predicted(run_folder, *tile, "--gate", 0.29), mask)
+    np.testing.assert_array_equal(predicted(run_folder, *tile, "--gate", 0.31), 0 * mask)
+    assert "not in this image by its label" in capsys.readouterr().out
+    assert predicted(run_folder, *tile, "--gate", 0.31, "--probabilities", "float32").max() > 0.5
+    assert scores_of(capsys, run_folder, "--gate", 0.31)["recall"] == [0]
+    assert scores_of(capsys, run_folder, "--gate", 0.29) == scores_of(capsys, run_folder)
+    # The mean label of two members, 0.3 and 0.6, is 0.45; with weights of 1 and 2 it is 0.5.
+    other = labelled_run(trained, 0.6)
+    assert predicted(run_folder, other, *tile, "--gate", 0.46).max() == 0
+    assert predicted(run_folder, other, *tile, "--gate", 0.46, "--weights", "[1,2]").max() == 1
+    (run_folder / "decision.json").write_text(json.dumps({"thresholds": [0.5], "gate": [0.4]}))
+    assert predicted(run_folder).max() == 0
+    assert predicted(run_folder, "--gate", 0).max() == 1
+
+
+def test_labels_of_tiles_before_an_interruption_count_too(trained, monkeypatch):
+    """Only the first tile's label is likely. What goes on behind that tile must still know it."""
+    import keras
+
+    loaded = inference.load_run(trained)
+    image = loaded.model.input
+    brightest = keras.layers.GlobalMaxPooling2D()(image)
+    label = keras.layers.Dense(1, name="label", kernel_initializer="ones")(brightest)
+    both = keras.Model(image, {"mask": loaded.model(image), "label": label})
+    bright = np.full((40, 16, 1), -5, np.float32)
+    bright[1, 1] = 5
+    bright[30:] = 0.1
+    run = dataclasses.replace(loaded, model=both)
+    np.save(trained.parent / "image.npy", bright)
+    predict = gate.Listener.predict
+
+    def stopping(self, images):
+        if self.chances[0] > 0.9:
+            raise KeyboardInterrupt
+        return predict(self, images)
+
+    def segment(output):
+        with data.open_source(trained.parent / "image.npy", rank=2) as source:
+            plan = dataclasses.replace(inference.plan_image(run, source, tile=8), batch=1)
+            inference.predict_image(run, source, output, plan=plan, gate=(0.8,))
+        return np.load(output)
+
+    output = trained.parent / "bright.npy"
+    monkeypatch.setattr(gate.Listener, "predict", stopping)
+    with pytest.raises(KeyboardInterrupt, match=r"1 of 10 parts .* are kept"):
+        segment(output)
+    monkeypatch.setattr(gate.Listener, "predict", predict)
+    np.testing.assert_array_equal(segment(output), bright[..., 0] >= 0)
+
+
+def test_the_classes_of_a_map_have_gates_of_their_own():
+    labels = np.array([[0, 1, 2]], np.uint8)
+    np.testing.assert_array_equal(gate.without(labels, [2], "multiclass"), [[0, 1, 0]])
+    bands = np.ones((1, 2, 3), np.uint8)
+    np.testing.assert_array_equal(gate.without(bands, [0, 2], "multilabel"), bands * [0, 1, 0])
+    assert gate.gate_of({"gate": [0, 0.2]}, 2) == (0, 0.2)
+    assert gate.gate_of({"gate": [0, 0.2]}, 2, [0.5]) == (0.5, 0.5)
+    assert gate.gate_of({}, 2) is None
+
+
 def test_mistakes_are_one_line(trained, tmp_path, capsys):
     other = exact_run(tmp_path / "second", [speckled(9)])
     write_image(tmp_path / "image.npy", speckled(0)[0])
@@ -215,6 +297,8 @@ def test_mistakes_are_one_line(trained, tmp_path, capsys):
         ("predict", trained, *files, "--watershed", 0.5): "--watershed: expected a distance of at least 1",
         ("predict", trained, *files, "--weights", "[1,2]"): "--weights: expected 1 numbers",
         ("predict", trained, *files, "--temperature", 0): "--temperature: expected a number above 0",
+        ("predict", trained, *files, "--gate", 1.5): "--gate: expected a probability",
+        ("predict", trained, *files, "--gate", 0.5): "--gate: expected runs trained with --label-head",
         ("predict", f"{trained}:last", *files): "last.keras",
         ("evaluate", trained, other): "--data: expected images that none of the runs was trained on",
         ("decide", trained, other, trained): "runs: expected as many for each set of held-out images",
