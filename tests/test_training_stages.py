@@ -1,7 +1,8 @@
 """Whole trainings, small ones: the same numbers for the same seed, after a kill too, and what ends up in the run."""
 
 import csv
-import json
+import sys
+import types
 
 import keras
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 from maskzoo import data, inference, models, training
-from maskzoo.training import callbacks
+from maskzoo.training import callbacks, tracking
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -211,6 +212,7 @@ def network_of_other_names():
         ({"devices": "cpu:2", "xla": True}, "--xla: expected a single device; received 2"),
         ({"auxiliary": {"aux1": "nowhere"}}, "received nowhere"),
         ({"model": "fine_grained_unet"}, "single input"),
+        ({"model": "unet_plus_plus", "option": {"filters": [4, 8]}, "freeze_encoder_epochs": 1}, "an encoder to train"),
         ({"loss": "bce", "loss_weights": {"dice": [[0, 1]]}}, "expected one of the terms bce"),
         ({"stages": [{}, {"loss": "dise"}]}, "dice"),
         ({"track": ["wandb"]}, r"pip install \"maskzoo\[track\]\""),
@@ -235,18 +237,30 @@ def test_a_file_without_the_state_of_a_training_is_not_resumed(folder, tmp_path)
         trained(run, folder, epochs=2, steps=1, resume=True)
 
 
-def test_trackers_get_the_log_of_every_epoch(folder, tmp_path, monkeypatch):
-    """With stand-ins that write down what they are told."""
-    import types
-
+def test_wandb_gets_the_log_of_every_epoch(folder, tmp_path, monkeypatch):
+    """A stand-in writes down what it is told."""
     told = []
     session = types.SimpleNamespace(log=lambda log, step: told.append((step, log)), finish=lambda: told.append("done"))
     wandb = types.SimpleNamespace(init=lambda **options: told.append(options) or session, __spec__=object())
-    monkeypatch.setitem(__import__("sys").modules, "wandb", wandb)
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
     trained(tmp_path / "run", folder, epochs=1, steps=1, track=["wandb"])
     start, (step, log), end = told
     assert (start["name"], start["config"]["epochs"], step, end) == ("run", 1, 1, "done")
     assert log["val_dice"] == float(history(tmp_path / "run")[0]["val_dice"])
     assert log["windows_per_second"] > 0
     assert 0 <= log["input_wait"] <= 1
-    assert json.loads((tmp_path / "run" / "data.json").read_text())["patch"] == [16, 16]
+
+
+def test_a_resumed_run_goes_on_with_its_curves_in_mlflow(tmp_path, monkeypatch):
+    told = []
+    started = types.SimpleNamespace(info=types.SimpleNamespace(run_id="a1"))
+    names = ("set_experiment", "log_params", "log_metrics", "end_run")
+    mlflow = types.SimpleNamespace(
+        start_run=lambda **options: told.append(options) or started, **{name: lambda *_, **__: None for name in names}
+    )
+    monkeypatch.setitem(sys.modules, "mlflow", mlflow)
+    for _ in range(2):
+        (callback,) = tracking.open_trackers(["mlflow"], tmp_path, training.Recipe())
+        callback.on_epoch_end(0, {"loss": 1.0})
+        callback.close()
+    assert told == [{"run_name": tmp_path.name}, {"run_id": "a1"}]
