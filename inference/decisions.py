@@ -17,7 +17,7 @@ from tqdm import tqdm
 from maskzoo import data, metrics
 
 from .ensemble import Ensemble, check_members, logits_from
-from .postprocess import Strips, background, fill_holes, find_components, strip_height
+from .postprocess import Strips, background, clean_labels, cleaning_of, fill_holes, find_components, strip_height
 from .tiling import predict_tiles
 
 METRICS = ("mean_dice", "dice", "mean_iou", "iou")
@@ -255,6 +255,11 @@ def search(question, images):
             masks = [fill_holes(mask, holes[number], nothing) for mask, nothing in zip(masks, empty, strict=True)]
             areas[number], decided[row] = search_areas(question, images, masks, number)
         finding.decision |= {"holes": holes, "minimum_area": areas}
+        if question.task == "multiclass":
+            # Where one class has taken a hole, the next cannot: found only with all classes together.
+            cleaning = cleaning_of(finding.decision, classes)
+            counts = np.stack([label_counts(question, image, cleaning) for image in images])
+            decided = question.score(counts[:, question.scored])
     finding.scores["decided"] = decided
     half, left_out = finding.scores["half"], finding.scores["left_out"]
     finding.decision |= {
@@ -341,16 +346,18 @@ def threshold_counts(histogram):
     return np.stack([tp, fp, above[..., :1, 1] - tp], axis=-1)
 
 
-def label_counts(question, image):
+def label_counts(question, image, cleaning=None):
+    """Counts `(classes, 3)` of tp, fp, fn of the likeliest classes of a class map, cleaned or not."""
+
+    def read(first, last):
+        return metrics.predicted_labels(image.logits(first, last), question.task)
+
+    if cleaning:
+        read = clean_labels(read, image.shape, cleaning, question.task)
+    classes, ignore = len(question.class_names), question.ignore_index
     return sum(
-        metrics.confusion_counts(
-            labels,
-            metrics.predicted_labels(logits, question.task),
-            len(question.class_names),
-            question.ignore_index,
-            task=question.task,
-        )
-        for labels, logits in image.rows()
+        metrics.confusion_counts(image.truth(*rows), read(*rows), classes, ignore, task=question.task)
+        for rows in image.strips(read).borders
     )
 
 

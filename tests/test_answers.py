@@ -204,6 +204,27 @@ def test_a_table_of_runs_cleans_as_a_picture_does(tmp_path):
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")], "scratch was left"
 
 
+def test_a_class_map_of_a_volume_is_decided_on_and_cleaned(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    pairs = []
+    for _ in range(2):
+        truth = np.digitize(ndimage.gaussian_filter(rng.normal(size=(16, 20, 18)), 2), [0, 0.08]).astype(np.uint8)
+        wrong = np.where(rng.random(truth.shape) < 0.03, (truth + 1) % 3, truth)
+        logits = 6.0 * (wrong[..., None] == np.arange(3)) + rng.normal(size=(*truth.shape, 3))
+        pairs.append((logits.astype(np.float32), truth))
+    scheme = data.LabelScheme("multiclass", ("ground", "a", "b"), ((0,), (1,), (2,)))
+    run_folder = exact_run(tmp_path, pairs, scheme=scheme)
+    before = scores_of(capsys, run_folder)
+    assert run("decide", run_folder) == 0
+    assert "at 0.5" in capsys.readouterr().out
+    decision = json.loads((run_folder / "decision.json").read_text())
+    after = scores_of(capsys, run_folder)
+    assert decision["score_at_half"] == pytest.approx(np.mean(before["mean_dice"]))
+    assert np.mean(after["mean_dice"]) == pytest.approx(decision["score"], abs=1e-9)
+    assert np.mean(after["mean_dice"]) > np.mean(before["mean_dice"]) + 0.01
+    assert (min(decision["minimum_area"][1:]), decision["minimum_area"][0]) > (1, 0)
+
+
 def labelled_run(trained, chance):
     """The same run with an image-level label of always the same probability."""
     import keras
