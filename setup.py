@@ -44,7 +44,7 @@ setup(
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
-        "track": ["mlflow>=3", "wandb>=0.20"],
+        "track": ["mlflow>=3.17", "wandb>=0.31"],
         "test": ["hypothesis>=6.170", "pytest>=9.2", "ruff>=0.17.5,<0.18"],
     },
     entry_points={"console_scripts": ["maskzoo = maskzoo.cli:main"]},
