@@ -1,13 +1,17 @@
 """Predicts a giant TIFF and compares with the bare model: pixels per second, peak memory, and what the plan promised.
 
-    python benchmarks/giant_prediction.py RUN --side 20000
+    python benchmarks/giant_prediction.py RUN --shape 20000 20000
+    python benchmarks/giant_prediction.py RUN --shape 100000 60000 --sparse --options --tissue
+    python benchmarks/giant_prediction.py RUN --shape 5000 5000 10000 10000 20000 20000 40000 40000
 
-Writes a textured RGB (or grey, as the run needs) BigTIFF of SIDE x SIDE pixels with a georeference, predicts it with
-`predict` in a process of its own, and times the run's model alone on tiles of the same size, before and after. Reading,
-writing, normalising and starting up show as a ratio below 1; what the halo costs is printed with the plan.
+Writes a textured RGB (or grey, as the run needs) BigTIFF with a georeference, predicts it with `predict` in a process
+of its own, and times the run's model alone on tiles of the same size, before and after. Reading, writing, normalising
+and starting up show as a ratio below 1; what the halo costs is printed with the plan. With --sparse nine tenths of the
+image are blocks that the file does not hold.
 """
 
 import argparse
+import math
 import platform
 import re
 import statistics
@@ -21,24 +25,33 @@ from pathlib import Path
 import numpy as np
 import rasterio
 
-from maskzoo import inference
-from maskzoo.inference.tiling import GIGABYTE
+from maskzoo import data, inference
+from maskzoo.cli.predict import parse_bytes
+from maskzoo.inference.tiling import GIGABYTE, covered_windows
+
+# The default of predict.
+SEAM_TOLERANCE = 1e-3
 
 
-def write_giant(path, side, channels):
-    """Writes a tiled, compressed BigTIFF of smooth blobs and noise, block row by block row."""
+def write_giant(path, shape, channels, sparse):
+    """Writes a tiled, compressed BigTIFF of waves and noise, block row by block row."""
+    height, width = shape
     rng = np.random.default_rng(0)
-    block = rng.integers(0, 60, (512, side, channels), np.uint8)
-    wave = (90 + 80 * np.sin(np.arange(side) / 37)).astype(np.uint8)
+    block = rng.integers(0, 60, (512, width, channels), np.uint8)
+    wave = (90 + 80 * np.sin(np.arange(width) / 37)).astype(np.uint8)
     profile = {"tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "deflate", "bigtiff": "yes"}
     transform = rasterio.Affine(0.25, 0, 500000, 0, -0.25, 4000000)
     with rasterio.open(
-        path, "w", "GTiff", side, side, channels, "EPSG:32633", transform, dtype="uint8", **profile
+        path, "w", "GTiff", width, height, channels, "EPSG:32633", transform, "uint8", sparse_ok=True, **profile
     ) as file:
-        for top in range(0, side, 512):
-            rows = min(512, side - top)
+        for top in range(0, height, 512):
+            rows = min(512, height - top)
+            # A tenth: a third of the columns in a third of the rows.
+            columns = width if not sparse else width // 3 // 512 * 512
+            if sparse and not height // 3 <= top < 2 * height // 3:
+                continue
             pixels = block[:rows] + (wave[None, :, None] * (0.5 + 0.5 * np.sin(top / 511))).astype(np.uint8)
-            file.write(np.moveaxis(pixels, -1, 0), window=((top, top + rows), (0, side)))
+            file.write(np.moveaxis(pixels[:, :columns], -1, 0), window=((top, top + rows), (0, columns)))
 
 
 def bare_seconds(model, plan, channels, repeats=3):
@@ -67,42 +80,54 @@ def peak_memory(command):
     return peak
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", help="run folder")
-    parser.add_argument("--side", type=int, default=20_000, help="pixels per side")
-    parser.add_argument("--memory", default="4GB", help="as in predict")
-    parser.add_argument("--keep", help="folder to keep the image and the mask in")
-    arguments = parser.parse_args()
-    run = inference.load_run(arguments.run)
+def measure(run, arguments, shape, folder):
+    """Predicts one image and prints what it took."""
     channels = run.data["channels"]
-    gigabytes = float(arguments.memory.removesuffix("GB"))
-    plan = inference.plan_tiles(run.model, (arguments.side,) * 2, channels, memory=gigabytes * GIGABYTE)
-    with tempfile.TemporaryDirectory(dir=arguments.keep) as folder:
-        image, mask = Path(arguments.keep or folder, "giant.tif"), Path(arguments.keep or folder, "giant-mask.tif")
-        write_giant(image, arguments.side, channels)
-        seconds = bare_seconds(run.model, plan, channels)
-        start = time.perf_counter()
-        peak = peak_memory(
-            [sys.executable, "-m", "maskzoo", "predict", arguments.run, image, mask, "--memory", arguments.memory]
-        )
-        total = time.perf_counter() - start
-        seconds += bare_seconds(run.model, plan, channels)
-        with rasterio.open(image) as source, rasterio.open(mask) as result:
-            kept = (source.crs, source.transform, source.shape) == (result.crs, result.transform, result.shape)
-    pixels = arguments.side**2
-    bare = statistics.median(seconds) * -(-plan.tiles // plan.batch)
-    print(f"machine         {platform.machine()}, {platform.processor() or platform.platform()}")
-    print(f"versions        {', '.join(f'{p} {version(p)}' for p in ('tensorflow', 'keras', 'rasterio', 'maskzoo'))}")
+    image, mask = Path(folder, "giant.tif"), Path(folder, "giant-mask.tif")
+    write_giant(image, shape, channels, arguments.sparse)
+    with data.open_source(image) as source:
+        plan = inference.plan_image(run, source, memory=parse_bytes(arguments.memory), seam_tolerance=SEAM_TOLERANCE)
+        tiles = plan.tiles
+        if "--tissue" in arguments.options:
+            tiles = sum(map(data.tissue_finder(source), covered_windows(plan)))
+    seconds = bare_seconds(run.model, plan, channels)
+    start = time.perf_counter()
+    command = [sys.executable, "-m", "maskzoo", "predict", arguments.run, image, mask, "--memory", arguments.memory]
+    peak = peak_memory([*command, *arguments.options])
+    total = time.perf_counter() - start
+    seconds += bare_seconds(run.model, plan, channels)
+    with rasterio.open(image) as source, rasterio.open(mask) as result:
+        kept = (source.crs, source.transform, source.shape) == (result.crs, result.transform, result.shape)
+    pixels = math.prod(shape)
+    bare = statistics.median(seconds) * -(-tiles // plan.batch)
     print(f"plan            {plan}")
     print(f"peak memory     {peak / GIGABYTE:.2f} GB; the plan expected {plan.memory / GIGABYTE:.2f} GB")
     print(f"predict         {pixels / total / 1e6:.2f} megapixels per second ({total:.0f} s, start-up included)")
-    print(
-        f"bare model      {pixels / bare / 1e6:.2f} megapixels per second ({bare:.0f} s for the same tiles; one batch"
-    )
+    print(f"bare model      {pixels / bare / 1e6:.2f} megapixels per second ({bare:.0f} s for {tiles} tiles; one batch")
     print(f"                {min(seconds):.2f} to {max(seconds):.2f} s, median {statistics.median(seconds):.2f})")
     print(f"ratio           {bare / total:.2f}")
-    print(f"georeference    {'kept' if kept else 'LOST'}")
+    print(f"georeference    {'kept' if kept else 'LOST'}", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", help="run folder")
+    parser.add_argument(
+        "--shape", type=int, nargs="+", default=[20_000, 20_000], help="rows and columns; pairs of them"
+    )
+    parser.add_argument("--sparse", action="store_true", help="most of the image is not in the file")
+    parser.add_argument("--memory", default="4GB", help="as in predict")
+    parser.add_argument("--keep", help="folder to keep the image and the mask in")
+    parser.add_argument(
+        "--options", nargs=argparse.REMAINDER, default=[], help="further options of predict, at the end"
+    )
+    arguments = parser.parse_args()
+    run = inference.load_run(arguments.run)
+    print(f"machine         {platform.machine()}, {platform.processor() or platform.platform()}")
+    print(f"versions        {', '.join(f'{p} {version(p)}' for p in ('tensorflow', 'keras', 'rasterio', 'maskzoo'))}")
+    for shape in zip(arguments.shape[::2], arguments.shape[1::2], strict=True):
+        with tempfile.TemporaryDirectory(dir=arguments.keep) as folder:
+            measure(run, arguments, shape, arguments.keep or folder)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,10 @@
 Builds a registered model with random weights that let far pixels matter, predicts the image in one tile and then in
 tiles of each size, and prints the largest difference of the logits beside their range. The whole image has the same
 mirrored halo as the tiles. At the end the same with the halo cut by one stride.
+
+A model that sees the whole image has no such comparison. Its tiles are put together without overlap, and blended by
+cosines and by Gaussians; told is how much probabilities jump at the borders of tiles: the mean difference of the two
+pixels beside a border, divided by that of neighbouring pixels elsewhere. 1 is no seam.
 """
 
 import argparse
@@ -13,7 +17,7 @@ from dataclasses import replace
 import keras
 import numpy as np
 
-from maskzoo import data, inference, models
+from maskzoo import data, inference, metrics, models
 from maskzoo.models import analysis
 
 
@@ -53,18 +57,21 @@ def main():
     source = data.open_source((pixels - pixels.mean()) / pixels.std(), rank=len(size))
     model = models.build_model(arguments.model, (*(None,) * len(size), source.channels), 2)
     randomised(model)
-    stride = analysis.geometry(model).stride
-    whole = predict(
-        model, source, inference.plan_tiles(model, source.shape, source.channels, tile=max(size), memory=1e12)
-    )
-    print(
-        f"{arguments.model} on {' x '.join(map(str, size))} of {arguments.image}: logits range over {np.ptp(whole):.3g}"
-    )
+    told = f"{arguments.model} on {' x '.join(map(str, size))} of {arguments.image}"
+    if analysis.geometry(model).is_global:
+        print(f"{told}: jump at the borders of tiles, relative to the rest")
+        for tile in arguments.tiles:
+            print(f"tile {tile}: {', '.join(jumps(model, source, tile))}")
+        return
+    whole_plan = inference.plan_tiles(model, source.shape, source.channels, tile=max(size), memory=1e12)
+    whole = predict(model, source, whole_plan)
+    print(f"{told}: logits range over {np.ptp(whole):.3g}")
     for tile in arguments.tiles:
         plan = inference.plan_tiles(model, source.shape, source.channels, tile=tile, memory=1e12)
         difference = np.abs(predict(model, source, plan) - whole).max()
-        print(f"tile {tile}: {plan.tiles} tiles, halo {plan.halo[0]}: largest difference {difference:.2e}")
+        print(f"tile {tile}: {plan.tiles} tiles, halo {plan.halo[0]}: largest difference {difference:.2e}", flush=True)
     if not any(analysis.geometry(model).crop):
+        stride = analysis.geometry(model).stride
         cut = replace(
             plan,
             halo=tuple((before - s, after - s) for (before, after), s in zip(plan.halo, stride, strict=True)),
@@ -72,6 +79,30 @@ def main():
         )
         difference = np.abs(predict(model, source, cut) - whole).max()
         print(f"tile {tile} with the halo cut by {stride[0]}: largest difference {difference:.2e}")
+
+
+def jumps(model, source, tile):
+    """Yields the jump at the borders without overlap, and in the middle of the overlaps of blended tiles."""
+    for blend in ("cosine", "gaussian"):
+        plan = inference.plan_tiles(model, source.shape, source.channels, tile=tile, blend=blend, memory=1e12)
+        if blend == "cosine":
+            nothing = (0,) * len(plan.shape)
+            abrupt = replace(plan, tile=plan.input_size, overlap=nothing, halo=((0, 0),) * len(plan.shape))
+            yield f"without overlap {jump(predict(model, source, abrupt), abrupt.tile, nothing):.2f}"
+        middle = [o // 2 for o in plan.overlap]
+        yield f"{blend} over {plan.overlap[0]} {jump(predict(model, source, plan), plan.tile, middle):.2f}"
+
+
+def jump(logits, step, shift):
+    """The mean step of the probabilities from pixel to pixel at borders of tiles, relative to that elsewhere."""
+    scores = metrics.probabilities(logits, "multiclass")
+    at, elsewhere = [], []
+    for axis, (size, before) in enumerate(zip(step, shift, strict=True)):
+        steps = np.abs(np.diff(scores, axis=axis))
+        places = np.arange(size, logits.shape[axis], size) - before - 1
+        at.append(np.take(steps, places, axis).ravel())
+        elsewhere.append(np.delete(steps, places, axis).ravel())
+    return np.concatenate(at).mean() / np.concatenate(elsewhere).mean()
 
 
 if __name__ == "__main__":

@@ -69,6 +69,7 @@ class OpenAreas:
 
     def __init__(self):
         self._rings = {}
+        self._closed_rings = {}
         self._lowest = {}
         self._kinds = {}
         self._parents = []
@@ -78,6 +79,9 @@ class OpenAreas:
         """Adds an area, and joins it with those that share sides of pixels with it."""
         number = len(self._parents)
         self._parents.append(number)
+        at_seams = [any(lies_on(ring, seam) for seam in seams) for ring in rings]
+        self._closed_rings[number] = [ring for ring, at_seam in zip(rings, at_seams, strict=True) if not at_seam]
+        rings = [ring for ring, at_seam in zip(rings, at_seams, strict=True) if at_seam]
         self._rings[number], self._kinds[number] = rings, kind
         self._lowest[number] = max(int(ring[:, 1].max()) for ring in rings)
         for axis, place in seams:
@@ -98,12 +102,15 @@ class OpenAreas:
             groups[self._root(number)].append(number)
         for members in groups.values():
             if below is None or max(self._lowest[number] for number in members) < below:
-                rings = self._rings[members[0]]
+                rings = [ring for number in members for ring in self._rings[number]]
                 if len(members) > 1:
-                    rings = joined_rings([ring for number in members for ring in self._rings[number]])
+                    rings = joined_rings(rings)
+                # Of an area that hangs together only the outer ring runs clockwise; it may be none of those at a seam.
+                rings = [*rings, *(ring for number in members for ring in self._closed_rings[number])]
+                rings.sort(key=signed_area, reverse=True)
                 yield self._kinds[members[0]], area_of(rings), rings
                 for number in members:
-                    del self._rings[number], self._lowest[number], self._kinds[number]
+                    del self._rings[number], self._closed_rings[number], self._lowest[number], self._kinds[number]
         for seam in [seam for seam in self._waiting if seam != (0, below)]:
             del self._waiting[seam]
 
@@ -125,7 +132,7 @@ def units_on(ring, axis, place):
 
 
 def joined_rings(rings):
-    """Joins the rings of areas that share sides of pixels, the outer ring first."""
+    """Joins the rings of areas that share sides of pixels."""
     starts, steps = zip(*(unit_sides(ring) for ring in rings), strict=True)
     starts, steps = np.concatenate(starts), np.concatenate(steps)
     # Where two areas meet, the sides run both ways and vanish.
@@ -139,8 +146,7 @@ def joined_rings(rings):
     for corner in list(leaving):
         while corner in leaving:
             traced.append(follow(leaving, corner))
-    # Of an area that hangs together only the outer ring runs clockwise.
-    return sorted(traced, key=lambda ring: -signed_area(ring))
+    return traced
 
 
 def follow(leaving, first):

@@ -1,6 +1,7 @@
 """One image of any size through a trained run, tile by tile, into a file that appears when it is whole."""
 
 import hashlib
+import shutil
 from dataclasses import asdict, fields
 from functools import lru_cache
 from importlib.metadata import version
@@ -185,7 +186,8 @@ def finish(journal, result, source, output, cog, cleaning, absent):
         with cleaned(journal.read, result, source.shape, cleaning, Path(output), absent) as read:
             write_result(result, read, source, output, cog=cog)
     except OSError as error:
-        raise DiskFull(f"{error}; everything is predicted: {GOES_ON}") from None
+        free = in_bytes(shutil.disk_usage(Path(output).absolute().parent).free)
+        raise DiskFull(f"{error} ({free} free); everything is predicted: {GOES_ON}") from None
     journal.finish()
 
 

@@ -67,7 +67,7 @@ def plan_within(run, source, read, tolerance, tell, **options):
     chosen = chosen if chosen is not None and chosen.work < exact.work else exact
     lines.append(f"{max(map(max, exact.halo)):<4} {exact.work:8.2f}  exact")
     lines.append(
-        f"taken: {max(map(max, chosen.halo))}, for seams below {tolerance:g} (--seam-tolerance) in all likelihood"
+        f"taken: {max(map(max, chosen.halo))}, for seams that are likely below {tolerance:g} (--seam-tolerance)"
     )
     tell("\n".join(lines))
     return chosen

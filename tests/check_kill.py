@@ -2,7 +2,7 @@
 
     python tests/check_kill.py --times 10
 
-A small U-Net predicts an image of 4,096 x 4,096 pixels in a process that gets SIGKILL at a random moment of the time
+A small U-Net predicts an image of 3,072 x 3,072 pixels in a process that gets SIGKILL at a random moment of the time
 that it needs; the same is started again, and killed again every other time. Each kind of output has its turn.
 """
 
@@ -37,10 +37,10 @@ def prepare(folder, side):
     described["normalization"] = {"kind": "none", "channels": 1}
     (path / "data.json").write_text(json.dumps(described))
     (path / "decision.json").write_text(json.dumps({"thresholds": [0.5] * 3}))
-    coarse = np.random.default_rng(0).integers(0, 256, (side // 16, side // 16)).astype(np.uint8)
+    coarse = np.random.default_rng(0).integers(0, 256, (side // 64, side // 64)).astype(np.uint8)
     options = {"dtype": "uint8", "crs": "EPSG:32616", "transform": rasterio.Affine(1, 0, 5, 0, -1, 5)}
     with rasterio.open(folder / "image.tif", "w", "GTiff", side, side, 1, **options) as file:
-        file.write(np.kron(coarse, np.ones((16, 16), np.uint8)), 1)
+        file.write(np.kron(coarse, np.ones((64, 64), np.uint8)), 1)
 
 
 def in_child(work):
@@ -65,7 +65,7 @@ def predict(folder, output):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--times", type=int, default=10)
-    parser.add_argument("--side", type=int, default=4096)
+    parser.add_argument("--side", type=int, default=3072)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     moments = random.Random(arguments.seed)

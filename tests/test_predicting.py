@@ -284,7 +284,8 @@ def test_a_full_disk_is_one_line_and_gone_on_from(runs, image, tmp_path, monkeyp
         patch.setattr(data.sinks.RasterWriter, "finish", refuse)
         assert run(*command) == 2
     told = capsys.readouterr().err.splitlines()[-1]
-    assert "No space left on device; everything is predicted: the same command goes on where it stopped" in told
+    assert " free); everything is predicted: the same command goes on where it stopped" in told
+    assert "No space left on device" in told
     assert run(*command) == 0
     assert "goes on behind 30 of 30 parts" in capsys.readouterr().out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["image.tif", "mask.tif"]
