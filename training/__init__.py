@@ -1,5 +1,7 @@
 """Training: recipes, run folders, devices and the fit itself. TensorFlow is imported only when `train` is called."""
 
+from importlib import import_module
+
 from .folds import FOLDS, OUT_OF_FOLD, train_folds
 from .hosts import find_hosts, folder_of_host
 from .recipe import Recipe
@@ -11,6 +13,7 @@ __all__ = [
     "LAST",
     "OUT_OF_FOLD",
     "RECIPE",
+    "PseudoSet",
     "Recipe",
     "create_run",
     "discard_unfinished",
@@ -20,13 +23,15 @@ __all__ = [
     "read_recipe",
     "train",
     "train_folds",
+    "unseen_by",
     "write_json",
 ]
 
 
-def __getattr__(name):
-    if name == "train":
-        from .fit import train
+LAZY = {"PseudoSet": "pseudo_labels", "train": "fit", "unseen_by": "pseudo_labels"}
 
-        return train
+
+def __getattr__(name):
+    if name in LAZY:
+        return getattr(import_module(f".{LAZY[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

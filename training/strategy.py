@@ -91,11 +91,14 @@ def on_replicas(function):
 def summed_on_hosts(numbers):
     """An array of this host, added up over all replicas of all hosts."""
     current = tf.distribute.get_strategy()
+    if share_of_batch(current)[1] == 1:
+        return numbers * current.num_replicas_in_sync
 
+    @tf.autograph.experimental.do_not_convert
     def added():
         return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tf.constant(numbers))
 
-    return current.experimental_local_results(tf.function(current.run)(added))[0].numpy()
+    return current.experimental_local_results(tf.function(lambda: current.run(added))())[0].numpy()
 
 
 def values_of_replicas(current, array, number):
