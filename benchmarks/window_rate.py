@@ -1,6 +1,6 @@
 """Windows per second out of large TIFFs, through the data set with two workers and by rasterio alone.
 
-    python benchmarks/window_rate.py [--size 20000] [--windows 96] [--repeats 5] [--codecs lzw deflate jpeg zstd]
+    python benchmarks/window_rate.py [--size 20000] [--windows 256] [--repeats 5] [--codecs lzw deflate jpeg zstd]
 
 Writes RGB files of SIZE x SIZE pixels in tiles of 256, one codec after the other, into a temporary folder. Then reads
 512 x 512 windows at random places: `WindowDataset` (two threads; read, normalised to float32, put into batches of 4
@@ -157,7 +157,7 @@ def spread(values):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=20_000)
-    parser.add_argument("--windows", type=int, default=96)
+    parser.add_argument("--windows", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--codecs", nargs="+", default=list(CODECS), choices=list(CODECS))
     parser.add_argument("--no-step", action="store_true", help="leave out the training step")
