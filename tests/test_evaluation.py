@@ -456,7 +456,7 @@ def naive_objects(truth, guess, threshold):
 def test_a_trained_run_scores_as_its_predictions_do(trained, squares, tmp_path, evaluated):
     """All images through `predict`; what it wrote, scored by other means, is what `evaluate` says."""
     assert run("predict", trained, squares / "images", tmp_path / "masks") == 0
-    assert run("predict", trained, squares / "images", tmp_path / "p", "--probabilities") == 0
+    assert run("predict", trained, squares / "images", tmp_path / "p", "--probabilities", "float32") == 0
     scores = evaluated(trained, "--data", squares, "--metrics", ALL, "--tile", 32, "--csv", tmp_path / "s.csv")
     tp, fp, fn, hits, wrong, frequencies = 0, 0, 0, 0, 0, []
     for image in scores["images"]:
