@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 
 import tensorflow as tf
 
@@ -31,8 +32,14 @@ def open_strategy(devices="auto"):
     if available < count:
         raise ValueError(f"--devices: expected at most {kind.lower()}:{available} on this machine; received {devices}")
     if count > 1:
-        return tf.distribute.MirroredStrategy([f"{kind}:{index}" for index in range(count)])
+        return mirrored(tuple(f"{kind}:{index}" for index in range(count)))
     return tf.distribute.OneDeviceStrategy(f"{kind}:0") if count and devices != "auto" else tf.distribute.get_strategy()
+
+
+@lru_cache
+def mirrored(devices):
+    """The strategy of several devices; in one process a second one would mix up its sums with those of the first."""
+    return tf.distribute.MirroredStrategy(list(devices))
 
 
 def open_hosts(hosts, index, devices="auto"):
@@ -57,6 +64,7 @@ def open_hosts(hosts, index, devices="auto"):
         tf.config.set_visible_devices(graphics[: int(found[1])], "GPU")
     task = {"cluster": {"worker": list(hosts)}, "task": {"type": "worker", "index": index}}
     os.environ["TF_CONFIG"] = json.dumps(task)
+    print(f"hosts      {len(hosts)}, this one is number {index}; waits until all of them answer", flush=True)
     try:
         return tf.distribute.MultiWorkerMirroredStrategy()
     except tf.errors.OpError as error:
