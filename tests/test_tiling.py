@@ -272,3 +272,19 @@ def test_the_halo_is_the_shortest_within_the_tolerance(tmp_path, tolerance, expe
     if tolerance:
         error = float(told[0].splitlines()[2].split()[2])
         assert 1e-4 < error <= 2.5e-4
+
+
+@pytest.mark.parametrize("slope", [0, 1])
+def test_how_far_blended_tiles_differ_is_told(tmp_path, slope):
+    """Neighbouring tiles of 32 overlap by 8: their means on a slope differ by 24 steps of it, wherever they lie."""
+    described = {"task": "binary", "class_names": ["a"], "channels": 1, "rank": 2, "patch": 32}
+    described["normalization"] = {"kind": "none", "channels": 1}
+    run = Run(tmp_path, global_model(), described, (0.5,))
+    pixels = np.broadcast_to(slope * np.linspace(-1e-2, 1e-2, 400, dtype=np.float32)[:, None], (400, 400))
+    told = []
+    plan = inference.plan_image(run, data.open_source(np.array(pixels), rank=2), seam_tolerance=1e-3, tell=told.append)
+    assert plan.tiles >= 32
+    # A sigmoid has a slope of a quarter at 0.
+    expected = slope * 24 * 2e-2 / 399 / 4
+    found = float(told[0].split("differ by ")[1].split()[0])
+    assert found == pytest.approx(expected, rel=0.05, abs=1e-9)
