@@ -182,12 +182,12 @@ def damaged(tmp_path, folder, how):
     elif how == "empty":
         for path in (tmp_path / "images").iterdir():
             path.unlink()
-    elif how == "one band more":
-        write_image(target, np.zeros((96, 112, 4), np.uint8))
+    elif how == "two bands more":
+        write_image(target, np.zeros((96, 112, 5), np.uint8))
     return tmp_path
 
 
-@pytest.mark.parametrize("how", ["truncated", "mask of another size", "nan", "empty", "one band more"])
+@pytest.mark.parametrize("how", ["truncated", "mask of another size", "nan", "empty", "two bands more"])
 def test_bad_data_is_one_line_of_train(folder, tmp_path, capsys, how):
     bad = damaged(tmp_path / "data", folder, how)
     assert run("train", *SMALL, "--data", bad, "--run", tmp_path / "run", "--epochs", 1, "--augment", "none") == 2
@@ -197,7 +197,7 @@ def test_bad_data_is_one_line_of_train(folder, tmp_path, capsys, how):
     assert "Traceback" not in error
 
 
-@pytest.mark.parametrize("how", ["truncated", "nan", "one band more"])
+@pytest.mark.parametrize("how", ["truncated", "nan", "two bands more"])
 def test_a_bad_image_leaves_no_output(trained, folder, tmp_path, capsys, how):
     bad = damaged(tmp_path / "data", folder, how) / "images" / "1.tif"
     (tmp_path / "out").mkdir()
