@@ -20,6 +20,7 @@ class Run:
         thresholds: Probability from which a class counts as present, one per class (binary and multilabel tasks).
         decision: What `decision.json` holds: thresholds, and what `decide` found beside them.
         model_file: Name of the model's file in the folder.
+        engine: What predicts in the model's place: see `engines.open_engine`.
     """
 
     path: Path
@@ -28,6 +29,7 @@ class Run:
     thresholds: tuple[float, ...]
     decision: dict = field(default_factory=dict)
     model_file: str = MODEL
+    engine: Any = None
 
     @property
     def name(self):
@@ -102,7 +104,7 @@ def load_run(path):
     import keras
 
     # Their import registers the custom layers that a saved model names.
-    from maskzoo import models  # noqa: F401
+    from maskzoo import models
 
     folder, model_file = split_epoch(check_run(path))
     try:
@@ -113,4 +115,6 @@ def load_run(path):
         ) from error
     description = json.loads((folder / "data.json").read_text(encoding="utf-8"))
     decision = json.loads((folder / "decision.json").read_text(encoding="utf-8"))
+    if "fine" in description:
+        model = models.serial(model, **description["fine"])
     return Run(folder, model, description, tuple(decision["thresholds"]), decision, model_file)

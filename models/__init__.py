@@ -23,6 +23,7 @@ from . import (  # noqa: F401 (registers)
     vnet3d,
 )
 from .heads import add_auxiliary_heads, add_label_head
+from .regions import cut_regions, serial
 from .registry import (
     build_encoder,
     build_model,
@@ -42,6 +43,7 @@ __all__ = [
     "add_label_head",
     "build_encoder",
     "build_model",
+    "cut_regions",
     "encoder_options",
     "inflate",
     "list_encoders",
@@ -51,4 +53,5 @@ __all__ = [
     "rank_of",
     "register_encoder",
     "register_model",
+    "serial",
 ]

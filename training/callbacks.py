@@ -13,7 +13,6 @@ from maskzoo import data, metrics
 from . import optimisation, strategy
 from .checkpoints import average_models, save_model, training_state
 from .run_folder import BEST, HISTORY, LAST, read_history, write_text
-from .step import named_outputs
 
 AVERAGED = "averaged.keras"
 KEPT = "kept"
@@ -293,7 +292,7 @@ class Pictures(keras.callbacks.Callback):
         images, labels = self.samples
         # One image at a time: under several replicas a batch smaller than their number cannot be predicted.
         with averaged(self.model):
-            outputs = [named_outputs(self.model.network(image[None], training=False))["mask"] for image in images]
+            outputs = [self.model.masks(image[None]) for image in images]
         logits = np.concatenate([np.asarray(output) for output in outputs])
         names, task = self.dataset.class_names, self.dataset.task
         rows = []

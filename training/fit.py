@@ -26,7 +26,7 @@ from .callbacks import (
 )
 from .checkpoints import load_last, restore_optimizer, restore_random
 from .lockstep import LockstepTrainer
-from .network import encoder_layers, new_network
+from .network import encoder_layers, new_network, regions_of
 from .run_folder import BEST, manifest, read_history, write_json, write_recipe
 from .step import Objective, Trainer
 from .strategy import make_deterministic, open_hosts, open_strategy, reading_errors, share_of_batch
@@ -76,7 +76,8 @@ def train(recipe, run):
         losses.WeightSchedule(build_loss(stage, dataset), stage.loss_weights or {})
     write_recipe(recipe, run)
     describe(network, geometry, patch, dataset, replicas, run)
-    write_json(run / "data.json", {**dataset.as_mapping(), "patch": list(patch)})
+    regions = {"fine": regions_of(recipe, dataset)} if recipe.fine else {}
+    write_json(run / "data.json", {**dataset.as_mapping(), "patch": list(patch), **regions})
     write_json(run / "decision.json", {"thresholds": [0.5] * dataset.num_classes})
     write_json(run / "manifest.json", manifest(recipe, dataset) | {"parameters": analysis.parameters(network)[0]})
 
@@ -179,7 +180,8 @@ def new_trainer(recipe, network, objective, dataset):
     counted = {"task": dataset.task, "ignore_index": dataset.ignore_index, "num_classes": dataset.num_classes}
     scores = [Dice(**counted, name="dice"), IoU(**counted, name="iou")]
     kind = LockstepTrainer if recipe.hosts else Trainer
-    return kind(network, objective, scores, accumulate=recipe.accumulate, clip_norm=recipe.clip_norm)
+    regions = regions_of(recipe, dataset)
+    return kind(network, objective, scores, accumulate=recipe.accumulate, clip_norm=recipe.clip_norm, regions=regions)
 
 
 def build_loss(recipe, dataset):

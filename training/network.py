@@ -23,11 +23,16 @@ def new_network(recipe, dataset):
     """
     rank = 2 if recipe.slices else dataset.rank
     input_shape = (*(None,) * rank, dataset.channels)
-    network = models.build_model(recipe.model, input_shape, dataset.num_classes, **recipe.option)
-    if len(network.inputs) > 1:
+    if recipe.fine:
+        network = fine_network(recipe, dataset, input_shape)
+    else:
+        network = models.build_model(recipe.model, input_shape, dataset.num_classes, **recipe.option)
+    if len(network.inputs) > 1 and not recipe.fine:
         raise ValueError(
-            f"--model: expected one with a single input; received {recipe.model}, with {len(network.inputs)}"
+            f"--model: expected one with a single input, or --fine with the classes that are looked for in a region; "
+            f"received {recipe.model}, with {len(network.inputs)}"
         )
+    network = with_logits(network)
     if recipe.auxiliary:
         network = models.add_auxiliary_heads(network, recipe.auxiliary, dataset.num_classes)
     if recipe.label_head and "label" not in network.output_names:
@@ -44,6 +49,62 @@ def new_network(recipe, dataset):
     if recipe.start_from:
         print(take_weights(network, recipe.start_from))
     return network
+
+
+def fine_network(recipe, dataset, input_shape):
+    """Builds a model of two images for large classes and tiny ones.
+
+    Raises:
+        ValueError: If the recipe asks for what only models of one image have.
+    """
+    regions = regions_of(recipe, dataset)
+    others = {
+        "norm": recipe.norm != "batch",
+        **{name: getattr(recipe, name) for name in ("slices", "auxiliary", "label_head", "class_weights")},
+    }
+    if others := [f"--{name.replace('_', '-')}" for name, given in others.items() if given]:
+        raise ValueError(f"--fine: expected none of --{', '.join(others)[2:]} beside it; received that")
+    if "fine_classes" not in models.model_options(recipe.model):
+        raise ValueError(f"--fine: expected a model of two images, such as fine_grained_unet; received {recipe.model}")
+    large, fine = len(regions["large"]), len(regions["fine"])
+    return models.build_model(recipe.model, input_shape, large, fine_classes=fine, **recipe.option)
+
+
+def regions_of(recipe, dataset):
+    """What `models.cut_regions` and `models.serial` are told: the numbers of large and tiny classes, and the region.
+
+    Returns:
+        A dict, or `None` where there are no tiny classes.
+
+    Raises:
+        ValueError: If the tiny classes are not some, and not all, of the classes of a multilabel task in 2D.
+    """
+    if not recipe.fine:
+        return None
+    names = dataset.class_names
+    if dataset.task != "multilabel" or dataset.rank != 2:
+        raise ValueError(f"--fine: expected a multilabel task in 2D; received {dataset.task} in {dataset.rank}D")
+    if not set(recipe.fine) < set(names):
+        raise ValueError(f"--fine: expected some of {', '.join(names)}, but not all; received {', '.join(recipe.fine)}")
+    return {
+        "large": [number for number, name in enumerate(names) if name not in recipe.fine],
+        "fine": [number for number, name in enumerate(names) if name in recipe.fine],
+        "region": recipe.region,
+    }
+
+
+def with_logits(network):
+    """A network whose outputs of values between 0 and 1, such as attention maps, are the logits of these."""
+    if not isinstance(network.output, dict):
+        return network
+
+    def before_sigmoid(x):
+        layer = x._keras_history.operation
+        is_sigmoid = isinstance(layer, layers.Activation) and layer.activation is keras.activations.sigmoid
+        return layer.input if is_sigmoid else x
+
+    outputs = {name: before_sigmoid(x) for name, x in network.output.items()}
+    return keras.Model(network.input, outputs, name=network.name)
 
 
 def with_norms(network, norm):

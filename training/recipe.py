@@ -72,6 +72,13 @@ class Recipe:
     label_head: float | None = setting(
         None, "weight of the loss of an image-level output, trained on which classes a window shows; none by default"
     )
+    fine: list[str] | None = setting(
+        None,
+        "tiny classes, looked for in the region around the others: a model of two images such as fine_grained_unet",
+    )
+    region: Literal["box", "square", "mask"] = setting(
+        "square", "that region: the box, a box of the window's proportions, or the box with nothing but the structure"
+    )
     start_from: str | None = setting(
         None, "run folder or .keras file whose weights are taken over where layers' names and shapes fit"
     )

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from maskzoo import models
+
 from . import strategy
 
 AUXILIARY_WEIGHT = 0.5
@@ -28,11 +30,11 @@ class Objective:
         return self.weights.get(name, 1.0 if name == "mask" else AUXILIARY_WEIGHT)
 
     def __call__(self, labels, outputs):
-        """Returns one value per sample, from labels and a dict of outputs."""
+        """Returns one value per sample, from labels, or a dict of the labels of outputs, and a dict of outputs."""
         terms = [
             self.label_weight * self.label_loss(labels, logits)
             if name == "label"
-            else self.weight(name) * self.loss.call(nearest_labels(labels, logits), logits)
+            else self.weight(name) * self.loss.call(nearest_labels(labels_of(labels, name), logits), logits)
             for name, logits in outputs.items()
         ]
         return sum(terms)
@@ -41,6 +43,11 @@ class Objective:
         """Binary cross-entropy of the labels of whole windows, a mean over classes."""
         target = presence(labels, self.loss.task, logits.shape[-1], self.loss.ignore_index)
         return ops.mean(ops.binary_crossentropy(target, ops.cast(logits, "float32"), from_logits=True), axis=-1)
+
+
+def labels_of(labels, name):
+    """The labels of an output, where outputs have labels of their own."""
+    return labels[name] if isinstance(labels, dict) else labels
 
 
 def presence(labels, task, num_labels, ignore_index=None):
@@ -86,12 +93,13 @@ class Trainer(keras.Model):
         scores: Metrics of `(labels, logits, sample_weight)` for the output `mask`.
         accumulate: Micro-batches per replica and step.
         clip_norm: Largest norm of all gradients together, or `None`.
+        regions: For a network of two images, what `models.cut_regions` is told; `None` for one of one image.
     """
 
-    def __init__(self, network, objective, scores, *, accumulate=1, clip_norm=None):
+    def __init__(self, network, objective, scores, *, accumulate=1, clip_norm=None, regions=None):
         super().__init__(name=f"{network.name}_trainer")
         self.network, self.objective, self.scores = network, objective, scores
-        self.accumulate, self.clip_norm = accumulate, clip_norm
+        self.accumulate, self.clip_norm, self.regions = accumulate, clip_norm, regions
         self.loss_mean = keras.metrics.Mean("loss")
         self.built = True
 
@@ -102,14 +110,29 @@ class Trainer(keras.Model):
     def call(self, images, training=None):
         return self.network(images, training=training)
 
+    def masks(self, images):
+        """Logits of all classes, as prediction gives them."""
+        network = models.serial(self.network, **self.regions) if self.regions else self.network
+        return named_outputs(network(images, training=False))["mask"]
+
+    def answers(self, images, labels, training):
+        """The labels, for each output where these have their own, and the network's outputs by name."""
+        if not self.regions:
+            return labels, named_outputs(self.network(images, training=training))
+        regions, labels = models.cut_regions(images, labels, **self.regions)
+        return labels, self.network([images, regions], training=training)
+
     def measure(self, batch, training):
         """Returns the mean loss of a batch, and counts the batch in the metrics."""
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(batch)
-        outputs = named_outputs(self.network(images, training=training))
+        labels, outputs = self.answers(images, labels, training)
         values = self.objective(labels, outputs)
         self.loss_mean.update_state(values, sample_weight=weights)
+        names = list(labels) if self.regions else ["mask"]
+        truth = [labels_of(labels, name) for name in names]
+        logits = [outputs[name] for name in names]
         for score in self.scores:
-            score.update_state(labels, outputs["mask"], sample_weight=weights)
+            score.update_state(joined(truth), joined(logits), sample_weight=weights)
         return ops.mean(values if weights is None else values * ops.cast(weights, values.dtype))
 
     def train_step(self, batch):
@@ -149,7 +172,7 @@ class Trainer(keras.Model):
     def predict_step(self, batch):
         """The loss of each sample, by which hard windows are told."""
         images, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
-        return self.objective(labels, named_outputs(self.network(images, training=False)))
+        return self.objective(*self.answers(images, labels, training=False))
 
     def test_step(self, batch):
         self.measure(batch, training=False)
@@ -164,6 +187,11 @@ def micro_batches(batch, number):
     size = ops.shape(batch[0])[0] // number
     for part in range(number):
         yield tuple(None if x is None else x[part * size : (part + 1) * size] for x in batch)
+
+
+def joined(parts):
+    """Channels of several arrays in one."""
+    return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=-1)
 
 
 def added(some, others):
