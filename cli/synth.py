@@ -3,6 +3,7 @@
   nuclei    RGB PNG with masks                    organs    RGB PNG, a folder of masks per class, which overlap
   kidney    large tiled RGB TIFF, run-length CSV  clouds    RGB PNG, run-length CSV with image_Class
   xray      grey PNG, relative run-length CSV     volumes   NIfTI with class ids
+  tumour    NIfTI of few slices, masks
 
 examples:
   maskzoo synth nuclei OUT
@@ -16,7 +17,7 @@ from maskzoo import data
 
 
 def add_arguments(parser):
-    parser.add_argument("kind", type=str, help="nuclei, kidney, xray, organs, clouds or volumes")
+    parser.add_argument("kind", type=str, help="nuclei, kidney, xray, organs, clouds, volumes or tumour")
     parser.add_argument("output", type=str, help="folder to make")
     parser.add_argument("--count", type=int | None, default=None, help="number of images, at least 2")
     parser.add_argument("--size", type=int | None, default=None, help="pixels per axis, at least 32")
@@ -29,6 +30,6 @@ def run(arguments):
     spec = data.write_synthetic(
         arguments.kind, arguments.output, count=arguments.count, size=arguments.size, seed=arguments.seed
     )
-    model = "vnet3d" if arguments.kind == "volumes" else "unet_padded"
+    model = "vnet3d" if arguments.kind in ("volumes", "tumour") else "unet_padded"
     print(f"wrote {spec.parent}")
     print(f"try: python train.py --model {model} --data {shlex.quote(str(spec))}")

@@ -26,6 +26,7 @@ KINDS = {
     "organs": (24, 256, 2, "labels: {organ: organ, lesion: lesion}\ntask: multilabel\n"),
     "clouds": (24, 256, 4, "labels: train.csv\ntask: multilabel\nclasses: [Fish, Flower, Gravel, Sugar]\n"),
     "volumes": (12, 64, 2, "labels: labels\ntask: multiclass\nclasses: [background, anterior, posterior]\n"),
+    "tumour": (12, 64, 1, "labels: labels\ntask: binary\nclasses: [tumour]\n"),
 }
 
 
@@ -37,7 +38,7 @@ def write_synthetic(kind, folder, *, count=None, size=None, seed=0):
     Args:
         kind: `nuclei` (RGB PNG, masks), `kidney` (large tiled RGB TIFF, run-length CSV), `xray` (grey PNG, relative
             run-length CSV), `organs` (RGB PNG, a folder of masks per class, which overlap), `clouds` (RGB PNG,
-            run-length CSV with `image_Class`) or `volumes` (NIfTI).
+            run-length CSV with `image_Class`), `volumes` (NIfTI) or `tumour` (NIfTI of few slices, masks).
         folder: Folder to make; refused where it holds anything.
         count: Number of images, at least 2.
         size: Pixels per axis.
@@ -66,8 +67,8 @@ def write_synthetic(kind, folder, *, count=None, size=None, seed=0):
         if kind == "kidney":
             write_slides(unfinished, count, size, seed)
         else:
-            rank = 3 if kind == "volumes" else 2
-            WRITERS[kind](unfinished, synthetic_cases(rank, count, size, seed, classes))
+            shape = {"volumes": (size,) * 3, "tumour": (size, size, max(size // 4, 8))}.get(kind, (size, size))
+            WRITERS[kind](unfinished, synthetic_cases(len(shape), count, shape, seed, classes))
         (unfinished / "spec.yaml").write_text(f"path: .\n{keys}", encoding="utf-8")
         unfinished.replace(folder)
     finally:
@@ -116,6 +117,7 @@ WRITERS = {
     "organs": write_organs,
     "clouds": write_clouds,
     "volumes": write_volumes,
+    "tumour": write_volumes,
 }
 
 

@@ -17,13 +17,14 @@ def whole(case):
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "kidney"])
 def test_each_kind_is_read_back(kind, tmp_path):
-    rank = 3 if kind == "volumes" else 2
+    rank = 3 if kind in ("volumes", "tumour") else 2
     spec = data.write_synthetic(kind, tmp_path / "out", count=3, size=48, seed=5)
     read = data.load_data(spec, rank=rank)
-    made = data.synthetic_cases(rank, 3, 48, 5, KINDS[kind][2])
+    size = (48, 48, 12) if kind == "tumour" else 48
+    made = data.synthetic_cases(rank, 3, size, 5, KINDS[kind][2])
     truth = {name: label for name, _, label in made}
     assert len(read.train + read.validation) == 3
-    assert read.channels == (1 if kind in ("xray", "volumes") else 3)
+    assert read.channels == (1 if kind in ("xray", "volumes", "tumour") else 3)
     assert read.task == yaml.safe_load(spec.read_text())["task"]
     for case in read.train + read.validation:
         ids = truth[case.name]
