@@ -42,7 +42,7 @@ def synthetic_cases(rank, count=None, size=None, seed=0, classes=1):
 def synthetic_case(size, rng, classes):
     """Returns one image and its label: see `synthetic_cases`."""
     # Kind 0 is a distractor: as bright as an object, with the texture of the background.
-    kinds = [0] * 4 + list(range(1, classes + 1)) * max(3, 7 // classes)
+    kinds = [0] * 4 + list(range(1, classes + 1)) * max(3, 7 // max(1, classes))
     textures = [0.1 * grain(size, rng, sigma) for sigma in (2.5, 0.5, 1.0, 1.6, 4.0)[: classes + 1]]
     wobble = grain(size, rng, min(size) / 12)
     texture, brightness, label = textures[0], np.zeros(size, np.float32), np.zeros(size, np.uint8)

@@ -11,7 +11,7 @@ import numpy as np
 from .rle import encode_rle, encode_windows
 from .sinks import open_sink
 from .statistics import unknown
-from .synthetic import synthetic_cases
+from .synthetic import synthetic_case, synthetic_cases
 from .synthetic_slides import SyntheticSlide
 from .windows import Window, window_grid
 
@@ -37,8 +37,9 @@ def write_synthetic(kind, folder, *, count=None, size=None, seed=0):
 
     Args:
         kind: `nuclei` (RGB PNG, masks), `kidney` (large tiled RGB TIFF, run-length CSV), `xray` (grey PNG, relative
-            run-length CSV), `organs` (RGB PNG, a folder of masks per class, which overlap), `clouds` (RGB PNG,
-            run-length CSV with `image_Class`), `volumes` (NIfTI) or `tumour` (NIfTI of few slices, masks).
+            run-length CSV, a third of the masks empty), `organs` (RGB PNG, a folder of masks per class, which overlap),
+            `clouds` (RGB PNG, run-length CSV with `image_Class`), `volumes` (NIfTI) or `tumour` (NIfTI of few slices,
+            masks).
         folder: Folder to make; refused where it holds anything.
         count: Number of images, at least 2.
         size: Pixels per axis.
@@ -68,12 +69,22 @@ def write_synthetic(kind, folder, *, count=None, size=None, seed=0):
             write_slides(unfinished, count, size, seed)
         else:
             shape = {"volumes": (size,) * 3, "tumour": (size, size, max(size // 4, 8))}.get(kind, (size, size))
-            WRITERS[kind](unfinished, synthetic_cases(len(shape), count, shape, seed, classes))
+            cases = synthetic_cases(len(shape), count, shape, seed, classes)
+            WRITERS[kind](unfinished, with_empty(cases, seed) if kind == "xray" else cases)
         (unfinished / "spec.yaml").write_text(f"path: .\n{keys}", encoding="utf-8")
         unfinished.replace(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return folder / "spec.yaml"
+
+
+def with_empty(cases, seed):
+    """Cases of which every third shows distractors alone, with an empty mask."""
+    others = {number: np.random.default_rng([seed, number]) for number in range(2, len(cases), 3)}
+    return [
+        (name, *synthetic_case(label.shape, others[number], 0)) if number in others else (name, image, label)
+        for number, (name, image, label) in enumerate(cases)
+    ]
 
 
 def write_nuclei(folder, cases):
