@@ -74,6 +74,18 @@ def add_arguments(parser):
         help="resize the whole of a small image first, to 512 pixels per axis or to 384x512; results have its own size",
     )
     parser.add_argument(
+        "--engine",
+        type=Literal["auto", "keras", "saved_model", "onnx", "openvino"],
+        default="keras",
+        help="what runs the network; auto measures what is installed and takes the fastest that agrees",
+    )
+    parser.add_argument(
+        "--precision",
+        type=Literal["float32", "bfloat16", "int8"],
+        default="float32",
+        help="of --engine: bfloat16 and int8 are faster and less exact",
+    )
+    parser.add_argument(
         "--seam-tolerance",
         type=float,
         default=1e-3,
@@ -131,7 +143,7 @@ def run(arguments):
     if data.is_image(source) or not source.is_dir():
         inference.check_output(output, rank, arguments.probabilities, arguments.cog)
         data.check_writable(output)
-        segment(*load_told(arguments, folders), source, output, arguments, options)
+        segment(*load_told(arguments, folders, [source]), source, output, arguments, options)
         return
     table = output if data.file_suffix(output) == ".csv" else None
     if table is not None:
@@ -141,7 +153,7 @@ def run(arguments):
     inference.check_output(jobs[0][1], rank, arguments.probabilities, arguments.cog)
     output.mkdir(parents=True, exist_ok=True)
     data.check_writable(output / "probe")
-    failed = segment_all(*load_told(arguments, folders), jobs, arguments, options)
+    failed = segment_all(*load_told(arguments, folders, [image for image, _ in jobs]), jobs, arguments, options)
     if table is not None:
         join_tables(table, [path for _, path in jobs if path.exists()])
         if not failed:
@@ -152,12 +164,40 @@ def run(arguments):
         )
 
 
-def load_told(arguments, folders):
+def load_told(arguments, folders, images):
     """A run or ensemble and what is done to its masks, having said so; probabilities are left as they are."""
     trained, cleaning, gate = load_answer(arguments, folders)
     if arguments.probabilities is None:
         tell_decision(trained, cleaning, gate)
+    if (arguments.engine, arguments.precision) != ("keras", "float32"):
+        if gate and arguments.probabilities is None:
+            raise ValueError(f"--engine: expected keras, which --gate needs; received {arguments.engine}")
+        trained = with_engine(arguments, trained, images)
     return trained, {"cleaning": cleaning, "gate": gate}
+
+
+def with_engine(arguments, trained, images):
+    """The run with the engine that is asked for, measured on the first image that can be read."""
+    names = (arguments.engine, arguments.precision)
+    if arguments.engine != "auto":
+        return inference.with_engine(trained, *names, None)
+    for number, image in enumerate(images, start=1):
+        try:
+            with data.open_source(image, rank=trained.data["rank"], **scale_of(arguments, trained)) as source:
+                return inference.with_engine(trained, *names, source, **tiling_options(arguments))
+        except (ValueError, OSError):
+            if number == len(images):
+                raise
+    return trained
+
+
+def scale_of(arguments, trained):
+    """The level or resolution at which images are opened."""
+    scale = {"level": arguments.level, "resolution": arguments.resolution}
+    if scale == {"level": None, "resolution": None}:
+        spec = trained.data.get("spec", {})
+        scale = {name: spec.get(name) for name in scale}
+    return scale
 
 
 def segment_all(trained, decided, jobs, arguments, options):
@@ -175,10 +215,7 @@ def segment_all(trained, decided, jobs, arguments, options):
 
 
 def segment(trained, decided, image, output, arguments, options, archive=None):
-    scale = {"level": arguments.level, "resolution": arguments.resolution}
-    if scale == {"level": None, "resolution": None}:
-        spec = trained.data.get("spec", {})
-        scale = {name: spec.get(name) for name in scale}
+    scale = scale_of(arguments, trained)
     with data.open_source(image, rank=trained.data["rank"], **scale) as source:
         inference.predict_image(
             trained,

@@ -13,15 +13,18 @@ __all__ = [
     "decide",
     "draw_findings",
     "evaluate",
+    "export_bundle",
     "export_saved_model",
     "gate_of",
     "load_run",
+    "open_engine",
     "parse_tta",
     "plan_image",
     "plan_tiles",
     "predict_image",
     "predict_tiles",
     "run_rank",
+    "with_engine",
 ]
 
 LAZY = {
@@ -33,13 +36,16 @@ LAZY = {
     "check_output": "results",
     "evaluate": "evaluation",
     "gate_of": "gate",
+    "export_bundle": "bundle",
     "export_saved_model": "export",
     "load_run": "run",
+    "open_engine": "engines",
     "parse_tta": "tta",
     "plan_image": "predictor",
     "plan_tiles": "tiling",
     "predict_image": "predictor",
     "predict_tiles": "tiling",
+    "with_engine": "engines",
 }
 
 

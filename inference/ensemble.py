@@ -162,7 +162,7 @@ class Ensemble:
 
     def scorer(self, plan, models=None):
         """What `predict_tiles` takes beside a plan of this ensemble; `models` answer instead of the members' own."""
-        return Scorer(self, plan, models or [run.model for run in self.runs])
+        return Scorer(self, plan, models or [run.engine or run.model for run in self.runs])
 
 
 class Scorer:

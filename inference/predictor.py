@@ -195,7 +195,7 @@ def scorer(run, plan, listeners=None):
     """What answers for a run in `predict_tiles`: its model, or what an ensemble makes of its members."""
     if hasattr(run, "scorer"):
         return run.scorer(plan, listeners)
-    return listeners[0] if listeners else run.model
+    return listeners[0] if listeners else run.engine or run.model
 
 
 def check_probabilities(kind):
@@ -230,6 +230,9 @@ def fingerprints(run, source):
     if source.path is not None:
         status = source.path.stat()
         found["image"] = [str(source.path.resolve()), status.st_size, status.st_mtime_ns]
+    engines = [str(one.engine) for one in runs if one.engine is not None]
+    if engines:
+        found["--engine"] = engines
     for name in ("weights", "how", "temperature", "tta"):
         if hasattr(run, name):
             found[option(name)] = getattr(run, name)

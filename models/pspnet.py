@@ -98,7 +98,8 @@ class AverageBins(layers.Layer):
     def _shares(self, size):
         """Returns the share `(bins, size)` of every element in the average of every bin."""
         bins = ops.arange(self.bins, dtype="int32")[:, None]
-        first, stop = bins * size // self.bins, -(-(bins + 1) * size // self.bins)
+        # Divisions of positive numbers, which every runtime rounds alike.
+        first, stop = bins * size // self.bins, ((bins + 1) * size + self.bins - 1) // self.bins
         position = ops.arange(size, dtype="int32")[None]
         inside = ops.logical_and(position >= first, position < stop)
         return ops.cast(inside, "float32") / ops.cast(stop - first, "float32")

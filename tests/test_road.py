@@ -150,7 +150,7 @@ def test_evaluate_scores_the_held_out_images(trained, capsys):
 def test_export_answers_as_the_keras_model(trained, tmp_path):
     import tensorflow as tf
 
-    assert run("export", trained, tmp_path / "saved") == 0
+    assert run("export", trained, tmp_path / "saved", "--bare") == 0
     exported = tf.saved_model.load(str(tmp_path / "saved"))
     images = np.random.default_rng(0).normal(size=(2, 70, 90, 3)).astype(np.float32)
     expected = inference.load_run(trained).model.predict_on_batch(images)
