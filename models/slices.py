@@ -10,9 +10,10 @@ from .blocks import check_count
 
 @keras.saving.register_keras_serializable("maskzoo")
 class FoldSlices(layers.Layer):
-    """Lays each run of neighbouring slices, stacked as channels, as one image into the batch.
+    """Lays each slice, with its neighbours as further channels, as one image into the batch.
 
-    `(batch, height, width, n, channels)` becomes `(batch * (n - slices + 1), height, width, slices * channels)`.
+    `(batch, height, width, n, channels)` becomes `(batch * n, height, width, slices * channels)`. Beyond both ends of
+    the volume its last slice is repeated.
     """
 
     folded_axes = 1
@@ -22,13 +23,15 @@ class FoldSlices(layers.Layer):
         self.slices = slices
 
     def call(self, volume):
+        half = self.slices // 2
+        volume = ops.concatenate([volume[:, :, :, :1]] * half + [volume] + [volume[:, :, :, -1:]] * half, axis=3)
         runs = [volume[:, :, :, first : first + 1 - self.slices or None] for first in range(self.slices)]
         stacks = ops.transpose(ops.concatenate(runs, axis=-1), (0, 3, 1, 2, 4))
         return ops.reshape(stacks, (-1, *ops.shape(stacks)[2:]))
 
     def compute_output_shape(self, input_shape):
         batch, height, width, n, channels = input_shape
-        images = None if None in (batch, n) else batch * (n + 1 - self.slices)
+        images = None if None in (batch, n) else batch * n
         return (images, height, width, self.slices * channels)
 
     def get_config(self):
@@ -53,7 +56,7 @@ class UnfoldSlices(layers.Layer):
 
 @register(FoldSlices)
 def _fold_geometry(layer, axis, volume):
-    return volume if axis < 2 else volume.gather(layer.slices)
+    return volume if axis < 2 else volume.gather(layer.slices, padding="same")
 
 
 @register(UnfoldSlices)
@@ -69,10 +72,10 @@ def inflate(model, slices=3):
 
     Args:
         model: A functional 2D model with one input `(height, width, channels)`, whose outputs are maps.
-        slices: Number of slices that are seen together, odd. The outputs lack half of the others at either end.
+        slices: Number of slices that are seen together, odd. At the ends of a volume its last slice is repeated.
 
     Returns:
-        A model from `(height, width, n, channels)`, for any n of at least `slices`, to maps with n - slices + 1 slices.
+        A model from `(height, width, n, channels)`, for any n, to maps with as many slices.
 
     Raises:
         ValueError: `slices` is not odd, or the model is not of that kind.
