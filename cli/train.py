@@ -6,7 +6,7 @@ examples:
   python train.py --model unet_padded --data FOLDER
       trains on FOLDER/images with FOLDER/masks, files of the same names
   python train.py --recipe recipes/membrane.yaml --data FOLDER
-      takes every option from a recipe; the command line wins over it
+      takes every option from a recipe; the command line wins over it; --recipe membrane means the same
   python train.py --run runs/vnet3d-synthetic --resume
       goes on with a run that was stopped
   python train.py --model unet --data FOLDER --folds 5 --seeds 3 --run runs/unet
@@ -20,8 +20,11 @@ from pathlib import Path
 
 from maskzoo import data, training
 
-from . import load_keras
+from . import load_keras, nearest
 from .predict import OUTPUT_SUFFIX
+
+# Beside this room, in a checkout as in an installed package.
+RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 
 
 def add_arguments(parser):
@@ -30,13 +33,31 @@ def add_arguments(parser):
 
 
 def complete(arguments):
-    """Puts the run's own recipe before the options of a resumed run, so that it goes on as it began."""
+    """Finds recipes by name, and puts a run's own before the options of a resumed run, so that it goes on as it began.
+
+    Raises:
+        ValueError: If no recipe has the name.
+    """
+    arguments = [
+        recipe_path(argument) if before == "--recipe" else argument
+        for before, argument in zip(["", *arguments], arguments, strict=False)
+    ]
     if "--resume" not in arguments:
         return arguments
     runs = [after for before, after in itertools.pairwise(arguments) if before == "--run"]
     runs += [argument.removeprefix("--run=") for argument in arguments if argument.startswith("--run=")]
     recipes = [path for run in runs if (path := Path(run) / training.RECIPE).is_file()]
     return [part for path in recipes for part in ("--recipe", str(path))] + arguments
+
+
+def recipe_path(name):
+    """The file of a recipe: of one of ours by its name alone."""
+    if Path(name).suffix or Path(name).exists():
+        return name
+    known = {path.stem: str(path) for path in sorted(RECIPES.glob("*.yaml"))}
+    if name not in known:
+        raise ValueError(f"--recipe: expected a YAML file, or {nearest(name, known)}; received {name}")
+    return known[name]
 
 
 def run(arguments):

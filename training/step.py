@@ -39,9 +39,18 @@ class Objective:
         ]
         return sum(terms)
 
+    def labels_shown(self, labels, logits):
+        """Which classes occur in each window, as many as the label output has."""
+        return presence(labels, self.loss.task, logits.shape[-1], self.loss.ignore_index)
+
+    def right_labels(self, labels, logits):
+        """The share of the classes whose label is right, for each window."""
+        shown = self.labels_shown(labels, logits) > 0.5
+        return ops.mean(ops.cast(ops.equal(shown, logits > 0), "float32"), axis=-1)
+
     def label_loss(self, labels, logits):
         """Binary cross-entropy of the labels of whole windows, a mean over classes."""
-        target = presence(labels, self.loss.task, logits.shape[-1], self.loss.ignore_index)
+        target = self.labels_shown(labels, logits)
         return ops.mean(ops.binary_crossentropy(target, ops.cast(logits, "float32"), from_logits=True), axis=-1)
 
 
@@ -101,11 +110,13 @@ class Trainer(keras.Model):
         self.network, self.objective, self.scores = network, objective, scores
         self.accumulate, self.clip_norm, self.regions = accumulate, clip_norm, regions
         self.loss_mean = keras.metrics.Mean("loss")
+        has_label = "label" in network.output_names
+        self.label_accuracy = keras.metrics.Mean("label_accuracy") if has_label else None
         self.built = True
 
     @property
     def metrics(self):
-        return [self.loss_mean, *self.scores]
+        return [self.loss_mean, *self.scores, *([self.label_accuracy] if self.label_accuracy else [])]
 
     def call(self, images, training=None):
         return self.network(images, training=training)
@@ -133,6 +144,9 @@ class Trainer(keras.Model):
         logits = [outputs[name] for name in names]
         for score in self.scores:
             score.update_state(joined(truth), joined(logits), sample_weight=weights)
+        if self.label_accuracy:
+            right = self.objective.right_labels(labels, outputs["label"])
+            self.label_accuracy.update_state(right, sample_weight=weights)
         return ops.mean(values if weights is None else values * ops.cast(weights, values.dtype))
 
     def train_step(self, batch):
