@@ -12,7 +12,7 @@ from maskzoo.training import doctor, network, step, strategy
 
 SMALL = {
     "model": "unet_padded",
-    "option": {"filters": [2, 4]},
+    "option": {"filters": [2]},
     "patch": 8,
     "batch_size": 4,
     "steps": 2,
@@ -120,7 +120,7 @@ def test_the_doctor_finds_all_equal_and_says_what_it_would_change(folder, capsys
     monkeypatch.setattr(doctor, "SECONDS", 0.2)
     arguments = [f"--{name.replace('_', '-')}={json.dumps(value)}" for name, value in SMALL.items() if name != "option"]
     arguments = [argument.replace('"', "") for argument in arguments]
-    options = ["--option", "filters=[2,4]", "--data", str(folder), "--devices", "cpu:2", "--memory", "2GB"]
+    options = ["--option", "filters=[2]", "--data", str(folder), "--devices", "cpu:2", "--memory", "2GB"]
     cli.main("doctor", [*arguments, *options])
     lines = [line for line in capsys.readouterr().out.splitlines() if line[7:].split()[0] != "data"]
     states = {line[7:24].strip(): line[:6].strip() for line in lines if not line.startswith("!")}

@@ -22,7 +22,7 @@ from maskzoo.training.run_folder import read_history
 ROOT = Path(__file__).resolve().parents[1]
 OPTIONS = {
     "model": "unet_padded",
-    "option": {"filters": [4, 8]},
+    "option": {"filters": [4]},
     "norm": "sync",
     "patch": 16,
     "steps": 2,
