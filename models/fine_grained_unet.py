@@ -39,6 +39,8 @@ def fine_grained_unet(
 
     Source: a coarse-to-fine scheme for tiny structures, with 3x3 heads on the features of one shared U-Net.
     """
+    if not isinstance(trunk_options or {}, dict):
+        raise ValueError(f"trunk_options: expected a mapping such as {{encoder: resnet34}}; received {trunk_options}")
     if isinstance(trunk, keras.Model):
         trunk = keras.Model(trunk.inputs[0], trunk.output, name="trunk")
     else:

@@ -138,15 +138,26 @@ def test_a_fine_training_ends_in_a_run_that_is_evaluated_and_predicted(tmp_path,
     assert len(training.read_history(run)) == 3
 
 
+def test_other_norms_reach_into_the_shared_trunk(tmp_path):
+    dataset = data.load_data(data.write_synthetic("organs", tmp_path / "set", count=2, size=32), rank=2)
+    kinds = {"sync": keras.layers.BatchNormalization, "group": keras.layers.GroupNormalization}
+    for norm, kind in kinds.items():
+        network = new_network(training.Recipe(**fine_recipe(norm=norm)), dataset)
+        norms = [layer for layer in network.get_layer("trunk").layers if "norm" in type(layer).__name__.lower()]
+        assert norms
+        assert all(type(layer) is kind and getattr(layer, "synchronized", True) for layer in norms)
+
+
 def test_what_does_not_go_with_tiny_classes_is_refused(tmp_path):
     dataset = data.load_data(data.write_synthetic("organs", tmp_path / "set", count=2, size=32), rank=2)
     for expected, options in {
         "organ, lesion": {"fine": ["lession"]},
         "not all": {"fine": ["organ", "lesion"]},
-        "--norm": {"norm": "group"},
+        "--label-head": {"label_head": 0.2},
         "--class-weights": {"class_weights": [1, 2]},
         "fine_grained_unet": {"model": "unet_padded", "option": {}},
         "or --fine": {"fine": None},
+        "mapping": {"option": {"trunk_options": "{filters:[4,8]}"}},
     }.items():
         with pytest.raises(ValueError, match=expected):
             new_network(training.Recipe(**fine_recipe(**options)), dataset)

@@ -58,12 +58,9 @@ def fine_network(recipe, dataset, input_shape):
         ValueError: If the recipe asks for what only models of one image have.
     """
     regions = regions_of(recipe, dataset)
-    others = {
-        "norm": recipe.norm != "batch",
-        **{name: getattr(recipe, name) for name in ("slices", "auxiliary", "label_head", "class_weights")},
-    }
-    if others := [f"--{name.replace('_', '-')}" for name, given in others.items() if given]:
-        raise ValueError(f"--fine: expected none of --{', '.join(others)[2:]} beside it; received that")
+    others = [name for name in ("slices", "auxiliary", "label_head", "class_weights") if getattr(recipe, name)]
+    if others:
+        raise ValueError(f"--fine: expected no --{others[0].replace('_', '-')} beside it; received one")
     if "fine_classes" not in models.model_options(recipe.model):
         raise ValueError(f"--fine: expected a model of two images, such as fine_grained_unet; received {recipe.model}")
     large, fine = len(regions["large"]), len(regions["fine"])
@@ -114,6 +111,8 @@ def with_norms(network, norm):
     """
 
     def changed(layer):
+        if isinstance(layer, keras.Model):
+            return with_norms(layer, norm)
         if not isinstance(layer, layers.BatchNormalization):
             return layer.__class__.from_config(layer.get_config())
         config = layer.get_config()
@@ -128,7 +127,7 @@ def with_norms(network, norm):
         return layer(*args, **kwargs)  # a group norm knows no masks
 
     copy = keras.models.clone_model(network, clone_function=changed, call_function=called)
-    for layer in (layer for layer in network.layers if layer.weights):
+    for layer in (layer for layer in network.layers if layer.weights and not isinstance(layer, keras.Model)):
         weights, places = layer.get_weights(), copy.get_layer(layer.name).weights
         copy.get_layer(layer.name).set_weights(weights[: len(places)])
     return copy
