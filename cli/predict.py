@@ -15,11 +15,14 @@ examples:
   python predict.py runs/fold0 runs/fold1 runs/fold2 slide.tif mask.tif --tta symmetries
       the mean of three runs, each of which sees every tile in its eight symmetries
   python predict.py runs/nuclei slide.tif mask.tif --min-area 30 --fill-holes all
+  python predict.py runs/kidney slides/ masks/ --cluster tcp://scheduler:8786
+      on the workers of a Dask scheduler; --cluster local:4 starts four on this machine
 """
 
 import re
 import shutil
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal
 
@@ -97,6 +100,14 @@ def add_arguments(parser):
         default="cosine",
         help="how tiles fall off where they overlap, for models that see the whole image",
     )
+    parser.add_argument(
+        "--cluster",
+        type=str | None,
+        nargs="?",
+        const="local",
+        default=None,
+        help="predict with Dask: local starts workers on this machine, local:N so many, tcp://host:8786 is a scheduler",
+    )
     add_tiling_options(parser)
 
 
@@ -136,6 +147,8 @@ def run(arguments):
     if not 0 <= arguments.seam_tolerance < 1:
         raise ValueError(f"--seam-tolerance: expected 0 or a small part of 1; received {arguments.seam_tolerance}")
     parse_sizes(arguments.resize)
+    if arguments.cluster is not None:
+        inference.check_cluster(arguments.cluster)
     folders = check_answer_options(arguments)
     rank = inference.run_rank(folders[0])
     source, output = Path(arguments.input), Path(arguments.output)
@@ -143,7 +156,9 @@ def run(arguments):
     if data.is_image(source) or not source.is_dir():
         inference.check_output(output, rank, arguments.probabilities, arguments.cog)
         data.check_writable(output)
-        segment(*load_told(arguments, folders, [source]), source, output, arguments, options)
+        with opened_cluster(arguments) as cluster:
+            told = load_told(arguments, folders, [source])
+            segment(*told, source, output, arguments, options, cluster=cluster)
         return
     table = output if data.file_suffix(output) == ".csv" else None
     if table is not None:
@@ -153,7 +168,9 @@ def run(arguments):
     inference.check_output(jobs[0][1], rank, arguments.probabilities, arguments.cog)
     output.mkdir(parents=True, exist_ok=True)
     data.check_writable(output / "probe")
-    failed = segment_all(*load_told(arguments, folders, [image for image, _ in jobs]), jobs, arguments, options)
+    with opened_cluster(arguments) as cluster:
+        told = load_told(arguments, folders, [image for image, _ in jobs])
+        failed = segment_all(*told, jobs, arguments, options, cluster)
     if table is not None:
         join_tables(table, [path for _, path in jobs if path.exists()])
         if not failed:
@@ -200,23 +217,35 @@ def scale_of(arguments, trained):
     return scale
 
 
-def segment_all(trained, decided, jobs, arguments, options):
-    """Segments many images, and returns those that could not be; stops where the disk is full."""
-    failed = []
-    for image, output in jobs:
+def opened_cluster(arguments):
+    """A context with the cluster that is asked for, or with `None`."""
+    return nullcontext() if arguments.cluster is None else inference.open_cluster(arguments.cluster)
+
+
+def segment_all(trained, decided, jobs, arguments, options, cluster=None):
+    """Segments many images, and returns those that could not be; stops where the disk is full or a cluster is lost."""
+
+    def failed(job):
+        image, output = job
         try:
-            segment(trained, decided, image, output, arguments, options, archive=output.parent / ARCHIVE)
+            archive = output.parent / ARCHIVE
+            segment(trained, decided, image, output, arguments, options, archive=archive, cluster=cluster)
         except (ValueError, OSError) as error:
-            if isinstance(error, inference.DiskFull):
+            if isinstance(error, (inference.DiskFull, ConnectionError)):
                 raise
-            failed.append(image)
             print(f"skipped: {error}", file=sys.stderr)
-    return failed
+            return True
+        return False
+
+    outcomes = map(failed, jobs) if cluster is None else cluster.side_by_side(failed, jobs)
+    return [image for (image, _), bad in zip(jobs, outcomes, strict=True) if bad]
 
 
-def segment(trained, decided, image, output, arguments, options, archive=None):
+def segment(trained, decided, image, output, arguments, options, archive=None, cluster=None):
     scale = scale_of(arguments, trained)
-    with data.open_source(image, rank=trained.data["rank"], **scale) as source:
+    # Workers may have another working folder.
+    path = image if cluster is None else image.absolute()
+    with data.open_source(path, rank=trained.data["rank"], **scale) as source:
         inference.predict_image(
             trained,
             source,
@@ -228,6 +257,7 @@ def segment(trained, decided, image, output, arguments, options, archive=None):
             settings={f"--{name}": value for name, value in scale.items()},
             restart=arguments.restart,
             archive=archive,
+            cluster=cluster,
             **decided,
             tell=lambda text: print(f"{image}: {text}"),
             **options,

@@ -2,10 +2,12 @@
 
 import hashlib
 import shutil
+from contextlib import closing
 from dataclasses import asdict, fields
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
+from threading import Lock
 
 from tqdm import tqdm
 
@@ -19,6 +21,8 @@ from .run import thresholds_for
 from .seams import blending_report, plan_within
 from .tiling import GIGABYTE, Plan, covered_windows, part_windows, predict_tiles
 
+# Images that are predicted side by side share the model that they are planned with.
+PLANNING = Lock()
 # Tiles from which on it is worth a few more to say what blending does.
 WORTH_A_REPORT = 32
 
@@ -64,6 +68,7 @@ def predict_image(
     cleaning=None,
     gate=None,
     settings=None,
+    cluster=None,
     tell=None,
     **plan_options,
 ):
@@ -87,6 +92,7 @@ def predict_image(
         gate: Least probability of each class's image-level label, the largest over all tiles, for the class to be in
             the mask; for runs with a label head. What was predicted before a kill is predicted again for its labels.
         settings: What else the values depend on, by the option that says it: JSON values, noticed when they change.
+        cluster: A `Cluster` of `open_cluster`, whose workers predict, for an image that they see under the same path.
         tell: Function that is told as text what the plan is, and what is there already.
         **plan_options: Options of `plan_image`, if there is no plan.
 
@@ -122,7 +128,8 @@ def predict_image(
                 return tell(f"finished before: {output}")
             seen = source if resize is None else shrunken(source, resize, plan_options.get("memory", 4 * GIGABYTE))
             if plan is None:
-                plan = noted_plan(journal.notes) or plan_image(run, seen, tell=tell, **plan_options)
+                with PLANNING:
+                    plan = noted_plan(journal.notes) or plan_image(run, seen, tell=tell, **plan_options)
             parts = part_windows(plan) if resize is None else [data.Window((0,) * len(source.shape), source.shape)]
             column_major = data.file_suffix(output) == ".csv"
             notes = asdict(plan) if type(plan) is Plan else None
@@ -130,15 +137,17 @@ def predict_image(
             tell(f"{plan}; {in_bytes(journal.size)} of disk beside the output until it is complete")
             if journal.done:
                 tell(f"goes on behind {journal.done} of {len(parts)} parts")
-            if resize is None:
-                keep = tissue_only(source, plan, tell) if tissue else None
-                fill = result.background()
-                options = {"skip": 0 if gate else journal.done, "keep": keep, "fill": fill}
-                answers = predict_tiles(scorer(run, plan, listeners), read, plan, **options)
+            first = 0 if gate else journal.done
+            options = {"skip": first, "listeners": listeners}
+            if resize is not None:
+                options["whole"] = source.shape
+            elif tissue:
+                options["keep"] = tissue_only(source, plan, tell)
+            if cluster is not None:
+                values = cluster.values(run, seen, plan, result, parts, **options)
             else:
-                model = scorer(run, plan, listeners)
-                answers = predicted_whole(model, reader(run, seen), plan, source.shape, result.task)
-            fill_journal(journal, parts, answers, result, source, first=0 if gate else journal.done)
+                values = values_of(run, read if seen is source else reader(run, seen), plan, result, **options)
+            fill_journal(journal, parts, values, source, first)
             absent = absent_classes(run, listeners, gate) if gate else []
             if absent:
                 tell(f"not in this image by its label: {', '.join(result.class_names[number] for number in absent)}")
@@ -162,19 +171,43 @@ def tissue_only(source, plan, tell):
     return shows
 
 
-def fill_journal(journal, parts, answers, result, source, first):
-    """Predicts the parts that are missing; the answers begin with part number `first`."""
+def values_of(run, read, plan, result, *, whole=None, skip=0, stop=None, keep=None, listeners=None):
+    """Yields the values of the parts of an image, `(*size, bands)`, in the order of `part_windows`.
+
+    Args:
+        run: A `Run`, or an `Ensemble`.
+        read: Its reader for the image.
+        plan: A `Plan`.
+        result: A `Result`.
+        whole: Sizes that an image which was resized is brought back to, as one part.
+        skip: See `predict_tiles`.
+        stop: See `predict_tiles`.
+        keep: See `predict_tiles`.
+        listeners: What `gate.listen` returned, to note the labels.
+    """
+    model = scorer(run, plan, listeners)
+    if whole is None:
+        answers = predict_tiles(model, read, plan, skip=skip, stop=stop, keep=keep, fill=result.background())
+    else:
+        answers = predicted_whole(model, read, plan, whole, result.task)
+    for _, logits in answers:
+        yield result.values(logits)
+
+
+def fill_journal(journal, parts, values, source, first):
+    """Writes the parts that are missing; the values begin with part number `first`."""
     done = journal.done
     progress = tqdm(total=len(parts), initial=journal.done, unit="part", desc=source.name, disable=None)
-    with progress:
+    with progress, closing(values):
         try:
-            for number, (_, logits) in enumerate(answers if first < len(parts) else (), start=first):
+            for number, part in enumerate(values if first < len(parts) else (), start=first):
                 if number >= done:
-                    journal.write(result.values(logits))
+                    journal.write(part)
                     progress.update()
         except (ValueError, OSError) as error:
-            # Damaged pixels stay damaged; an image that is gone, as with the share that it lies on, comes back.
-            if not isinstance(error, DiskFull) and (source.path is None or source.path.exists()):
+            # Damaged pixels stay damaged; an image that is gone, as with the share that it lies on, comes back; so do
+            # the workers of a cluster.
+            if not isinstance(error, (DiskFull, ConnectionError)) and (source.path is None or source.path.exists()):
                 journal.discard()
             raise
 

@@ -248,7 +248,7 @@ def round_up(size, step):
     return -(-size // step) * step
 
 
-def predict_tiles(model, read, plan, *, skip=0, keep=None, fill=None):
+def predict_tiles(model, read, plan, *, skip=0, stop=None, keep=None, fill=None):
     """Yields `(window, logits)` for every part of an image that is finished, from top to bottom.
 
     Tiles are read ahead in threads while the model computes; memory depends on the tile, never on the image's height.
@@ -259,6 +259,7 @@ def predict_tiles(model, read, plan, *, skip=0, keep=None, fill=None):
         read: Function from a `data.Window`, which may reach outside the image, to float32 `(*size, channels)`.
         plan: A `Plan`.
         skip: Number of parts, from the first, that are not asked for; the others come out as they would without it.
+        stop: Number of the first part behind those that are asked for; `None` for all to the end.
         keep: Function from a tile's window, which may reach outside the image, to whether it is predicted at all; for
             all where it is `None`.
         fill: Logits `(classes,)` of the tiles that are not.
@@ -267,11 +268,14 @@ def predict_tiles(model, read, plan, *, skip=0, keep=None, fill=None):
         Iterator of windows that cover the image once, those of `part_windows`, with logits `(*window.size, classes)`.
     """
     if not any(plan.overlap):
-        return cropped(tile_outputs(model, read, plan, skip, keep, fill), plan)
+        stop = plan.tiles if stop is None else stop
+        return cropped(tile_outputs(model, read, plan, skip, stop, keep, fill), plan)
     # A row of tiles also needs what the row before it adds to the overlap.
     before = max(0, skip - 1)
-    across = math.prod(tile_counts(plan)[1:])
-    return islice(blended(tile_outputs(model, read, plan, before * across, keep, fill), plan), skip - before, None)
+    rows, *others = tile_counts(plan)
+    across = math.prod(others)
+    first, last = before * across, (rows if stop is None else stop) * across
+    return islice(blended(tile_outputs(model, read, plan, first, last, keep, fill), plan), skip - before, None)
 
 
 def part_windows(plan):
@@ -303,27 +307,30 @@ def tile_counts(plan):
     return [-(-(n + o) // t) for n, o, t in zip(plan.shape, plan.overlap, plan.tile, strict=True)]
 
 
-def tile_outputs(model, read, plan, first, keep, fill):
-    """Yields the tiles of a plan from number `first` on with the whole output of the model, in row-major order."""
-    windows = tile_windows(plan)
-    kept = [number for number, window in enumerate(covered_windows(plan)) if keep is None or keep(window)]
-    outputs = predicted(model, read, plan, [windows[number] for number in kept], bisect_left(kept, first))
+def tile_outputs(model, read, plan, first, last, keep, fill):
+    """Yields tiles of a plan, `first` to before `last` in row-major order, with the model's whole output."""
+    chosen = windows = tile_windows(plan)
+    kept = range(len(windows))
+    if keep is not None:
+        kept = [number for number, window in enumerate(covered_windows(plan)) if keep(window)]
+        chosen = [windows[number] for number in kept]
+    outputs = predicted(model, read, plan, chosen, bisect_left(kept, first), bisect_left(kept, last))
     with closing(outputs):
-        kept = set(kept)
-        for number in range(first, len(windows)):
+        kept = kept if keep is None else set(kept)
+        for number in range(first, last):
             if number in kept:
                 yield next(outputs)
             else:
                 yield windows[number], np.broadcast_to(np.float32(fill), (*plan.input_size, len(fill)))
 
 
-def predicted(model, read, plan, windows, first):
-    """Yields windows from number `first` on with the model's outputs.
+def predicted(model, read, plan, windows, first, last):
+    """Yields windows from number `first` at least to before `last` with the model's outputs.
 
     Batches are the same wherever it begins: the numbers that a model gives a tile may depend on how many go with it.
     """
     predict = logits_of(model)
-    starts = iter(range(first // plan.batch * plan.batch, len(windows), plan.batch))
+    starts = iter(range(first // plan.batch * plan.batch, last, plan.batch))
     with ThreadPoolExecutor(BATCHES_AHEAD) as threads:
         reading = deque()
 
