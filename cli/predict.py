@@ -103,8 +103,6 @@ def add_arguments(parser):
     parser.add_argument(
         "--cluster",
         type=str | None,
-        nargs="?",
-        const="local",
         default=None,
         help="predict with Dask: local starts workers on this machine, local:N so many, tcp://host:8786 is a scheduler",
     )
@@ -116,6 +114,16 @@ def add_tiling_options(parser):
         "--tile", type=int | None, default=None, help="pixels per tile and axis; by default chosen within --memory"
     )
     parser.add_argument("--memory", type=str, default="4GB", help="bound on the memory to use, such as 800MB or 16GB")
+
+
+def complete(arguments):
+    """Gives `--cluster` its usual value where none follows, but another option, a path that is there, or nothing."""
+    completed = list(arguments)
+    for number, argument in enumerate(arguments):
+        following = arguments[number + 1] if number + 1 < len(arguments) else "-"
+        if argument == "--cluster" and following != "local" and (following[0] == "-" or Path(following).exists()):
+            completed[number] = "--cluster=local"
+    return completed
 
 
 def tiling_options(arguments):

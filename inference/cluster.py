@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.util import find_spec
 from itertools import pairwise
+from multiprocessing import resource_tracker
 from pathlib import Path
 from threading import Event, Lock
 from typing import Any
@@ -135,6 +136,8 @@ def deaf_to_interrupts():
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
+    # Started later, it would let the signal through again.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield
@@ -302,17 +305,26 @@ def predict_parts(needed, trained, job, skip, stop):
             raise ConnectionError(
                 f"--cluster: expected workers that see {path}; received {socket.gethostname()}, which does not"
             )
-    with ANSWERING:
-        with without_notices():
-            from .gate import listen
-            from .predictor import reader, values_of
+    try:
+        with ANSWERING:
+            return answer(trained, job, skip, stop)
+    except (ValueError, OSError) as error:
+        # Those of GDAL, which it may stem from, cannot be sent.
+        error.__cause__ = error.__context__ = None
+        raise
+
+
+def answer(trained, job, skip, stop):
+    with without_notices():
+        from .gate import listen
+        from .predictor import reader, values_of
 
         run = loaded(trained)
-        job, keep = opened(job, trained)
-        listeners = listen(run) if job.listens else []
-        options = {"whole": job.whole, "skip": skip, "stop": stop, "keep": keep, "listeners": listeners}
-        values = list(values_of(run, reader(run, job.source), job.plan, job.result, **options))
-        return values, [listener.chances for listener in listeners]
+    job, keep = opened(job, trained)
+    listeners = listen(run) if job.listens else []
+    options = {"whole": job.whole, "skip": skip, "stop": stop, "keep": keep, "listeners": listeners}
+    values = list(values_of(run, reader(run, job.source), job.plan, job.result, **options))
+    return values, [listener.chances for listener in listeners]
 
 
 @contextmanager
