@@ -6,6 +6,8 @@ from pathlib import Path
 from setuptools import setup
 
 ROOT = Path(__file__).parent
+# The scheduler and the worker processes of predict --cluster.
+CLUSTER = ["dask[distributed]>=2026.8"]
 # To convert (onnx, tf2onnx) and to run elsewhere (onnxruntime, openvino).
 EXPORT = ["onnx>=1.23.2", "onnxruntime>=1.31.1", "openvino>=2026.4.1", "tf2onnx>=1.17"]
 ROOMS = ["cli", "data", "inference", "losses", "metrics", "models", "models.encoders", "recipes", "training"]
@@ -45,10 +47,11 @@ setup(
         "tqdm>=4.70.1",
     ],
     extras_require={
+        "cluster": CLUSTER,
         "export": EXPORT,
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "track": ["mlflow>=3.17", "wandb>=0.31"],
-        "test": [*EXPORT, "hypothesis>=6.170", "pytest>=9.2", "ruff>=0.17.5,<0.18"],
+        "test": [*CLUSTER, *EXPORT, "hypothesis>=6.170", "pytest>=9.2", "ruff>=0.17.5,<0.18"],
     },
     entry_points={"console_scripts": ["maskzoo = maskzoo.cli:main"]},
 )
