@@ -14,15 +14,16 @@ import sys
 
 from maskzoo import data, training
 
-from . import load_keras
+from . import load_keras, train
 from .predict import parse_bytes
-from .train import add_arguments as add_train_arguments
 
+# Recipes are found as they are for train.
+complete = train.complete
 SIGNS = {"ok": "ok", "advice": "!", "wrong": "WRONG"}
 
 
 def add_arguments(parser):
-    add_train_arguments(parser)
+    train.add_arguments(parser)
     parser.add_argument(
         "--memory", type=str | None, default=None, help="memory of a device, such as 16GB; by default what it has free"
     )
