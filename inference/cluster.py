@@ -1,6 +1,7 @@
 """Images on many machines: runs of their parts are tasks of Dask, and what these return goes into the same journal."""
 
 import copy
+import logging
 import math
 import os
 import pickle
@@ -78,6 +79,9 @@ def open_cluster(where="local", tell=print):
     check_cluster(where)
     from distributed import Client
 
+    # What is to be said of a lost scheduler or worker is said once, as an error.
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     with ExitStack() as stack:
         if where.startswith("local"):
             address = stack.enter_context(local_workers(int(where.partition(":")[2] or 0)))
@@ -200,6 +204,12 @@ class Cluster:
                 for listener, heard in zip(listeners or (), chances, strict=True):
                     listener.chances = np.maximum(listener.chances, heard)
                 yield from values
+        except (Exception, CancelledError) as error:
+            if self._client.status == "running" and not isinstance(error, CancelledError):
+                raise
+            raise ConnectionError(
+                f"--cluster: expected a scheduler that stays; received none that answers any more; {GOES_ON}"
+            ) from error
         finally:
             with suppress(Exception):  # a scheduler that is gone has nothing to cancel
                 self._client.cancel(list(pending), force=True)
@@ -245,10 +255,6 @@ class Cluster:
             raise ConnectionError(
                 f"--cluster: expected workers that live; received several that died of the same tiles, for want of "
                 f"memory perhaps (--memory); {GOES_ON}"
-            ) from None
-        except CancelledError:
-            raise ConnectionError(
-                f"--cluster: expected a scheduler that stays; received none that answers any more; {GOES_ON}"
             ) from None
         except (ImportError, RuntimeError) as error:
             if not isinstance(error, ImportError) and "deserialization" not in str(error):

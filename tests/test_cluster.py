@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import keras
 import numpy as np
 import psutil
 import pytest
-from distributed import Client
+from distributed import Client, LocalCluster
 from test_predicting import PIXELS, make_run, read, run, visible, write_image
 
 from maskzoo.inference import cluster, journal
@@ -157,6 +158,42 @@ def test_workers_that_cannot_do_the_task_are_named(workers, runs, image, tmp_pat
     assert visible(tmp_path) == ["image.tif"]
 
 
+def test_ctrl_c_stops_a_folder_that_goes_on_later(workers, runs, tmp_path, monkeypatch, capsys):
+    (tmp_path / "images").mkdir()
+    for name in "abc":
+        write_image(tmp_path / "images" / f"{name}.tif", np.roll(PIXELS, ord(name)))
+    command = ["predict", runs["multiclass"], tmp_path / "images", tmp_path / "masks", "--tile", 64]
+    write, struck = journal.Journal.write, threading.Event()
+
+    def strike(self, values):
+        write(self, values)
+        if not struck.is_set():
+            struck.set()
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(journal.Journal, "write", strike)
+        assert run(*command, "--cluster", workers.scheduler_address) == 130
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told == "error: interrupted; the same command goes on where it stopped"
+    assert run(*command) == 0
+    assert visible(tmp_path / "masks") == ["a.tif", "b.tif", "c.tif"]
+
+
+def test_a_scheduler_that_goes_away_is_one_line(runs, image, tmp_path, capsys):
+    with LocalCluster(n_workers=0, processes=False, protocol="tcp", dashboard_address="127.0.0.1:0") as empty:
+        end = threading.Timer(1.5, empty.close)
+        end.start()
+        command = ["predict", runs["multiclass"], image, tmp_path / "mask.tif"]
+        assert run(*command, "--cluster", empty.scheduler_address) == 2
+        end.join()
+    told = capsys.readouterr()
+    assert told.out.startswith("cluster: waiting for the first worker of tcp://")
+    error = told.err.splitlines()[-1]
+    assert error.startswith("error: --cluster: expected a scheduler that stays; received none")
+    assert visible(tmp_path) == ["image.tif"]
+
+
 @pytest.mark.parametrize("where", ["locale", "local:0", "local:", "host:8786", "http://host:8786", "runs/first"])
 def test_what_is_no_cluster_is_one_line(where, runs, image, capsys):
     assert run("predict", runs["multiclass"], image, image.with_name("mask.tif"), "--cluster", where) == 2
@@ -212,6 +249,14 @@ def test_ctrl_c_leaves_no_process(runs, tmp_path):
     assert visible(tmp_path) == ["image.tif"]
 
 
+def kill_one(client, busy):
+    """Kills a worker that has something; returns its process's number."""
+    address = next(address for address, tasks in busy.items() if tasks)
+    number = client.run(os.getpid, workers=[address])[address]
+    os.kill(number, signal.SIGKILL)
+    return number
+
+
 def test_a_worker_is_killed_midway(workers, runs, tmp_path, monkeypatch):
     """The one that is killed, SIGKILL, is at work on a task, or holds what it has found."""
     image = write_image(tmp_path / "image.tif", LARGE)
@@ -223,10 +268,7 @@ def test_a_worker_is_killed_midway(workers, runs, tmp_path, monkeypatch):
         def write_and_kill(self, values):
             write(self, values)
             if not killed:
-                busy = {**client.has_what(), **client.processing()}
-                address = next(address for address, tasks in busy.items() if tasks)
-                killed.append(client.run(os.getpid, workers=[address])[address])
-                os.kill(killed[0], signal.SIGKILL)
+                killed.append(kill_one(client, {**client.has_what(), **client.processing()}))
 
         monkeypatch.setattr(journal.Journal, "write", write_and_kill)
         command = ["predict", runs["multiclass"], image, tmp_path / "together.tif", *options]
@@ -234,3 +276,27 @@ def test_a_worker_is_killed_midway(workers, runs, tmp_path, monkeypatch):
         assert killed[0] not in client.run(os.getpid).values()
     assert (tmp_path / "alone.tif").read_bytes() == (tmp_path / "together.tif").read_bytes()
     assert visible(tmp_path) == ["alone.tif", "image.tif", "together.tif"]
+
+
+def test_tiles_that_kill_every_worker_stop_it(workers, runs, tmp_path, monkeypatch, capsys):
+    """With patience for none."""
+    image = write_image(tmp_path / "image.tif", LARGE)
+    command = ["predict", runs["multiclass"], image, tmp_path / "mask.tif", "--tile", 256]
+    monkeypatch.setattr(workers.scheduler, "allowed_failures", 0)
+    write, killed = journal.Journal.write, []
+    with Client(workers.scheduler_address, set_as_default=False) as client:
+
+        def write_and_kill(self, values):
+            write(self, values)
+            if not killed:
+                killed.append(kill_one(client, client.processing()))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(journal.Journal, "write", write_and_kill)
+            assert run(*command, "--cluster", workers.scheduler_address) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(
+        "error: --cluster: expected workers that live; received several that died of the same tiles"
+    )
+    assert run(*command) == 0
+    assert re.search("goes on behind [1-9]", capsys.readouterr().out)
