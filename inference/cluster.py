@@ -77,12 +77,15 @@ def open_cluster(where="local", tell=print):
         ValueError: See `check_cluster`.
     """
     check_cluster(where)
+    import dask
     from distributed import Client
 
     # What is to be said of a lost scheduler or worker is said once, as an error.
     for name in ("distributed", "distributed.client"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with ExitStack() as stack:
+        # An image that was resized travels with its task.
+        stack.enter_context(dask.config.set({"distributed.admin.large-graph-warning-threshold": "1GB"}))
         if where.startswith("local"):
             address = stack.enter_context(local_workers(int(where.partition(":")[2] or 0)))
         else:
