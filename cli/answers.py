@@ -32,6 +32,13 @@ def add_answer_options(parser):
         "--weights", type=list[float] | None, default=None, help="weights of the runs, such as [2,1]; default: decide's"
     )
     group.add_argument("--temperature", type=float, default=1.0, help="logits are divided by it; below 1 it sharpens")
+    group.add_argument(
+        "--crf",
+        type=float,
+        default=0.0,
+        help="weight of a conditional random field, which has pixels agree with those nearby that look like them, such "
+        "as 3; 0 for none",
+    )
     group = parser.add_argument_group("decisions; by default those that decide has written into the runs")
     group.add_argument(
         "--threshold",
@@ -77,6 +84,8 @@ def check_answer_options(arguments):
     for option, value in (("--min-area", arguments.min_area), ("--fill-holes", arguments.fill_holes)):
         if isinstance(value, int) and value < 0:
             raise ValueError(f"{option}: expected at least 0 pixels; received {value}")
+    if not 0 <= arguments.crf < math.inf:
+        raise ValueError(f"--crf: expected a weight of at least 0; received {arguments.crf}")
     if arguments.watershed and not 1 <= arguments.watershed < math.inf:
         raise ValueError(f"--watershed: expected a distance of at least 1 pixel; received {arguments.watershed}")
     return folders
@@ -90,6 +99,8 @@ def load_answer(arguments, folders):
     """
     load_keras()
     runs = [inference.load_run(folder) for folder in folders]
+    if arguments.crf:
+        runs = [with_crf(run, arguments.crf) for run in runs]
     if arguments.no_decision:
         runs = [with_thresholds(run, [0.5] * len(run.thresholds)) for run in runs]
     options = {name: getattr(arguments, name) for name in ("weights", "how", "temperature", "tta")}
@@ -108,6 +119,14 @@ def load_answer(arguments, folders):
     if arguments.threshold is not None:
         answer = with_thresholds(answer, listed(arguments.threshold))
     return answer, cleaning, gate
+
+
+def with_crf(run, weight):
+    """A run with a conditional random field behind its model."""
+    # Imported late: it brings Keras, which a wrong option must not wait for.
+    from maskzoo import models
+
+    return dataclasses.replace(run, model=models.with_crf(run.model, run.data["task"], weight=weight))
 
 
 def listed(value):

@@ -155,6 +155,8 @@ def run(arguments):
     if not 0 <= arguments.seam_tolerance < 1:
         raise ValueError(f"--seam-tolerance: expected 0 or a small part of 1; received {arguments.seam_tolerance}")
     parse_sizes(arguments.resize)
+    if arguments.crf and (arguments.cluster is not None or arguments.engine != "keras"):
+        raise ValueError("--crf: expected the engine keras in this process beside it; received --cluster or --engine")
     if arguments.cluster is not None:
         inference.check_cluster(arguments.cluster)
     folders = check_answer_options(arguments)
@@ -262,7 +264,7 @@ def segment(trained, decided, image, output, arguments, options, archive=None, c
             cog=arguments.cog,
             resize=parse_sizes(arguments.resize),
             tissue=arguments.tissue,
-            settings={f"--{name}": value for name, value in scale.items()},
+            settings={f"--{name}": value for name, value in (*scale.items(), ("crf", arguments.crf))},
             restart=arguments.restart,
             archive=archive,
             cluster=cluster,

@@ -22,6 +22,7 @@ from . import (  # noqa: F401 (registers)
     vnet,
     vnet3d,
 )
+from .crf import with_crf
 from .heads import add_auxiliary_heads, add_label_head
 from .regions import cut_regions, serial
 from .registry import (
@@ -54,4 +55,5 @@ __all__ = [
     "register_encoder",
     "register_model",
     "serial",
+    "with_crf",
 ]

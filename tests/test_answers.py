@@ -13,6 +13,7 @@ from test_road import run
 
 from maskzoo import data, inference, metrics
 from maskzoo.inference import gate, postprocess
+from maskzoo.models.crf import LocalCRF
 
 
 def speckled(seed, shape=(48, 52)):
@@ -193,6 +194,17 @@ def test_views_and_weights_on_the_command_line(trained):
     assert np.ptp(expected) > 0.5
 
 
+def test_a_field_behind_the_model_takes_specks_away(trained):
+    plain, refined = (predicted(trained, "--crf", weight, "--probabilities", "float32") for weight in (0, 3))
+    logits, _ = speckled(0)
+    layer = LocalCRF("binary", weight=3.0)
+    # Mirrored borders, as prediction has them; the model returns its input.
+    image = np.pad(logits, [(15, 15), (15, 15), (0, 0)], mode="reflect")[None]
+    expected = np.asarray(layer([image, image]))[0, 15:-15, 15:-15, 0]
+    np.testing.assert_allclose(refined.reshape(expected.shape), 1 / (1 + np.exp(-expected)), atol=1e-4)
+    assert ndimage.label(np.squeeze(refined) > 0.5)[1] < ndimage.label(np.squeeze(plain) > 0.5)[1]
+
+
 def test_a_table_of_runs_cleans_as_a_picture_does(tmp_path):
     place = {"crs": "EPSG:32616", "transform": rasterio.Affine(2, 0, 0, 0, -2, 0)}
     run_folder = exact_run(tmp_path, [speckled(0)], suffix=".tif", **place)
@@ -318,6 +330,8 @@ def test_mistakes_are_one_line(trained, tmp_path, capsys):
         ("predict", trained, *files, "--watershed", 0.5): "--watershed: expected a distance of at least 1",
         ("predict", trained, *files, "--weights", "[1,2]"): "--weights: expected 1 numbers",
         ("predict", trained, *files, "--temperature", 0): "--temperature: expected a number above 0",
+        ("predict", trained, *files, "--crf", -1): "--crf: expected a weight of at least 0; received -1.0",
+        ("predict", trained, *files, "--crf", 3, "--engine", "onnx"): "--crf: expected the engine keras",
         ("predict", trained, *files, "--gate", 1.5): "--gate: expected a probability",
         ("predict", trained, *files, "--gate", 0.5): "--gate: expected runs trained with --label-head",
         ("predict", f"{trained}:last", *files): "last.keras",

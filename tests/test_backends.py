@@ -41,6 +41,8 @@ def folder(tmp_path_factory):
         models.inflate(models.build_model("fpn", (None, None, 1), 2, encoder="mobilenet")),
         (32, 32, 4),
     )
+    refined = models.with_crf(models.build_model("unet_padded", (None, None, 1), 2, filters=(4, 6)), "multilabel")
+    _keep(folder / "crf", refined, (16, 24))
     return folder
 
 
