@@ -89,15 +89,27 @@ def is_for_people(error):
     return raised_in.is_relative_to(ROOT) and "site-packages" not in raised_in.relative_to(ROOT).parts
 
 
-def load_keras():
-    """Imports Keras without the notices that TensorFlow's C++ code prints past every log level while it starts."""
+def load_keras(*others):
+    """Imports Keras, and others, without the notices that TensorFlow's C++ code prints past every log level.
+
+    Args:
+        *others: Names of modules that are needed too, such as `tensorflow` on another backend.
+
+    Raises:
+        ValueError: If the backend of Keras is not installed.
+    """
     if os.environ.get("MASKZOO_DEBUG"):
         import_module("keras")
         return
     stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
-        import_module("keras")
+        for name in ("keras", *others):
+            import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != os.environ.get("KERAS_BACKEND"):
+            raise
+        raise ValueError(f"KERAS_BACKEND: expected a backend that is installed; received {error.name}") from error
     finally:
         os.dup2(stderr, 2)
         os.close(nowhere)

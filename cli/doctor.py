@@ -35,7 +35,7 @@ def run(arguments):
     data.read_spec(recipe.data, **recipe.data_options())
     # That the same step is built again and again is what is wanted here.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    load_keras()
+    load_keras("tensorflow")
     # Imported late: it brings Keras, which a wrong option must not wait for.
     from maskzoo.training.doctor import examine
 

@@ -99,8 +99,8 @@ def fit(recipe, folder):
     """Trains into a run folder, which is removed again if nothing came of it."""
     # From here on the run is not finished.
     (folder / "scores.json").unlink(missing_ok=True)
-    load_keras()
     try:
+        load_keras("tensorflow")
         return training.train(recipe, folder)
     except KeyboardInterrupt:
         if training.discard_unfinished(folder):

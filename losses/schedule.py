@@ -58,6 +58,7 @@ class WeightSchedule(keras.callbacks.Callback):
             # A jitted step keeps the value that a variable outside the model had when it was traced.
             self.model.make_train_function(force=True)
             self.model.make_test_function(force=True)
+            self.model.make_predict_function(force=True)
 
     def on_epoch_end(self, epoch, logs=None):
         if logs is not None:

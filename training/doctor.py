@@ -114,8 +114,10 @@ def examine(recipe, memory=None):
         memory: Bytes that a device may use; by default what it has free.
 
     Raises:
-        ValueError: If the data, the model and the options do not fit each other.
+        ValueError: If the data, the model and the options do not fit each other, or the backend is another.
     """
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(f"KERAS_BACKEND: expected tensorflow for these checks; received {keras.backend.backend()}")
     several, one = strategies(recipe.devices)
     spec = data.read_spec(recipe.data, **recipe.data_options())
     dataset = data.load_data(spec, rank=data.rank_of(spec) or default_rank(recipe), seed=recipe.seed)

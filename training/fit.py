@@ -25,11 +25,12 @@ from .callbacks import (
     write_average,
 )
 from .checkpoints import load_last, restore_optimizer, restore_random
+from .jax_step import JaxTrainer, open_device
 from .lockstep import LockstepTrainer
 from .network import encoder_layers, new_network, regions_of
 from .run_folder import BEST, manifest, read_history, write_json, write_recipe
 from .step import Objective, Trainer
-from .strategy import make_deterministic, open_hosts, open_strategy, reading_errors, share_of_batch
+from .strategy import make_deterministic, open_hosts, open_none, open_strategy, reading_errors, share_of_batch
 from .tracking import open_trackers
 
 DEFAULT_PATCH = {2: 256, 3: 32}
@@ -51,11 +52,7 @@ def train(recipe, run):
     Raises:
         ValueError: If the data, the model and the options do not fit each other, or the loss stops being finite.
     """
-    strategy = (
-        open_hosts(recipe.hosts.split(","), recipe.host, recipe.devices)
-        if recipe.hosts
-        else open_strategy(recipe.devices)
-    )
+    strategy = open_devices(recipe)
     replicas = strategy.num_replicas_in_sync
     stages = recipe.each_stage()
     check_devices(recipe, stages, replicas)
@@ -97,6 +94,23 @@ def train(recipe, run):
     if recipe.average_best:
         average_best(recipe, stages[-1], rows, dataset, geometry, run, strategy)
     return dataset
+
+
+def open_devices(recipe):
+    """The strategy of the recipe's devices and hosts; that of no devices on the jax backend, which has its own.
+
+    Raises:
+        ValueError: If the backend cannot train, or the devices are not there.
+    """
+    backend = keras.backend.backend()
+    if backend == "jax":
+        open_device(recipe)
+        return open_none()
+    if backend != "tensorflow":
+        raise ValueError(f"KERAS_BACKEND: expected tensorflow, or jax, to train; received {backend}")
+    if recipe.hosts:
+        return open_hosts(recipe.hosts.split(","), recipe.host, recipe.devices)
+    return open_strategy(recipe.devices)
 
 
 def default_rank(recipe):
@@ -179,7 +193,7 @@ def new_trainer(recipe, network, objective, dataset):
     """A `Trainer` with the metrics of the task; inside the scope of the strategy."""
     counted = {"task": dataset.task, "ignore_index": dataset.ignore_index, "num_classes": dataset.num_classes}
     scores = [Dice(**counted, name="dice"), IoU(**counted, name="iou")]
-    kind = LockstepTrainer if recipe.hosts else Trainer
+    kind = LockstepTrainer if recipe.hosts else JaxTrainer if keras.backend.backend() == "jax" else Trainer
     regions = regions_of(recipe, dataset)
     return kind(network, objective, scores, accumulate=recipe.accumulate, clip_norm=recipe.clip_norm, regions=regions)
 

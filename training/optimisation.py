@@ -43,7 +43,8 @@ class Extended:
         if self.averaging:
             self.averages = [self.add_variable_from_reference(variable, name="average") for variable in variables]
             for average, variable in zip(self.averages, variables, strict=True):
-                average.assign(variable)
+                # A copy: on jax both would be the same array, which a step could not take over twice.
+                average.assign(ops.copy(variable))
 
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
@@ -61,7 +62,7 @@ class Extended:
         kept = {id(variable) for variable in (*self.averages, self._learning_rate)}
         for variable in self.variables:
             if id(variable) not in kept:
-                variable.assign(ops.zeros_like(variable))
+                variable.assign(ops.zeros(variable.shape, variable.dtype))
 
 
 class Adam(Extended, keras.optimizers.Adam):

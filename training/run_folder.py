@@ -114,7 +114,10 @@ def read_recipe(run):
 
 def manifest(recipe, data):
     """What a run was made with: versions, seed, the data's fingerprint, the commit of the checkout."""
+    import keras
+
     packages = ("keras", "tensorflow", "numpy", "rasterio", "albumentations")
+    backend = keras.backend.backend()
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": sys.argv,
@@ -123,6 +126,7 @@ def manifest(recipe, data):
         "commit": checkout_commit(),
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "backend": f"{backend} {version(backend)}",
         "versions": {package: version(package) for package in packages},
     }
 

@@ -121,6 +121,10 @@ class Trainer(keras.Model):
     def call(self, images, training=None):
         return self.network(images, training=training)
 
+    # How gradients are taken is a matter of the backend.
+    gradients_of = staticmethod(strategy.gradients)
+    after = staticmethod(strategy.after)
+
     def masks(self, images):
         """Logits of all classes, as prediction gives them."""
         network = models.serial(self.network, **self.regions) if self.regions else self.network
@@ -167,8 +171,8 @@ class Trainer(keras.Model):
         total = None
         for micro in micro_batches(batch, self.accumulate):
             # The next micro-batch waits for the gradients of the one before: only one is in memory at a time.
-            micro = micro if total is None else strategy.after(total, micro)
-            gradients = strategy.gradients(loss_of(micro), variables)
+            micro = micro if total is None else self.after(total, micro)
+            gradients = self.gradients_of(loss_of(micro), variables)
             total = gradients if total is None else added(total, gradients)
         return total
 

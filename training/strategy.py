@@ -36,6 +36,13 @@ def open_strategy(devices="auto"):
     return tf.distribute.OneDeviceStrategy(f"{kind}:0") if count and devices != "auto" else tf.distribute.get_strategy()
 
 
+def open_none():
+    """Returns the strategy of no devices, for a backend that has its own: TensorFlow takes no memory of the GPUs."""
+    with suppress(RuntimeError):  # too late: it has taken it
+        tf.config.set_visible_devices([], "GPU")
+    return tf.distribute.get_strategy()
+
+
 @lru_cache
 def mirrored(devices):
     """The strategy of several devices; in one process a second one would mix up its sums with those of the first."""

@@ -1,0 +1,72 @@
+"""Compares training steps on one backend: `KERAS_BACKEND=jax python tests/check_step.py FOLDER`.
+
+The folder holds a network, a batch and, for each of the recipes below, what TensorFlow made of the network's weights.
+"""
+
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from maskzoo import losses
+from maskzoo.metrics import Dice
+from maskzoo.training import Recipe, optimisation
+from maskzoo.training.jax_step import JaxTrainer
+from maskzoo.training.step import Objective, Trainer
+
+STEPS = {
+    "plain": {},
+    "parts": {"accumulate": 2},
+    "clipped": {"clip_norm": 0.05},
+    "clipped_parts": {"accumulate": 2, "clip_norm": 0.05},
+    "averaged": {"optimizer": "adamw", "learning_rate": 1e-3, "ema": 0.9},
+}
+
+
+class Batches(keras.utils.PyDataset):
+    """The same batch twice. TensorFlow may write into arrays that it is given, so it is given copies."""
+
+    def __init__(self, batch):
+        super().__init__()
+        self.batch = batch
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        return tuple(array.copy() for array in self.batch)
+
+
+def after_steps(network, batch, **options):
+    """The weights of a network after two steps on a batch, their averages, and what was measured."""
+    recipe = Recipe(**{"optimizer": "sgd", "learning_rate": 0.1, **options})
+    trainer = (JaxTrainer if keras.backend.backend() == "jax" else Trainer)(
+        network,
+        Objective(losses.build_loss("bce+dice")),
+        [Dice(name="dice")],
+        accumulate=recipe.accumulate,
+        clip_norm=recipe.clip_norm,
+    )
+    optimizer = optimisation.make_optimizer(recipe, network.trainable_variables)
+    trainer.compile(optimizer, jit_compile=False, auto_scale_loss=False)
+    history = trainer.fit(Batches(batch), epochs=1, verbose=0, shuffle=False).history
+    scores = trainer.evaluate(Batches(batch), verbose=0, return_dict=True)
+    measured = [history["loss"][0], history["dice"][0], scores["loss"], scores["dice"]]
+    of_samples = trainer.predict(Batches(batch), verbose=0)
+    arrays = [keras.ops.convert_to_numpy(variable) for variable in (*network.weights, *optimizer.averages)]
+    return [*arrays, np.array(measured), of_samples]
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    with np.load(folder / "batch.npz") as stored:
+        batch = stored["images"], stored["labels"], stored["weights"]
+    for name, options in STEPS.items():
+        network = keras.saving.load_model(folder / "network.keras", compile=False)
+        with np.load(folder / f"{name}.npz") as expected:
+            received = after_steps(network, batch, **options)
+            assert len(received) == len(expected), name
+            for number, array in enumerate(received):
+                np.testing.assert_allclose(array, expected[f"{number:03}"], rtol=1e-4, atol=1e-4, err_msg=name)
+    print(keras.backend.backend(), "agrees")
