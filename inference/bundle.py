@@ -15,7 +15,7 @@ import tensorflow as tf
 from maskzoo import data, metrics
 from maskzoo.models import analysis
 
-from .engines import needed, to_onnx
+from .engines import check_backend, needed, to_onnx
 from .graph import Bundle
 from .predictor import plan_image, reader, scorer
 from .results import Result
@@ -49,8 +49,10 @@ def export_bundle(run, output, *, format="saved_model", dtype=None, size=None, t
 
     Raises:
         FileExistsError: If the output is there already.
-        ValueError: If something in the run has no form in a graph, or the bundle does not answer as `predict` does.
+        ValueError: If something in the run has no form in a graph, the bundle does not answer as `predict` does, or the
+            backend of Keras is another than TensorFlow.
     """
+    check_backend("export")
     output = Path(output)
     if format not in FORMATS:
         raise ValueError(f"--format: expected one of {', '.join(FORMATS)}; received {format!r}")

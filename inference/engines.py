@@ -66,12 +66,15 @@ def open_engine(run, name="keras", precision="float32", *, images=None, toleranc
         tell: For `auto`: takes a line about each engine.
 
     Raises:
-        ValueError: If the engine is unknown, does not know the precision or needs a package that is not installed.
+        ValueError: If the engine is unknown, does not know the precision, needs a package that is not installed, or
+            converts a model of another backend than TensorFlow's.
     """
     if name not in ("auto", *ENGINES):
         raise ValueError(f"--engine: expected one of auto, {', '.join(ENGINES)}; received {name!r}")
     if precision not in PRECISIONS:
         raise ValueError(f"--precision: expected one of {', '.join(PRECISIONS)}; received {precision!r}")
+    if name != "keras":
+        check_backend(f"--engine {name}")
     if name == "auto":
         return fastest_engine(run, images, tolerance, tell)
     if precision not in OFFERED[name]:
@@ -79,6 +82,15 @@ def open_engine(run, name="keras", precision="float32", *, images=None, toleranc
             f"--precision: expected {' or '.join(OFFERED[name])} for the engine {name}; received {precision}"
         )
     return Engine(name, precision, OPENERS[name](run, precision))
+
+
+def check_backend(purpose):
+    """Refuses what takes TensorFlow's graphs where Keras runs on another backend."""
+    import keras
+
+    backend = keras.backend.backend()
+    if backend != "tensorflow":
+        raise ValueError(f"KERAS_BACKEND: expected tensorflow for {purpose}; received {backend}")
 
 
 def with_engine(run, name, precision, source, *, tell=print, **plan_options):

@@ -8,6 +8,8 @@ import tensorflow as tf
 
 from maskzoo.models import analysis
 
+from .engines import check_backend
+
 TOLERANCE = 1e-4
 
 
@@ -23,8 +25,10 @@ def export_saved_model(run, output):
 
     Raises:
         FileExistsError: If the output is there already.
-        ValueError: If the exported model's logits differ from the Keras model's by more than 1e-4 of their range.
+        ValueError: If the exported model's logits differ from the Keras model's by more than 1e-4 of their range, or
+            the backend of Keras is another than TensorFlow.
     """
+    check_backend("export")
     output = Path(output)
     if output.exists():
         raise FileExistsError(f"output: expected a folder that does not exist yet; received {output}")

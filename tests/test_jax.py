@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from check_step import STEPS, after_steps
 
-from maskzoo import models
+from maskzoo import inference, models
 from maskzoo.training import Recipe, doctor, fit
 
 # Keras 3.15 hands its own variables to numpy.array without the copy keyword when it saves.
@@ -84,6 +84,16 @@ def test_other_backends_do_not_train(monkeypatch):
         fit.open_devices(Recipe())
     with pytest.raises(ValueError, match="KERAS_BACKEND: expected tensorflow for these checks; received torch"):
         next(doctor.examine(Recipe()))
+
+
+def test_other_backends_have_no_graphs_to_export(monkeypatch, tmp_path):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(ValueError, match="KERAS_BACKEND: expected tensorflow for export; received jax"):
+        inference.export_bundle(None, tmp_path / "bundle")
+    with pytest.raises(ValueError, match="KERAS_BACKEND: expected tensorflow for export; received jax"):
+        inference.export_saved_model(None, tmp_path / "bundle")
+    with pytest.raises(ValueError, match="KERAS_BACKEND: expected tensorflow for --engine onnx; received jax"):
+        inference.open_engine(None, "onnx")
 
 
 def test_a_backend_that_is_not_installed_is_named(tmp_path):
