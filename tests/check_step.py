@@ -21,6 +21,7 @@ STEPS = {
     "clipped": {"clip_norm": 0.05},
     "clipped_parts": {"accumulate": 2, "clip_norm": 0.05},
     "averaged": {"optimizer": "adamw", "learning_rate": 1e-3, "ema": 0.9},
+    "moved_weights": {"epochs": 2, "loss_weights": {"bce": [[0, 1], [1, 0.2]]}},
 }
 
 
@@ -38,21 +39,34 @@ class Batches(keras.utils.PyDataset):
         return tuple(array.copy() for array in self.batch)
 
 
+class Predictions(keras.callbacks.Callback):
+    """Predicts before every epoch, as hard windows are looked for: a compiled step must not keep the loss's weights."""
+
+    def __init__(self, batches):
+        super().__init__()
+        self.batches = batches
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.model.predict(self.batches, verbose=0)
+
+
 def after_steps(network, batch, **options):
-    """The weights of a network after two steps on a batch, their averages, and what was measured."""
-    recipe = Recipe(**{"optimizer": "sgd", "learning_rate": 0.1, **options})
+    """The weights of a network after two steps an epoch on a batch, their averages, and what was measured."""
+    recipe = Recipe(**{"optimizer": "sgd", "learning_rate": 0.1, "epochs": 1, **options})
+    loss = losses.build_loss("bce+dice")
     trainer = (JaxTrainer if keras.backend.backend() == "jax" else Trainer)(
         network,
-        Objective(losses.build_loss("bce+dice")),
+        Objective(loss),
         [Dice(name="dice")],
         accumulate=recipe.accumulate,
         clip_norm=recipe.clip_norm,
     )
     optimizer = optimisation.make_optimizer(recipe, network.trainable_variables)
     trainer.compile(optimizer, jit_compile=False, auto_scale_loss=False)
-    history = trainer.fit(Batches(batch), epochs=1, verbose=0, shuffle=False).history
+    callbacks = [losses.WeightSchedule(loss, recipe.loss_weights or {}), Predictions(Batches(batch))]
+    history = trainer.fit(Batches(batch), epochs=recipe.epochs, callbacks=callbacks, verbose=0, shuffle=False).history
     scores = trainer.evaluate(Batches(batch), verbose=0, return_dict=True)
-    measured = [history["loss"][0], history["dice"][0], scores["loss"], scores["dice"]]
+    measured = [*history["loss"], *history["dice"], scores["loss"], scores["dice"]]
     of_samples = trainer.predict(Batches(batch), verbose=0)
     arrays = [keras.ops.convert_to_numpy(variable) for variable in (*network.weights, *optimizer.averages)]
     return [*arrays, np.array(measured), of_samples]
