@@ -18,7 +18,7 @@ from maskzoo.data import Window, open_source
 from maskzoo.data.rasters import open_raster
 
 FILES = 400
-MOST_SECONDS, MOST_MEGABYTES = 5, 300
+MOST_SECONDS, MOST_MEGABYTES = 5, 100
 
 
 def whole_files(folder):
@@ -112,14 +112,18 @@ def try_to_read(path):
 
 
 def main(folder):
-    """Damages and reads files; prints one line for each."""
+    """Damages and reads files; prints one line for each, and the memory that they take more than whole ones."""
     paths = whole_files(folder)
+    # What is imported on the way takes time and memory, too, before it is compiled.
+    for path in paths:
+        try_to_read(path)
+    before = peak_kilobytes()
     contents = [path.read_bytes() for path in paths]
     for seed in range(FILES):
         path = paths[seed % len(paths)].with_stem(f"damaged{seed}")
         path.write_bytes(damaged(contents[seed % len(paths)], np.random.default_rng(seed)))
         print(f"{path.name} {try_to_read(path)}", flush=True)
-    print("megabytes", peak_kilobytes() // 1024)
+    print("megabytes", (peak_kilobytes() - before) // 1024)
 
 
 def peak_kilobytes():
