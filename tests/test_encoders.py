@@ -533,7 +533,8 @@ def test_imagenet_weights_of_resnet_are_downloaded_checked_and_carried(file_serv
         carried = build((None, None, channels))
         kernel = _kernel(carried, "conv0")
         assert kernel.shape == (7, 7, channels, 64)
-        np.testing.assert_allclose(kernel.sum(axis=2), _kernel(colour, "conv0").sum(axis=2), rtol=1e-5)
+        # Sums of random weights may cancel to nearly nothing.
+        np.testing.assert_allclose(kernel.sum(axis=2), _kernel(colour, "conv0").sum(axis=2), rtol=1e-5, atol=1e-6)
         assert all(np.isfinite(feature).all() for feature in _outputs(carried(np.repeat(grey, channels, -1))))
     path.unlink()
     with pytest.raises(OSError, match="encoder_weights of other: expected ImageNet weights to download") as refusal:
@@ -550,7 +551,7 @@ def test_imagenet_weights_of_keras_applications_are_downloaded_and_carried(file_
     assert not encoder.trainable_weights
     with h5py.File(path) as file:
         expected = file["conv1/conv1/kernel:0"][:].sum(axis=2, keepdims=True)
-        np.testing.assert_allclose(_kernel(encoder, "conv1"), expected, rtol=1e-5)
+        np.testing.assert_allclose(_kernel(encoder, "conv1"), expected, rtol=1e-5, atol=1e-6)
         np.testing.assert_array_equal(_kernel(encoder, "conv_pw_13"), file["conv_pw_13/conv_pw_13/kernel:0"])
 
 
