@@ -1,6 +1,5 @@
 """Prediction by worker processes of Dask: the same bytes as in one process, whatever happens to the workers."""
 
-import gc
 import os
 import re
 import signal
@@ -8,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-import warnings
 from pathlib import Path
 
 import keras
@@ -22,15 +20,6 @@ from maskzoo.inference import cluster, journal
 
 ROOT = Path(__file__).resolve().parents[1]
 LARGE = np.tile(PIXELS, (8, 7, 1))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def forgotten_sockets():
-    """Lets Python find here, and not in the midst of another test, what Dask did not close of workers that died."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 @pytest.fixture(scope="module")

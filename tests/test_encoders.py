@@ -540,6 +540,7 @@ def test_imagenet_weights_of_resnet_are_downloaded_checked_and_carried(file_serv
     with pytest.raises(OSError, match="encoder_weights of other: expected ImageNet weights to download") as refusal:
         build((None, None, 3), name="other")
     assert "\n" not in str(refusal.value)
+    assert refusal.value.__cause__.__context__.closed  # the server's answer: its socket does not stay open
 
 
 def test_imagenet_weights_of_keras_applications_are_downloaded_and_carried(file_server, monkeypatch):

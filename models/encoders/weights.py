@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import json
 import re
+import urllib.error
 import warnings
 from pathlib import Path
 
@@ -157,6 +158,8 @@ def downloading(name):
     try:
         yield
     except Exception as error:  # Keras raises plain exceptions for failed downloads
+        if isinstance(error.__context__, urllib.error.HTTPError):
+            error.__context__.close()  # Keras leaves the server's answer, and so the socket, open
         reason = " ".join(str(error).split())
         raise OSError(
             f"encoder_weights of {name}: expected ImageNet weights to download; received: {reason}"
