@@ -16,7 +16,7 @@ HOMES = {
     "reading": ["file_stem", "file_suffix"],
     "rle": ["decode_rle", "encode_rle", "encode_windows"],
     "shift": ["compare_images", "open_images", "save_shift"],
-    "sinks": ["SINK_SUFFIXES", "check_writable", "open_sink"],
+    "sinks": ["SINK_SUFFIXES", "check_writable", "lock_file", "open_sink"],
     "sources": ["SUFFIXES", "is_image", "open_source"],
     "specification": ["SYNTHETIC", "DataSpec", "check_path", "rank_of", "read_spec"],
     "statistics": ["Normalizer"],

@@ -82,6 +82,26 @@ def open_sink(
     return Sink(path, temporary, shape, bands, dtype, writer, georeference, class_names, colors, cog)
 
 
+def lock_file(file, expected):
+    """Holds an open file for this process alone, until it is closed or the process ends, where the system has locks.
+
+    Args:
+        file: An open file.
+        expected: What is said to the process that comes second: the file, and what of it was expected.
+
+    Raises:
+        OSError: If another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise OSError(f"{expected}; received one in work") from None
+
+
 def check_writable(path):
     """Refuses an output that cannot be written, before any work is done for it.
 

@@ -58,7 +58,7 @@ class Journal:
         self._scratch, self._path = (folder / f".{self.output.name}.{kind}" for kind in ("partial", "journal"))
         self._file = open(self._path, "a+b")  # noqa: SIM115
         try:
-            lock(self._file, self.output)
+            data.lock_file(self._file, f"{self.output}: expected an output that nobody else writes")
             if restart:
                 self._file.truncate(0)
             self._identity = identity
@@ -270,22 +270,6 @@ def reserve(file, size):
         os.posix_fallocate(file.fileno(), 0, size)
     else:
         file.truncate(size)
-
-
-def lock(file, output):
-    """Refuses an output that another process works on, where the system has locks.
-
-    Raises:
-        OSError: If it is taken.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise OSError(f"{output}: expected an output that nobody else writes; received one in work") from None
 
 
 def contiguous_pieces(window, shape):

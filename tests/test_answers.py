@@ -9,7 +9,7 @@ import pytest
 import rasterio
 from scipy import ndimage
 from test_evaluation import exact_run, write_image
-from test_road import run
+from verbs import run
 
 from maskzoo import data, inference, metrics
 from maskzoo.inference import gate, postprocess

@@ -14,7 +14,8 @@ import numpy as np
 import psutil
 import pytest
 from distributed import Client, LocalCluster
-from test_predicting import PIXELS, make_run, read, run, visible, write_image
+from test_predicting import PIXELS, make_run, read, visible, write_image
+from verbs import run
 
 from maskzoo.inference import cluster, journal
 

@@ -5,21 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from verbs import told
 
 from maskzoo import cli
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def run(capsys, verb, *arguments):
-    """Runs a verb in this process; returns its exit code, what it printed and what it complained of."""
-    try:
-        cli.main(verb, [str(argument) for argument in arguments])
-        code = 0
-    except SystemExit as stop:
-        code = stop.code or 0
-    printed = capsys.readouterr()
-    return code, printed.out, printed.err
 
 
 def started(*arguments):
@@ -50,7 +40,7 @@ def test_mistakes_are_one_line_and_name_the_right_word(capsys, tmp_path):
         ("evaluate", tmp_path): "best.keras",
     }
     for (verb, *arguments), expected in mistakes.items():
-        code, out, err = run(capsys, verb, *arguments)
+        code, out, err = told(capsys, verb, *arguments)
         assert code == 2, (verb, arguments, err)
         assert err.startswith("error: ")
         assert err.count("\n") == 1
@@ -59,7 +49,7 @@ def test_mistakes_are_one_line_and_name_the_right_word(capsys, tmp_path):
 
 
 def test_an_unknown_verb_names_the_nearest(capsys):
-    code, _, err = run(capsys, "trian")
+    code, _, err = told(capsys, "trian")
     assert code == 2
     assert "expected train" in err
 
@@ -77,7 +67,7 @@ def test_a_defect_keeps_its_traceback(monkeypatch):
 
 @pytest.mark.parametrize("verb", sorted(cli.VERBS))
 def test_help_teaches(capsys, verb):
-    code, out, _ = run(capsys, verb, "--help")
+    code, out, _ = told(capsys, verb, "--help")
     assert code == 0
     assert "example" in out
     assert verb in out

@@ -17,8 +17,9 @@ import rasterio
 from scipy import ndimage
 from scipy.spatial import cKDTree
 from skimage.metrics import contingency_table
+from verbs import run
 
-from maskzoo import cli, data, inference, metrics
+from maskzoo import data, inference, metrics
 from maskzoo.cli import evaluate as verb
 from maskzoo.inference import evaluation
 
@@ -26,16 +27,6 @@ ROOT = Path(__file__).resolve().parents[1]
 ALL = "overlap,presence,calibration,surface,membrane,objects"
 CELL = data.LabelScheme("binary", ("cell",), ((0,), (1,)), ignore=(255,))
 YES, NO = 4.0, -4.0
-
-
-def run(*arguments):
-    """Runs a verb in this process; returns its exit code."""
-    name, *rest = (str(argument) for argument in arguments)
-    try:
-        cli.main(name, rest)
-    except SystemExit as stop:
-        return stop.code
-    return 0
 
 
 def refuse(constant):

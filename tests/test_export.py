@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from lively import randomised
 
 from maskzoo import cli, data, inference, models
 from maskzoo.inference import bundle, graph
@@ -19,19 +20,12 @@ SIZES = ((5, 3), (40, 57), (64, 64))
 
 
 def lively(name, input_shape, classes=1, **options):
-    """A model with weights large enough that far pixels matter."""
+    """A model with weights large enough that far pixels matter, and half of the pixels decided either way."""
     keras.utils.set_random_seed(1)
-    rng = np.random.default_rng(0)
-    model = models.build_model(name, input_shape, classes, **options)
-    for weight in model.weights:
-        if "gamma" in weight.path or "moving_variance" in weight.path:
-            weight.assign(rng.uniform(0.5, 2, weight.shape))
-        elif "kernel" in weight.path:
-            weight.assign(rng.normal(0, np.sqrt(2 / np.prod(weight.shape[:-1])), weight.shape))
-        elif "seed" not in weight.path:
-            weight.assign(rng.normal(0, 0.1, weight.shape))
-    # Half of the pixels are decided either way.
-    images = rng.normal(size=(1, *[64 if len(input_shape) == 3 else 16] * (len(input_shape) - 1), input_shape[-1]))
+    model = randomised(models.build_model(name, input_shape, classes, **options))
+    *axes, channels = input_shape
+    size = (64 if len(axes) == 2 else 16,) * len(axes)
+    images = np.random.default_rng(0).normal(size=(1, *size, channels))
     logits = keras.tree.flatten(model.predict_on_batch(images.astype(np.float32)))[0]
     bias = model.weights[-1]
     assert bias.shape == (classes,)

@@ -5,18 +5,13 @@ import json
 import cv2
 import numpy as np
 import pytest
+from verbs import told
 
-from maskzoo import cli, data
+from maskzoo import data
 
 
 def run(capsys, *arguments):
-    try:
-        cli.main("folds", [str(argument) for argument in arguments])
-        code = 0
-    except SystemExit as stop:
-        code = stop.code
-    printed = capsys.readouterr()
-    return code, printed.out, printed.err
+    return told(capsys, "folds", *arguments)
 
 
 @pytest.fixture

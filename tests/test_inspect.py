@@ -7,18 +7,13 @@ import sys
 import cv2
 import numpy as np
 import pytest
+from verbs import told
 
-from maskzoo import cli, data
+from maskzoo import data
 
 
 def run(capsys, *arguments):
-    try:
-        cli.main("inspect", [str(argument) for argument in arguments])
-        code = 0
-    except SystemExit as stop:
-        code = stop.code
-    printed = capsys.readouterr()
-    return code, printed.out, printed.err
+    return told(capsys, "inspect", *arguments)
 
 
 @pytest.fixture

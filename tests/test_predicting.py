@@ -14,24 +14,15 @@ import numpy as np
 import pytest
 import rasterio
 from scipy import ndimage
+from verbs import run
 
-from maskzoo import cli, data, inference
+from maskzoo import data, inference
 from maskzoo.data.polygons import PolygonSource
 from maskzoo.data.rle import RunTable
 
 ROOT = Path(__file__).resolve().parents[1]
 PIXELS = np.random.default_rng(0).integers(0, 256, (150, 170, 3)).astype(np.uint8)
 PROFILE = {"crs": "EPSG:32616", "transform": rasterio.Affine(0.5, 0, 700000, 0, -0.5, 3700000)}
-
-
-def run(*arguments):
-    """Runs a verb in this process; returns its exit code."""
-    verb, *rest = (str(argument) for argument in arguments)
-    try:
-        cli.main(verb, rest)
-    except SystemExit as stop:
-        return stop.code
-    return 0
 
 
 def make_run(path, task, names):

@@ -13,21 +13,12 @@ import numpy as np
 import pytest
 import rasterio
 import yaml
+from verbs import run
 
-from maskzoo import cli, data, inference
+from maskzoo import data, inference
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ["--model", "unet_padded", "--option", "filters=[4,8]", "--patch", "64", "--steps", "3", "--batch-size", "2"]
-
-
-def run(*arguments):
-    """Runs a verb in this process; returns its exit code."""
-    verb, *rest = (str(argument) for argument in arguments)
-    try:
-        cli.main(verb, rest)
-    except SystemExit as stop:
-        return stop.code
-    return 0
 
 
 def read_rows(path):

@@ -1,22 +1,15 @@
 """DICOM, MHD, MHA and NRRD have the voxels and the place in space of the NIfTI file that SimpleITK makes of them."""
 
-import concurrent.futures
-import pickle
 import shutil
-import subprocess
-import sys
 
 import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from at_once import check_processes, check_threads, whole
 
 from maskzoo.data import Window, load_data, open_sink, open_source
 from maskzoo.data.specification import files_by_stem, rank_of, read_spec
-
-
-def whole(source):
-    return source.read(Window((0,) * len(source.shape), source.shape))
 
 
 def scan(dtype=np.int16, components=1):
@@ -191,40 +184,12 @@ def saved_scans(folder):
 
 
 def test_scans_are_pickled_and_read_by_threads(tmp_path):
-    sources = saved_scans(tmp_path)
-    expected = [whole(pickle.loads(pickle.dumps(source))) for source in sources]
-
-    def read(seed):
-        rng = np.random.default_rng(seed)
-        for _ in range(30):
-            number = rng.integers(len(sources))
-            window = Window(rng.integers(0, 4, 3), (3, 2, 2))
-            np.testing.assert_array_equal(sources[number].read(window), expected[number][window.slices])
-
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        list(pool.map(read, range(4)))
+    check_threads(saved_scans(tmp_path))
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_processes_read_scans_that_are_open_here(tmp_path, method):
-    code = f"""
-import multiprocessing
-from pathlib import Path
-from maskzoo.data import Window, open_source
-
-def read(source):
-    return source.read(Window((0, 0, 0), source.shape)).sum()
-
-if __name__ == "__main__":
-    sources = [open_source(Path({str(tmp_path)!r}) / name) for name in ("mhd.mhd", "mha.mha", "nrrd.nrrd", "series")]
-    here = [read(source) for source in sources]
-    with multiprocessing.get_context({method!r}).Pool(2) as pool:
-        assert pool.map(read, sources * 3) == here * 3
-"""
-    saved_scans(tmp_path)
-    (tmp_path / "script.py").write_text(code)
-    done = subprocess.run([sys.executable, tmp_path / "script.py"], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
+    check_processes([source.path for source in saved_scans(tmp_path)], method, tmp_path / "script.py")
 
 
 def test_folders_of_slices_are_cases(tmp_path):

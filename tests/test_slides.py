@@ -1,24 +1,17 @@
 """TIFFs that tifffile reads: codecs that GDAL lacks, OME's planes and pyramids, stacks of pages."""
 
-import concurrent.futures
-import pickle
-import subprocess
-import sys
 import tracemalloc
 
 import nibabel
 import numpy as np
 import pytest
 import tifffile
+from at_once import check_processes, check_threads, whole
 
 from maskzoo.data import Window, open_sink, open_source
 from maskzoo.data.slides import SlideSource
 
 TILES = {"tile": (64, 48)}
-
-
-def whole(source):
-    return source.read(Window((0,) * len(source.shape), source.shape))
 
 
 def noise(shape, dtype=np.uint8):
@@ -206,37 +199,9 @@ def saved_slides(folder):
 
 
 def test_slides_are_pickled_and_read_by_threads(tmp_path):
-    sources = saved_slides(tmp_path)
-    expected = [whole(pickle.loads(pickle.dumps(source))) for source in sources]
-
-    def read(seed):
-        rng = np.random.default_rng(seed)
-        for _ in range(30):
-            number = rng.integers(len(sources))
-            window = Window(rng.integers(0, 5, len(sources[number].shape)), (1,) * len(sources[number].shape))
-            np.testing.assert_array_equal(sources[number].read(window), expected[number][window.slices])
-
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        list(pool.map(read, range(4)))
+    check_threads(saved_slides(tmp_path))
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_processes_read_slides_that_are_open_here(tmp_path, method):
-    code = f"""
-import multiprocessing
-from pathlib import Path
-from maskzoo.data import Window, open_source
-
-def read(source):
-    return source.read(Window((0,) * len(source.shape), source.shape)).sum()
-
-if __name__ == "__main__":
-    sources = [open_source(path) for path in sorted(Path({str(tmp_path)!r}).glob("?.*"))]
-    here = [read(source) for source in sources]
-    with multiprocessing.get_context({method!r}).Pool(2) as pool:
-        assert pool.map(read, sources * 3) == here * 3
-"""
-    saved_slides(tmp_path)
-    (tmp_path / "script.py").write_text(code)
-    done = subprocess.run([sys.executable, tmp_path / "script.py"], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
+    check_processes([source.path for source in saved_slides(tmp_path)], method, tmp_path / "script.py")

@@ -1,16 +1,15 @@
 """Every reader gives the same pixels by windows as whole, in RGB order, mirrored outside, in any thread or process."""
 
-import concurrent.futures
 import pickle
 import subprocess
 import sys
-import threading
 
 import cv2
 import nibabel
 import numpy as np
 import pytest
 import rasterio
+from at_once import check_processes, check_threads, whole
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -29,10 +28,6 @@ RASTERS = [
     "raster/spacenet4_atlanta_buildings/label.tif",
     "raster/wsi/CMU-1-Small-Region.svs",
 ]
-
-
-def whole(source):
-    return source.read(Window((0,) * len(source.shape), source.shape))
 
 
 def write_raster(path, bands, driver="GTiff", **options):
@@ -319,44 +314,12 @@ def test_sources_are_pickled_with_and_without_open_files(tmp_path):
 
 
 def test_threads_read_the_same_sources_at_once(tmp_path):
-    sources = saved_everywhere(tmp_path)
-    expected = [whole(source) for source in sources]
-    start = threading.Barrier(4)
-
-    def read_all(seed):
-        rng = np.random.default_rng(seed)
-        start.wait()
-        for _ in range(40):
-            i = rng.integers(len(sources))
-            offset = rng.integers(0, 16, len(sources[i].shape))
-            window = Window(offset, (4,) * len(offset))
-            np.testing.assert_array_equal(sources[i].read(window), expected[i][window.slices])
-
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        list(pool.map(read_all, range(4)))
+    check_threads(saved_everywhere(tmp_path))
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_processes_read_sources_that_are_open_here(tmp_path, method):
-    code = f"""
-import multiprocessing, sys
-from pathlib import Path
-from maskzoo.data import Window, open_source
-
-def read(source):
-    return source.read(Window((0,) * len(source.shape), source.shape)).sum()
-
-if __name__ == "__main__":
-    sources = [open_source(path) for path in sorted(Path({str(tmp_path)!r}).glob("?.*"))]
-    here = [read(source) for source in sources]
-    with multiprocessing.get_context({method!r}).Pool(2) as pool:
-        assert pool.map(read, sources * 3) == here * 3
-    assert [read(source) for source in sources] == here
-"""
-    saved_everywhere(tmp_path)
-    (tmp_path / "script.py").write_text(code)
-    done = subprocess.run([sys.executable, tmp_path / "script.py"], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
+    check_processes([source.path for source in saved_everywhere(tmp_path)], method, tmp_path / "script.py")
 
 
 def test_a_replaced_file_is_opened_again(tmp_path):

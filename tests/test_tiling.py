@@ -5,6 +5,7 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
+from lively import randomised
 
 from maskzoo import data, inference, models
 from maskzoo.inference.run import Run
@@ -19,18 +20,8 @@ CASES = {
 
 
 def lively_model(name, channels, rank, **options):
-    """A model whose far pixels matter: normalisation that amplifies, biases that keep activations alive."""
     keras.utils.set_random_seed(1)
-    rng = np.random.default_rng(0)
-    model = models.build_model(name, (*(None,) * rank, channels), 2, **options)
-    for weight in model.weights:
-        if "gamma" in weight.path or "moving_variance" in weight.path:
-            weight.assign(rng.uniform(0.5, 2, weight.shape))
-        elif "kernel" in weight.path:
-            weight.assign(rng.normal(0, np.sqrt(2 / np.prod(weight.shape[:-1])), weight.shape))
-        elif "seed" not in weight.path:
-            weight.assign(rng.normal(0, 0.1, weight.shape))
-    return model
+    return randomised(models.build_model(name, (*(None,) * rank, channels), 2, **options))
 
 
 def predict(model, source, plan):

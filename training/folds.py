@@ -136,7 +136,7 @@ def train_one(job, program, run, title):
     options += ["--resume"] if (job.run / RECIPE).is_file() else []
     job.run.mkdir(exist_ok=True)
     with open(job.run / LOG, "ab") as log:
-        lock(log, job.run)
+        data.lock_file(log, f"{job.run}: expected a run that nobody trains")
         begin = log.tell()
         child = subprocess.Popen(
             [*program, *map(str, options)],
@@ -155,22 +155,6 @@ def train_one(job, program, run, title):
     if child.returncode == 0:
         return None
     return problem_of(child.returncode, job.run / LOG, begin)
-
-
-def lock(log, run):
-    """Refuses a run folder in which a process still trains, as one that its parent left behind.
-
-    Raises:
-        OSError: If there is one; where the system has locks.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        return
-    try:
-        fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise OSError(f"{run}: expected a run that nobody trains; received one in work") from None
 
 
 def dying_with_parent():
