@@ -114,6 +114,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peers", default="/tmp/peers", help="PYTHONPATH that holds torch, monai and smp")
     parser.add_argument("--engines", nargs="+", default=list(OURS), help="which of ours")
+    parser.add_argument("--skip-own-plan", action="store_true", help="measure only MONAI's windows")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
@@ -125,7 +126,9 @@ def main():
             found = measure_ours(name, arguments.side, arguments.tile, arguments.overlap, own)
         print(json.dumps(found))
         return
-    names = ["monai", *arguments.engines, *(f"{name}, own plan" for name in arguments.engines)]
+    names = ["monai", *arguments.engines]
+    if not arguments.skip_own_plan:
+        names += [f"{name}, own plan" for name in arguments.engines]
     seconds, notes = {name: [] for name in names}, {}
     for number in range(arguments.rounds):
         for name in names[number:] + names[:number]:

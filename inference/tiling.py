@@ -200,7 +200,8 @@ def with_memory(plan, model, channels, bytes_per_pixel):
     pixels = math.prod(plan.input_size)
     batch = max(1, min(plan.tiles, BATCH_PIXELS // pixels))
     weights = 4 * analysis.parameters(model)[0]
-    images = (1 + BATCHES_AHEAD) * channels * 4
+    # Images to come, and the answer that is put away while the model computes the next.
+    images = ((1 + BATCHES_AHEAD) * channels + model.outputs[0].shape[-1]) * 4
     memory = BASE_MEMORY + weights + batch * pixels * (SCRATCH * bytes_per_pixel + images)
     if any(plan.overlap):
         # The open rows, and a second copy while they move on.
@@ -251,7 +252,8 @@ def round_up(size, step):
 def predict_tiles(model, read, plan, *, skip=0, stop=None, keep=None, fill=None):
     """Yields `(window, logits)` for every part of an image that is finished, from top to bottom.
 
-    Tiles are read ahead in threads while the model computes; memory depends on the tile, never on the image's height.
+    Tiles are read ahead in threads while the model computes, in a thread too; memory depends on the tile, never on the
+    image's height.
 
     Args:
         model: A Keras model; or anything with `predict(images)` that returns a float32 array as the plan's model would,
@@ -327,28 +329,31 @@ def tile_outputs(model, read, plan, first, last, keep, fill):
 def predicted(model, read, plan, windows, first, last):
     """Yields windows from number `first` at least to before `last` with the model's outputs.
 
-    Batches are the same wherever it begins: the numbers that a model gives a tile may depend on how many go with it.
+    The model computes in a thread of its own, so that it does not wait while its last answer is put away. Batches are
+    the same wherever it begins: the numbers that a model gives a tile may depend on how many go with it.
     """
     predict = logits_of(model)
     starts = iter(range(first // plan.batch * plan.batch, last, plan.batch))
-    with ThreadPoolExecutor(BATCHES_AHEAD) as threads:
-        reading = deque()
+    with ThreadPoolExecutor(BATCHES_AHEAD) as readers, ThreadPoolExecutor(1) as model_thread:
+        answers = deque()
 
-        def read_next():
+        def begin_next():
             for start in islice(starts, 1):
                 batch = windows[start : start + plan.batch]
-                reading.append((start, batch, threads.submit(read_batch, read, batch, plan)))
+                images = readers.submit(read_batch, read, batch, plan)
+                answers.append((start, batch, model_thread.submit(lambda: predict(images.result()))))
 
-        for _ in range(BATCHES_AHEAD):
-            read_next()
+        for _ in range(1 + BATCHES_AHEAD):
+            begin_next()
         try:
-            while reading:
-                start, batch, images = reading.popleft()
-                images = images.result()
-                read_next()
-                yield from islice(zip(batch, predict(images), strict=True), max(0, first - start), None)
+            while answers:
+                start, batch, outputs = answers.popleft()
+                outputs = outputs.result()
+                begin_next()
+                yield from islice(zip(batch, outputs, strict=True), max(0, first - start), None)
         finally:
-            threads.shutdown(cancel_futures=True)
+            for threads in (readers, model_thread):
+                threads.shutdown(wait=False, cancel_futures=True)
 
 
 def cropped(outputs, plan):
