@@ -294,9 +294,7 @@ def copy_as_cog(path, resampling, compress):
 
     copy = path.with_name(f"{path.name}.cog")
     try:
-        rasterio.shutil.copy(
-            path, copy, driver="COG", compress=compress, bigtiff="yes", overview_resampling=resampling
-        )
+        rasterio.shutil.copy(path, copy, driver="COG", compress=compress, bigtiff="yes", overview_resampling=resampling)
     except Exception as error:  # rasterio lets GDAL's errors, of a class of their own, pass through
         raise OSError(reason(error)) from None
     check_tiff(copy)

@@ -337,11 +337,15 @@ def predicted(model, read, plan, windows, first, last):
     with ThreadPoolExecutor(BATCHES_AHEAD) as readers, ThreadPoolExecutor(1) as model_thread:
         answers = deque()
 
+        def answer(images):
+            return predict(images.result())
+
         def begin_next():
-            for start in islice(starts, 1):
+            start = next(starts, None)
+            if start is not None:
                 batch = windows[start : start + plan.batch]
                 images = readers.submit(read_batch, read, batch, plan)
-                answers.append((start, batch, model_thread.submit(lambda: predict(images.result()))))
+                answers.append((start, batch, model_thread.submit(answer, images)))
 
         for _ in range(1 + BATCHES_AHEAD):
             begin_next()
