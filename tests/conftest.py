@@ -9,11 +9,16 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
+import hypothesis
 import pytest
 import tensorflow as tf
 
 # A shell that starts the tests in the background has them, and what they start, ignore Ctrl-C, which some are about.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes is no property; the same examples every time.
+hypothesis.settings.register_profile("maskzoo", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("maskzoo")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -51,7 +51,7 @@ def averaged_exactly(line, n):
     return np.array([float(value) for value in result])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 40), st.integers(1, 40), st.data())
 def test_pixels_are_the_mean_of_what_they_cover(length, n, data):
     n = min(n, length)
@@ -68,7 +68,7 @@ def test_whole_factors_are_those_of_opencv(factor):
     assert np.abs(shown - expected).max() <= 0.5 + 1e-5
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.data())
 def test_any_window_equals_that_part_of_the_whole_bit_for_bit(data):
     rank = data.draw(st.sampled_from([2, 2, 3]))

@@ -33,7 +33,7 @@ def border_of(labels):
     return set(labels[outer].tolist())
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(masks())
 def test_components_are_those_of_the_whole_mask(drawn):
     mask, connectivity, height = drawn
@@ -53,7 +53,7 @@ def test_components_are_those_of_the_whole_mask(drawn):
     np.testing.assert_array_equal(np.concatenate(numbered), labels)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(masks(), st.integers(0, 30))
 def test_small_objects_are_removed_as_scikit_image_does(drawn, minimum):
     mask, connectivity, height = drawn
@@ -63,7 +63,7 @@ def test_small_objects_are_removed_as_scikit_image_does(drawn, minimum):
     np.testing.assert_array_equal(received, mask & (areas >= minimum)[labels])
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(masks())
 def test_holes_are_those_of_scipy(drawn):
     mask, _, height = drawn
@@ -71,7 +71,7 @@ def test_holes_are_those_of_scipy(drawn):
     np.testing.assert_array_equal(received, ndimage.binary_fill_holes(mask))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(masks(), st.integers(0, 6))
 def test_large_holes_stay(drawn, largest):
     mask, _, height = drawn
@@ -81,7 +81,7 @@ def test_large_holes_stay(drawn, largest):
     np.testing.assert_array_equal(received, mask | ((holes > 0) & (areas <= largest)[holes]))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(masks())
 def test_the_largest_object_is_kept(drawn):
     mask, connectivity, height = drawn

@@ -30,7 +30,7 @@ def read(path, rank=None):
     return source.read(Window((0,) * len(source.shape), source.shape))
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.tuples(st.integers(1, 700), st.integers(1, 300)),
     st.tuples(st.integers(100, 300), st.integers(60, 300)),

@@ -153,7 +153,7 @@ def test_sixteen_bit_png(tmp_path):
     np.testing.assert_array_equal(whole(open_source(tmp_path / "image.png"))[..., 0], image)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(-90, 90), st.integers(-90, 90), st.integers(1, 60), st.integers(1, 60))
 def test_windows_anywhere_are_mirrored_as_numpy_does(tmp_path_factory, row, column, height, width):
     folder = tmp_path_factory.getbasetemp()

@@ -7,7 +7,10 @@ from hypothesis import strategies as st
 
 from maskzoo.data.windows import Window, crop, halo_pairs, mirrored, window_grid
 
-shapes = st.lists(st.integers(1, 40), min_size=1, max_size=3).map(tuple)
+shapes = st.one_of(
+    st.lists(st.integers(1, longest), min_size=axes, max_size=axes).map(tuple)
+    for axes, longest in ((1, 40), (2, 40), (3, 12))
+)
 
 
 @st.composite
