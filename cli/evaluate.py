@@ -20,6 +20,8 @@ examples:
       every image of another data set, and a file with a row per image, the worst first
   maskzoo evaluate runs/unet runs/fpn --tta flips
       an ensemble of two runs that held out the same images, with test-time augmentation
+  maskzoo evaluate runs/membrane/fold* --members --data FOLDER
+      five folds together, and each alone, on images that none of them was trained on
   maskzoo evaluate runs/hippocampus --metrics surface,objects --tolerance 2
       distances in millimetres, as the volumes' headers say
 """
@@ -27,6 +29,7 @@ examples:
 import csv
 import json
 import math
+import statistics
 
 from maskzoo import data, inference
 
@@ -86,6 +89,9 @@ def add_arguments(parser):
         default=1.0,
         help="distance between borders that counts as agreement in the surface Dice, in the images' unit",
     )
+    parser.add_argument(
+        "--members", action="store_true", default=False, help="score each run alone too, beside all of them together"
+    )
     parser.add_argument("--json", action="store_true", default=False, help="print JSON, with the scores of each image")
     parser.add_argument("--csv", type=str | None, default=None, help="also write a row per image, the worst first")
     add_answer_options(parser)
@@ -106,8 +112,10 @@ def run(arguments):
     check_held_out(trained, arguments.data)
     tell_decision(trained, cleaning, gate, same_images=arguments.data is None)
     cases = data.labelled_cases(trained.data, arguments.data)
-    options |= {"measures": measures, "tolerance": arguments.tolerance, "cleaning": cleaning, "gate": gate}
-    scores = inference.evaluate(trained, cases, **options)
+    options |= {"measures": measures, "tolerance": arguments.tolerance}
+    scores = inference.evaluate(trained, cases, cleaning=cleaning, gate=gate, **options)
+    if arguments.members:
+        scores["members"] = member_scores(arguments, folders, cases, options)
     if arguments.csv is not None:
         write_whole(arguments.csv, lambda path: write_rows(path, image_rows(scores)))
     if arguments.json:
@@ -115,6 +123,18 @@ def run(arguments):
     else:
         print(f"{len(cases)} image{'s'[: len(cases) > 1]}")
         print(score_table(scores))
+        if arguments.members:
+            print(f"\n{member_table(scores)}")
+
+
+def member_scores(arguments, folders, cases, options):
+    """The scores of each run alone, by its folder, with its own decision."""
+    alone = type(arguments)(**{**vars(arguments), "weights": None})
+    scores = {}
+    for folder in folders:
+        member, cleaning, gate = load_answer(alone, [folder])
+        scores[str(folder)] = inference.evaluate(member, cases, cleaning=cleaning, gate=gate, **options)
+    return scores
 
 
 def check_held_out(trained, path):
@@ -159,12 +179,20 @@ def score_table(scores):
     return "\n\n".join(tables)
 
 
-def class_table(classes, columns, mean=False):
+def member_table(scores):
+    """Aligned text with a row per run, and one of all together: means over classes."""
+    rows = {**scores["members"], "together": scores}
+    titles = {"mean_dice": "Dice (mean over images)", "dice": "Dice (all pixels)", "iou": "IoU (all pixels)"}
+    columns = {title: [statistics.mean(row[key]) for row in rows.values()] for key, title in titles.items()}
+    return class_table(rows, columns, head="run")
+
+
+def class_table(classes, columns, mean=False, head="class"):
     """Aligned text with a row per class, and one of their means if there are several and it is asked for."""
     lines = list(zip(classes, *columns.values(), strict=True))
     if mean and len(classes) > 1:
         lines.append(("mean", *(sum(values) / len(values) for values in columns.values())))
-    cells = [["class", *columns], *([name, *map(shown, values)] for name, *values in lines)]
+    cells = [[head, *columns], *([name, *map(shown, values)] for name, *values in lines)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join(
         "  ".join([name.ljust(widths[0]), *(text.rjust(width) for text, width in zip(texts, widths[1:], strict=True))])

@@ -194,6 +194,19 @@ def test_views_and_weights_on_the_command_line(trained):
     assert np.ptp(expected) > 0.5
 
 
+def test_members_are_scored_beside_their_ensemble(trained, capsys):
+    other = noisy_copy(trained, "other", 1, 2.0)
+    alone = {str(folder): scores_of(capsys, folder) for folder in (trained, other)}
+    together = scores_of(capsys, trained, other, "--weights", "[3,1]")
+    found = scores_of(capsys, trained, other, "--weights", "[3,1]", "--members")
+    assert found.pop("members") == alone
+    assert found == together
+    assert len({str(scores["dice"]) for scores in (*alone.values(), together)}) == 3
+    assert run("evaluate", trained, other, "--weights", "[3,1]", "--members") == 0
+    rows = [line.split()[0::3] for line in capsys.readouterr().out.strip().splitlines()[-3:]]
+    assert rows == [[name, f"{scores['iou'][0]:.4f}"] for name, scores in {**alone, "together": together}.items()]
+
+
 def test_a_field_behind_the_model_takes_specks_away(trained):
     plain, refined = (predicted(trained, "--crf", weight, "--probabilities", "float32") for weight in (0, 3))
     logits, _ = speckled(0)
