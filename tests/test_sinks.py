@@ -74,6 +74,9 @@ def test_a_tiff_is_a_tiled_compressed_bigtiff_with_names_and_colours(tmp_path):
     write(tmp_path / "bands.tif", values((30, 30, 2)), 16, class_names=["lung", "heart"])
     with open_raster(tmp_path / "bands.tif") as file:
         assert file.descriptions == ("lung", "heart")
+    write(tmp_path / "shares.tif", values((30, 30, 1)), 16, colors=[])
+    with open_raster(tmp_path / "shares.tif") as file:
+        assert (file.profile["compress"], file.colorinterp[0].name) == ("deflate", "gray")
     write(tmp_path / "mine.png", values((30, 30, 1)), 16, colors=[(1, 2, 3), (4, 5, 6)])
     with open_raster(tmp_path / "mine.png") as file:
         assert [file.colormap(1)[index][:3] for index in (0, 1)] == [(1, 2, 3), (4, 5, 6)]
