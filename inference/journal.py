@@ -116,6 +116,7 @@ class Journal:
             # A name that is there may be a link to somewhere else.
             if not going_on:
                 self._scratch.unlink(missing_ok=True)
+            self._zeroed = not going_on
             self._values = open(self._scratch, "r+b" if going_on else "x+b", buffering=0)  # noqa: SIM115
             if not going_on:
                 reserve(self._values, size)
@@ -131,6 +132,8 @@ class Journal:
         window = self._parts[self.done]
         with Space(self.output, planes.nbytes):
             for band, plane in enumerate(planes):
+                if self._zeroed and not plane.any():
+                    continue
                 flat = memoryview(plane.reshape(-1).view(np.uint8))
                 self._move(window, band, flat, self._values.write)
         self._checksum = zlib.crc32(planes, self._checksum)

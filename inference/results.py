@@ -42,6 +42,9 @@ class Result:
 
     def values(self, logits):
         """The values `(*size, bands)` of logits; 8-bit probabilities are rounded to the nearest 255th."""
+        one = (slice(1),) * (logits.ndim - 1)
+        if logits.size > logits[one].size and not any(logits.strides[:-1]):  # one pixel, everywhere
+            return np.broadcast_to(self.values(logits[one]), (*logits.shape[:-1], self.bands))
         if self.probabilities is None:
             labels = metrics.predicted_labels(logits, self.task, self.thresholds)
             return labels.reshape(*logits.shape[:-1], self.bands)

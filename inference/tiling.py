@@ -200,8 +200,8 @@ def with_memory(plan, model, channels, bytes_per_pixel):
     pixels = math.prod(plan.input_size)
     batch = max(1, min(plan.tiles, BATCH_PIXELS // pixels))
     weights = 4 * analysis.parameters(model)[0]
-    # Images to come, and the answer that is put away while the model computes the next.
-    images = ((1 + BATCHES_AHEAD) * channels + model.outputs[0].shape[-1]) * 4
+    # Images to come, the answer that is put away while the model computes the next, and that to a blank image.
+    images = ((1 + BATCHES_AHEAD) * channels + 2 * model.outputs[0].shape[-1]) * 4
     memory = BASE_MEMORY + weights + batch * pixels * (SCRATCH * bytes_per_pixel + images)
     if any(plan.overlap):
         # The open rows, and a second copy while they move on.
@@ -332,7 +332,7 @@ def predicted(model, read, plan, windows, first, last):
     The model computes in a thread of its own, so that it does not wait while its last answer is put away. Batches are
     the same wherever it begins: the numbers that a model gives a tile may depend on how many go with it.
     """
-    predict = logits_of(model)
+    predict = blank_once(logits_of(model))
     starts = iter(range(first // plan.batch * plan.batch, last, plan.batch))
     with ThreadPoolExecutor(BATCHES_AHEAD) as readers, ThreadPoolExecutor(1) as model_thread:
         answers = deque()
@@ -358,6 +358,27 @@ def predicted(model, read, plan, windows, first, last):
         finally:
             for threads in (readers, model_thread):
                 threads.shutdown(wait=False, cancel_futures=True)
+
+
+def blank_once(predict):
+    """The same function, which keeps its answer to images that are blank: one colour in all of their pixels.
+
+    Where a mosaic or a slide holds nothing, tile after tile is the same.
+    """
+    kept = {}
+
+    def answer(images):
+        pixel = images[(0,) * (images.ndim - 1)]
+        # A corner tells most images at once.
+        if not all((part == pixel).all() for part in (images[:1, :8, :8], images)):
+            return predict(images)
+        key = images.shape, pixel.tobytes()
+        if key not in kept:
+            kept.clear()
+            kept[key] = predict(images)
+        return kept[key]
+
+    return answer
 
 
 def cropped(outputs, plan):

@@ -19,6 +19,7 @@ from verbs import run
 from maskzoo import data, inference
 from maskzoo.data.polygons import PolygonSource
 from maskzoo.data.rle import RunTable
+from maskzoo.inference.results import Result
 
 ROOT = Path(__file__).resolve().parents[1]
 PIXELS = np.random.default_rng(0).integers(0, 256, (150, 170, 3)).astype(np.uint8)
@@ -220,8 +221,10 @@ def test_a_change_is_noticed_and_named(runs, image, tmp_path, monkeypatch, capsy
     assert visible(tmp_path) == ["image.tif", "mask.tif"]
 
 
-@pytest.mark.parametrize("damage", ["values", "journal", "torn line", "scratch"])
+@pytest.mark.parametrize("damage", ["values", "values of a black image", "journal", "torn line", "scratch"])
 def test_damaged_progress_is_predicted_again(runs, image, tmp_path, monkeypatch, damage):
+    if "black" in damage:
+        write_image(image, np.zeros_like(PIXELS))
     output = tmp_path / "mask.tif"
     command = ["predict", runs["multiclass"], image, output, "--tile", 32]
     assert run(*command) == 0
@@ -231,7 +234,7 @@ def test_damaged_progress_is_predicted_again(runs, image, tmp_path, monkeypatch,
         interrupt_after(patch, 20, KeyboardInterrupt())
         assert run(*command) == 130
     scratch, journal = tmp_path / ".mask.tif.partial", tmp_path / ".mask.tif.journal"
-    if damage == "values":
+    if "values" in damage:
         content = bytearray(scratch.read_bytes())
         content[100] ^= 1
         scratch.write_bytes(content)
@@ -325,6 +328,17 @@ def test_a_killed_prediction_goes_on_to_the_same_bytes(runs, tmp_path):
     assert run("predict", *command) == 0
     assert (tmp_path / "mask.tif").read_bytes() == whole
     assert visible(tmp_path) == ["image.tif", "mask.tif"]
+
+
+@pytest.mark.parametrize("probabilities", [None, "uint8", "float32"])
+@pytest.mark.parametrize("task", ["binary", "multilabel", "multiclass"])
+def test_the_values_of_one_pixel_everywhere_are_those_of_every_pixel(task, probabilities):
+    logits = np.float32([0.3] if task == "binary" else [0.3, -0.2, 1.4])
+    result = Result(task, ("a", "b", "c")[: len(logits)], (0.5,) * len(logits), probabilities)
+    everywhere = np.broadcast_to(logits, (4, 5, len(logits)))
+    expected = result.values(everywhere.copy())
+    np.testing.assert_array_equal(result.values(everywhere), expected, strict=True)
+    assert expected.shape == (4, 5, result.bands)
 
 
 @pytest.mark.parametrize("skip", [0, 1, 2, 3])

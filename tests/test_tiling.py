@@ -9,7 +9,7 @@ from lively import randomised
 
 from maskzoo import data, inference, models
 from maskzoo.inference.run import Run
-from maskzoo.inference.tiling import ramp
+from maskzoo.inference.tiling import ramp, read_batch, tile_windows
 from maskzoo.models import analysis
 
 CASES = {
@@ -233,6 +233,42 @@ def test_tiles_that_are_not_kept_are_filled():
         logits[window.slices] = tile
     np.testing.assert_array_equal(logits[32:64], np.broadcast_to([7, -7], (32, 90, 2)))
     np.testing.assert_allclose(np.delete(logits, np.s_[32:64], 0), np.delete(whole, np.s_[32:64], 0), atol=1e-5)
+
+
+class Counted:
+    """A scorer that counts what it is asked."""
+
+    def __init__(self, model):
+        self.model, self.calls = model, 0
+
+    def predict(self, images):
+        self.calls += 1
+        return self.model.predict_on_batch(images)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_model_answers_once_for_tiles_of_one_colour(batch):
+    """The answers are those of a model that is asked for every tile."""
+    pixels = np.zeros((160, 176, 3), np.float32)
+    pixels[64:96, 32:64] = np.random.default_rng(0).random((32, 32, 3))
+    pixels[96:] = 1, 2, 3
+    pixels[96:128, :32] = 3, 2, 1
+    source = data.open_source(pixels, rank=2)
+    model = lively_model("unet_padded", 3, 2, filters=(4,))
+    plan = replace(inference.plan_tiles(model, source.shape, 3, tile=16), batch=batch)
+    counted, asked, colour = Counted(model), 0, None
+    for number, (window, logits) in enumerate(inference.predict_tiles(counted, source.read, plan)):
+        first = number // batch * batch
+        images = read_batch(source.read, tile_windows(plan)[first : first + batch], plan)
+        alone = model.predict_on_batch(images)[number - first]
+        kept = tuple(slice(c, c + n) for c, n in zip(plan.crop, window.size, strict=True))
+        np.testing.assert_array_equal(logits, alone[kept])
+        colours = len(images), *map(tuple, np.unique(images.reshape(-1, 3), axis=0))
+        if number == first and (len(colours) > 2 or colours != colour):
+            asked += 1
+            colour = colours if len(colours) == 2 else colour
+    assert number + 1 == plan.tiles == 110
+    assert counted.calls == asked < plan.tiles / batch
 
 
 def far_seeing(reach):
