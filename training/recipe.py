@@ -105,7 +105,7 @@ class Recipe:
         None, "how they are held out: at random, or as one block of neighbours (serial sections, frames)"
     )
 
-    epochs: int = setting(8, "epochs; of each stage that does not say", group="windows")
+    epochs: int = setting(6, "epochs; of each stage that does not say", group="windows")
     steps: int = setting(50, "training steps (batches) per epoch")
     batch_size: int = setting(4, "windows per step over all devices and micro-batches together")
     accumulate: int = setting(1, "micro-batches that a device's share of a batch is cut into, for less memory")
