@@ -95,10 +95,16 @@ def add_arguments(parser):
         help="largest error of a probability at the borders of tiles for which less is read around them; 0 for none",
     )
     parser.add_argument(
+        "--overlap",
+        type=float,
+        default=0.25,
+        help="share of a tile, up to 0.5, over which it is blended with the next, for models that see the whole image",
+    )
+    parser.add_argument(
         "--blend",
         type=Literal["cosine", "gaussian"],
         default="cosine",
-        help="how tiles fall off where they overlap, for models that see the whole image",
+        help="how such tiles fall off where they overlap",
     )
     parser.add_argument(
         "--cluster",
@@ -151,7 +157,8 @@ def parse_bytes(text):
 
 
 def run(arguments):
-    options = tiling_options(arguments) | {"seam_tolerance": arguments.seam_tolerance, "blend": arguments.blend}
+    options = tiling_options(arguments)
+    options |= {name: getattr(arguments, name) for name in ("seam_tolerance", "overlap", "blend")}
     if not 0 <= arguments.seam_tolerance < 1:
         raise ValueError(f"--seam-tolerance: expected 0 or a small part of 1; received {arguments.seam_tolerance}")
     parse_sizes(arguments.resize)

@@ -13,7 +13,7 @@ import numpy as np
 
 from .rasters import check_png, open_raster
 from .reading import file_suffix, reason
-from .windows import window_grid
+from .windows import Window, window_grid
 
 # What `Sink.fill` holds at a time.
 BYTES_AT_ONCE = 1 << 25
@@ -166,6 +166,8 @@ class Sink:
     def fill(self, read):
         """Writes everything, band after band in the order of the file's blocks: equal values give equal bytes.
 
+        Blocks of zeros are left to the file, which begins with them; so nothing else may have been written to it.
+
         Args:
             read: Function from a `Window` and the number of a band to an array of the window's size.
 
@@ -179,7 +181,10 @@ class Sink:
             for band in range(self.bands):
                 for window in window_grid(self.shape, size):
                     values = np.asarray(read(window, band), self.dtype)
-                    self._writer.write(window, values[..., None], band)
+                    for part in window_grid(window.size, (block,) * len(self.shape)):
+                        if (cut := values[part.slices]).any():
+                            place = Window(np.add(window.offset, part.offset), part.size)
+                            self._writer.write(place, cut[..., None], band)
         except OSError as error:
             raise self._failure(error) from None
 

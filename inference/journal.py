@@ -8,6 +8,7 @@ import shutil
 import time
 import zlib
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +28,10 @@ class DiskFull(OSError):
 class Journal:
     """The values predicted so far for one output, kept beside it under hidden names until the output is complete.
 
-    `.OUT.partial` holds raw values, `.OUT.journal` one JSON line that says what is predicted, and one for every commit:
-    the number of finished parts, and a checksum of the values written since the line before. A line is written after
-    its values have reached the disk. A context manager; leaving it with an exception keeps both files for the same
-    command to go on with, unless nothing has been finished or `discard` was called.
+    `.OUT.partial` holds raw values, part behind part. `.OUT.journal` holds one JSON line that says what is predicted,
+    and one for every commit: the number of finished parts, and a checksum of the values written since the line before.
+    A line is written after its values have reached the disk. A context manager; leaving it with an exception keeps both
+    files for the same command to go on with, unless nothing has been finished or `discard` was called.
 
     Attributes:
         done: Finished parts.
@@ -103,39 +104,42 @@ class Journal:
             dtype: Their type.
             parts: Windows in the order in which they will be written.
             notes: JSON values to keep with the journal.
-            column_major: Lay the pixels out column by column, for a reader that takes them so.
+            column_major: Lay a part's pixels out column by column, for a reader that takes them so.
 
         Raises:
             OSError: If the disk has no room.
         """
-        self._shape, self._bands, self._dtype = tuple(shape), bands, np.dtype(dtype)
+        self._bands, self._dtype = bands, np.dtype(dtype)
         self._column_major, self._parts = column_major, parts
+        self._offsets, self._stops = (np.array([getattr(part, at) for part in parts]) for at in ("offset", "stop"))
+        lengths = (self._stops - self._offsets).prod(axis=1) * bands * self._dtype.itemsize
+        # Where each part begins in the scratch file, and the last one ends.
+        self._starts = np.append(0, np.cumsum(lengths))
         self.size = size = math.prod(shape) * bands * self._dtype.itemsize
         going_on = bool(self._lines) and self._scratch.exists() and self._scratch.stat().st_size == size
         with Space(self.output, size):
             # A name that is there may be a link to somewhere else.
             if not going_on:
                 self._scratch.unlink(missing_ok=True)
-            self._zeroed = not going_on
             self._values = open(self._scratch, "r+b" if going_on else "x+b", buffering=0)  # noqa: SIM115
             if not going_on:
                 reserve(self._values, size)
                 self._file.truncate(0)
                 self._write_line({"identity": self._identity, "notes": notes})
+        # Which parts may be more than the zeros that the file begins with.
+        self._holds = np.full(len(parts), going_on)
         self._checksum, self._committed = 0, time.monotonic()
         if going_on:
             self.done = self._whole_parts()
 
     def write(self, values):
         """Adds the values `(*size, bands)` of the next part."""
-        planes = self._stored(np.moveaxis(np.asarray(values, self._dtype), -1, 0))
-        window = self._parts[self.done]
-        with Space(self.output, planes.nbytes):
-            for band, plane in enumerate(planes):
-                if self._zeroed and not plane.any():
-                    continue
-                flat = memoryview(plane.reshape(-1).view(np.uint8))
-                self._move(window, band, flat, self._values.write)
+        planes = np.moveaxis(np.asarray(values, self._dtype), -1, 0)
+        planes = np.ascontiguousarray(planes.swapaxes(1, -1) if self._column_major else planes)
+        if self._holds[self.done] or planes.view(np.uint8).any():
+            self._holds[self.done] = True
+            with Space(self.output, planes.nbytes):
+                self._move(self._starts[self.done], planes, self._values.write)
         self._checksum = zlib.crc32(planes, self._checksum)
         self.done += 1
         if time.monotonic() - self._committed > COMMIT_SECONDS:
@@ -143,10 +147,21 @@ class Journal:
 
     def read(self, window, band):
         """Returns the values of one band in a window, an array of its size."""
-        size = window.size[::-1] if self._column_major else window.size
-        plane = np.empty(size, self._dtype)
-        self._move(window, band, memoryview(plane.reshape(-1).view(np.uint8)), self._values.readinto)
-        return plane.T if self._column_major else plane
+        values = np.zeros(window.size, self._dtype)
+        touched = (self._offsets < window.stop).all(axis=1) & (self._stops > window.offset).all(axis=1)
+        for number in np.flatnonzero(touched & self._holds):
+            part = self._parts[int(number)]
+            first, last = np.maximum(window.offset, part.offset), np.minimum(window.stop, part.stop)
+            # The rows, or columns, that are asked for lie behind each other.
+            axis, rest = (1, part.size[:1]) if self._column_major else (0, part.size[1:])
+            plane = np.empty((last[axis] - first[axis], *rest), self._dtype)
+            skipped = (band * part.size[axis] + first[axis] - part.offset[axis]) * math.prod(rest)
+            self._move(self._starts[number] + skipped * self._dtype.itemsize, plane, self._values.readinto)
+            cut = [slice(*pair) for pair in zip(first - part.offset, last - part.offset, strict=True)]
+            cut[axis] = slice(None)
+            place = tuple(slice(*pair) for pair in zip(first - window.offset, last - window.offset, strict=True))
+            values[place] = (plane.T if self._column_major else plane)[tuple(cut)]
+        return values
 
     def commit(self):
         """Makes sure that what is finished is found again after a crash of the machine."""
@@ -168,25 +183,15 @@ class Journal:
         status = self.output.stat()
         return [status.st_size, status.st_mtime_ns]
 
-    def _stored(self, planes):
-        return np.ascontiguousarray(planes.swapaxes(1, -1) if self._column_major else planes)
-
-    def _move(self, window, band, flat, move):
-        """Reads or writes the contiguous pieces of a window of one band."""
-        shape = self._shape
-        if self._column_major:
-            shape, window = shape[::-1], data.Window(window.offset[::-1], window.size[::-1])
-        item = self._dtype.itemsize
-        starts, length = contiguous_pieces(window, shape)
-        before, length = band * math.prod(shape), length * item
-        for number, start in enumerate(starts.tolist()):
-            self._values.seek((before + start) * item)
-            piece = flat[number * length : (number + 1) * length]
-            while len(piece):
-                moved = move(piece)
-                if not moved:
-                    raise OSError(f"{self._scratch}: expected {length} bytes at {start}; received the end of the file")
-                piece = piece[moved:]
+    def _move(self, start, array, move):
+        """Reads or writes a contiguous array from a place in the scratch file on."""
+        self._values.seek(int(start))
+        rest = memoryview(array.reshape(-1).view(np.uint8))
+        while len(rest):
+            moved = move(rest)
+            if not moved:
+                raise OSError(f"{self._scratch}: expected {array.nbytes} bytes at {start}; received its end")
+            rest = rest[moved:]
 
     def _whole_parts(self):
         """The number of parts whose values agree with their checksums; the journal is cut behind them."""
@@ -195,9 +200,10 @@ class Journal:
             if "parts" not in line:
                 continue
             checksum = 0
-            for window in self._parts[done : line["parts"]]:
-                planes = np.stack([self.read(window, band) for band in range(self._bands)])
-                checksum = zlib.crc32(self._stored(planes), checksum)
+            for start, stop in pairwise(self._starts[done : line["parts"] + 1]):
+                values = np.empty(stop - start, np.uint8)
+                self._move(start, values, self._values.readinto)
+                checksum = zlib.crc32(values, checksum)
             if checksum != line["checksum"]:
                 break
             done = line["parts"]
@@ -273,15 +279,3 @@ def reserve(file, size):
         os.posix_fallocate(file.fileno(), 0, size)
     else:
         file.truncate(size)
-
-
-def contiguous_pieces(window, shape):
-    """Where the contiguous pieces of a window start in a row-major array, in values, and how long each is."""
-    axis = len(shape) - 1
-    while axis and window.size[axis] == shape[axis]:
-        axis -= 1
-    strides = [math.prod(shape[number + 1 :]) for number in range(len(shape))]
-    starts = np.array(window.offset[axis] * strides[axis])
-    for offset, size, stride in list(zip(window.offset, window.size, strides, strict=True))[:axis][::-1]:
-        starts = np.add.outer((offset + np.arange(size)) * stride, starts)
-    return starts.ravel(), window.size[axis] * strides[axis]

@@ -94,6 +94,7 @@ def plan_tiles(
     patch=None,
     symmetric=False,
     halo=None,
+    overlap=0.25,
     blend="cosine",
 ):
     """Chooses the tile: the smallest within 5 % of the least work that the memory bound allows.
@@ -111,17 +112,20 @@ def plan_tiles(
         symmetric: Make what the model is given square, with equal halos on all sides, so that it can be flipped and
             turned without a loss.
         halo: Pixels to read on all sides of a tile, one of `shorter_halos`, instead of as many as the model sees.
+        overlap: Share of a tile over which it is blended with the next, above 0 to 0.5.
         blend: How the weights of tiles that are blended fall off: `cosine` or `gaussian`.
 
     Raises:
-        ValueError: If the memory bound is below the least need.
+        ValueError: If the memory bound is below the least need, or an option is not one of those above.
     """
+    if not 0 < overlap <= 0.5:
+        raise ValueError(f"--overlap: expected a share of a tile above 0 to 0.5; received {overlap}")
     if blend not in BLENDS:
         raise ValueError(f"--blend: expected {' or '.join(BLENDS)}; received {blend!r}")
     geometry = analysis.geometry(model)
     if geometry.is_global:
         size = tile or patch or BLENDED_TILE[len(shape)]
-        plans = [replace(blended_plan(model, tuple(shape), channels, size, symmetric), blend=blend)]
+        plans = [replace(blended_plan(model, tuple(shape), channels, size, overlap, symmetric), blend=blend)]
     else:
         plans = candidate_plans(model, geometry, tuple(shape), channels, tile, symmetric, halo)
     if tile is None and halo is None and not geometry.is_global and min(plan.work for plan in plans) > AFFORDABLE_WORK:
@@ -178,13 +182,13 @@ def whole_plan(model, geometry, shape, channels, symmetric):
     return with_memory(plan, model, channels, activation_bytes(model, plan, channels))
 
 
-def blended_plan(model, shape, channels, size, symmetric):
-    """The plan of tiles that overlap by a quarter, on the axes that are longer than one tile."""
+def blended_plan(model, shape, channels, size, share, symmetric):
+    """The plan of tiles that overlap by a share of their size, on the axes that are longer than one tile."""
     sizes = analysis.nearest_size(model, (size,) * len(shape) if isinstance(size, int) else tuple(size))
     sizes = tuple(min(pair) for pair in zip(sizes, analysis.nearest_size(model, shape), strict=True))
     if symmetric:
         sizes = analysis.nearest_size(model, (max(sizes),) * len(sizes))
-    overlap = tuple(size // 4 if n > size else 0 for size, n in zip(sizes, shape, strict=True))
+    overlap = tuple(max(1, int(share * size)) if n > size else 0 for size, n in zip(sizes, shape, strict=True))
     tile = tuple(size - o for size, o in zip(sizes, overlap, strict=True))
     plan = Plan(shape, tile, tuple((o, 0) for o in overlap), (0,) * len(shape), batch=1, memory=0, overlap=overlap)
     return with_memory(plan, model, channels, activation_bytes(model, plan, channels))

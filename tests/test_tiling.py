@@ -202,10 +202,12 @@ def test_symmetric_blended_tiles_are_square():
     np.testing.assert_allclose(answers, 3.0, rtol=1e-6)
 
 
+@pytest.mark.parametrize("overlap", [0.01, 0.25, 0.5])
 @pytest.mark.parametrize("blend", ["cosine", "gaussian"])
-def test_weights_of_neighbouring_tiles_sum_to_one(blend):
+def test_weights_of_neighbouring_tiles_sum_to_one(blend, overlap):
     """The answer on a constant image is known: twice the value, everywhere; and tiles count most in their middles."""
-    plan = inference.plan_tiles(global_model(), (100, 170), 1, tile=32, blend=blend)
+    plan = inference.plan_tiles(global_model(), (100, 170), 1, tile=32, blend=blend, overlap=overlap)
+    assert plan.overlap == (max(1, 32 * overlap),) * 2
     answers = np.zeros((100, 170, 1), np.float32)
     read = lambda w: np.full((*w.size, 1), 1.5, np.float32)  # noqa: E731
     for window, logits in inference.predict_tiles(global_model(), read, plan):
@@ -244,6 +246,12 @@ class Counted:
     def predict(self, images):
         self.calls += 1
         return self.model.predict_on_batch(images)
+
+
+@pytest.mark.parametrize("overlap", [0, 0.51, -1, float("nan")])
+def test_an_overlap_that_tiles_cannot_have_is_refused(overlap):
+    with pytest.raises(ValueError, match=r"--overlap: expected a share of a tile above 0 to 0\.5; received"):
+        inference.plan_tiles(global_model(), (100, 170), 1, overlap=overlap)
 
 
 @pytest.mark.parametrize("batch", [1, 4])
