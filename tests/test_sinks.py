@@ -224,8 +224,10 @@ print(peak() - start)
 
 @pytest.mark.parametrize("suffix", [".tif", ".png", ".npy", ".nii", ".nii.gz"])
 @pytest.mark.parametrize("bands", [1, 3])
-def test_filling_a_file_gives_its_values_and_always_the_same_bytes(tmp_path, suffix, bands):
+@pytest.mark.parametrize("blank", [np.s_[:0], np.s_[:256, 256:512], np.s_[:]], ids=["nothing", "a block", "all"])
+def test_filling_a_file_gives_its_values_and_always_the_same_bytes(tmp_path, suffix, bands, blank):
     array = values((300, 700, bands) if suffix[:4] != ".nii" else (20, 30, 25, bands))
+    array[blank] = 0
 
     busy = tmp_path / f"busy{suffix}"
 
