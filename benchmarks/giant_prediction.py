@@ -7,7 +7,8 @@
 Writes a textured RGB (or grey, as the run needs) BigTIFF with a georeference, predicts it with `predict` in a process
 of its own, and times the run's model alone on tiles of the same size, before and after. Reading, writing, normalising
 and starting up show as a ratio below 1; what the halo costs is printed with the plan. With --sparse nine tenths of the
-image are blocks that the file does not hold.
+image are blocks that the file does not hold; the model answers once for tiles of one colour, so the ratio is above 1.
+With --tissue only tiles with tissue count.
 """
 
 import argparse
