@@ -69,6 +69,27 @@ def add_answer_options(parser):
     group.add_argument("--largest", action="store_true", default=False, help="keep only the largest object of a class")
 
 
+def add_engine_options(parser):
+    parser.add_argument(
+        "--engine",
+        type=Literal["auto", "keras", "saved_model", "onnx", "openvino"],
+        default="keras",
+        help="what runs the network; auto measures what is installed and takes the fastest that agrees",
+    )
+    parser.add_argument(
+        "--precision",
+        type=Literal["float32", "bfloat16", "int8"],
+        default="float32",
+        help="of --engine: bfloat16 and int8 are faster and less exact",
+    )
+
+
+def check_engine_options(arguments):
+    """Refuses engines that do not go with the other options."""
+    if arguments.crf and arguments.engine != "keras":
+        raise ValueError(f"--crf: expected the engine keras beside it; received --engine {arguments.engine}")
+
+
 def check_answer_options(arguments):
     """Refuses what can be seen to be wrong without a run.
 
@@ -119,6 +140,16 @@ def load_answer(arguments, folders):
     if arguments.threshold is not None:
         answer = with_thresholds(answer, listed(arguments.threshold))
     return answer, cleaning, gate
+
+
+def with_engine(arguments, answer, gate, source, **options):
+    """The same run or ensemble with the engine that is asked for; `auto` is measured on a source."""
+    names = (arguments.engine, arguments.precision)
+    if names == ("keras", "float32"):
+        return answer
+    if gate:
+        raise ValueError(f"--engine: expected keras, which --gate needs; received {arguments.engine}")
+    return inference.with_engine(answer, *names, source, **options)
 
 
 def with_crf(run, weight):

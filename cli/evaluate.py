@@ -22,6 +22,8 @@ examples:
       an ensemble of two runs that held out the same images, with test-time augmentation
   maskzoo evaluate runs/membrane/fold* --members --data FOLDER
       five folds together, and each alone, on images that none of them was trained on
+  maskzoo evaluate runs/nuclei --engine openvino --precision int8
+      what a faster engine costs, to compare with the scores without one
   maskzoo evaluate runs/hippocampus --metrics surface,objects --tolerance 2
       distances in millimetres, as the volumes' headers say
 """
@@ -30,11 +32,21 @@ import csv
 import json
 import math
 import statistics
+import sys
+from functools import partial
 
 from maskzoo import data, inference
 
 from . import nearest
-from .answers import add_answer_options, check_answer_options, load_answer, tell_decision
+from .answers import (
+    add_answer_options,
+    add_engine_options,
+    check_answer_options,
+    check_engine_options,
+    load_answer,
+    tell_decision,
+    with_engine,
+)
 from .compare import write_whole
 from .predict import add_tiling_options, tiling_options
 
@@ -95,14 +107,16 @@ def add_arguments(parser):
     parser.add_argument("--json", action="store_true", default=False, help="print JSON, with the scores of each image")
     parser.add_argument("--csv", type=str | None, default=None, help="also write a row per image, the worst first")
     add_answer_options(parser)
+    add_engine_options(parser)
     add_tiling_options(parser)
 
 
 def run(arguments):
-    options = tiling_options(arguments)
+    tiling_options(arguments)  # refuses mistakes
     measures = parse_measures(arguments.metrics)
     if not 0 <= arguments.tolerance < math.inf:
         raise ValueError(f"--tolerance: expected a distance of at least 0; received {arguments.tolerance}")
+    check_engine_options(arguments)
     folders = check_answer_options(arguments)
     if arguments.data is not None:
         data.check_path(arguments.data)
@@ -112,10 +126,10 @@ def run(arguments):
     check_held_out(trained, arguments.data)
     tell_decision(trained, cleaning, gate, same_images=arguments.data is None)
     cases = data.labelled_cases(trained.data, arguments.data)
-    options |= {"measures": measures, "tolerance": arguments.tolerance}
-    scores = inference.evaluate(trained, cases, cleaning=cleaning, gate=gate, **options)
+    measured = {"measures": measures, "tolerance": arguments.tolerance}
+    scores = answer_scores(arguments, (trained, cleaning, gate), cases, measured)
     if arguments.members:
-        scores["members"] = member_scores(arguments, folders, cases, options)
+        scores["members"] = member_scores(arguments, folders, cases, measured)
     if arguments.csv is not None:
         write_whole(arguments.csv, lambda path: write_rows(path, image_rows(scores)))
     if arguments.json:
@@ -127,14 +141,19 @@ def run(arguments):
             print(f"\n{member_table(scores)}")
 
 
-def member_scores(arguments, folders, cases, options):
+def answer_scores(arguments, answer, cases, measured):
+    """The scores of what `load_answer` returned, by the engine that is asked for."""
+    options = tiling_options(arguments)
+    trained, cleaning, gate = answer
+    tell = partial(print, file=sys.stderr)
+    trained = with_engine(arguments, trained, gate, cases[0].image, tell=tell, **options)
+    return inference.evaluate(trained, cases, cleaning=cleaning, gate=gate, **measured, **options)
+
+
+def member_scores(arguments, folders, cases, measured):
     """The scores of each run alone, by its folder, with its own decision."""
     alone = type(arguments)(**{**vars(arguments), "weights": None})
-    scores = {}
-    for folder in folders:
-        member, cleaning, gate = load_answer(alone, [folder])
-        scores[str(folder)] = inference.evaluate(member, cases, cleaning=cleaning, gate=gate, **options)
-    return scores
+    return {str(folder): answer_scores(alone, load_answer(alone, [folder]), cases, measured) for folder in folders}
 
 
 def check_held_out(trained, path):

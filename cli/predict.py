@@ -28,7 +28,15 @@ from typing import Literal
 
 from maskzoo import data, inference
 
-from .answers import add_answer_options, check_answer_options, load_answer, tell_decision
+from .answers import (
+    add_answer_options,
+    add_engine_options,
+    check_answer_options,
+    check_engine_options,
+    load_answer,
+    tell_decision,
+    with_engine,
+)
 from .compare import write_whole
 
 SUFFIXES = (".tif", ".png", ".nii.gz", ".npy", ".csv", ".geojson")
@@ -76,18 +84,7 @@ def add_arguments(parser):
         default=None,
         help="resize the whole of a small image first, to 512 pixels per axis or to 384x512; results have its own size",
     )
-    parser.add_argument(
-        "--engine",
-        type=Literal["auto", "keras", "saved_model", "onnx", "openvino"],
-        default="keras",
-        help="what runs the network; auto measures what is installed and takes the fastest that agrees",
-    )
-    parser.add_argument(
-        "--precision",
-        type=Literal["float32", "bfloat16", "int8"],
-        default="float32",
-        help="of --engine: bfloat16 and int8 are faster and less exact",
-    )
+    add_engine_options(parser)
     parser.add_argument(
         "--seam-tolerance",
         type=float,
@@ -162,8 +159,9 @@ def run(arguments):
     if not 0 <= arguments.seam_tolerance < 1:
         raise ValueError(f"--seam-tolerance: expected 0 or a small part of 1; received {arguments.seam_tolerance}")
     parse_sizes(arguments.resize)
-    if arguments.crf and (arguments.cluster is not None or arguments.engine != "keras"):
-        raise ValueError("--crf: expected the engine keras in this process beside it; received --cluster or --engine")
+    check_engine_options(arguments)
+    if arguments.crf and arguments.cluster is not None:
+        raise ValueError("--crf: expected a prediction in this process beside it; received --cluster")
     if arguments.cluster is not None:
         inference.check_cluster(arguments.cluster)
     folders = check_answer_options(arguments)
@@ -203,22 +201,18 @@ def load_told(arguments, folders, images):
     trained, cleaning, gate = load_answer(arguments, folders)
     if arguments.probabilities is None:
         tell_decision(trained, cleaning, gate)
-    if (arguments.engine, arguments.precision) != ("keras", "float32"):
-        if gate and arguments.probabilities is None:
-            raise ValueError(f"--engine: expected keras, which --gate needs; received {arguments.engine}")
-        trained = with_engine(arguments, trained, images)
-    return trained, {"cleaning": cleaning, "gate": gate}
+    heard = gate if arguments.probabilities is None else None
+    return with_measured_engine(arguments, trained, heard, images), {"cleaning": cleaning, "gate": gate}
 
 
-def with_engine(arguments, trained, images):
+def with_measured_engine(arguments, trained, gate, images):
     """The run with the engine that is asked for, measured on the first image that can be read."""
-    names = (arguments.engine, arguments.precision)
     if arguments.engine != "auto":
-        return inference.with_engine(trained, *names, None)
+        return with_engine(arguments, trained, gate, None)
     for number, image in enumerate(images, start=1):
         try:
             with data.open_source(image, rank=trained.data["rank"], **scale_of(arguments, trained)) as source:
-                return inference.with_engine(trained, *names, source, **tiling_options(arguments))
+                return with_engine(arguments, trained, gate, source, **tiling_options(arguments))
         except (ValueError, OSError):
             if number == len(images):
                 raise

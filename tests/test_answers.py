@@ -79,6 +79,18 @@ def test_decide_writes_what_predict_and_evaluate_then_apply(trained, capsys):
     assert scores_of(capsys, trained, "--no-decision") == before
 
 
+def test_evaluate_scores_the_engine_that_is_asked_for(trained, capsys, monkeypatch):
+    plain = scores_of(capsys, trained)
+    for engine in ("onnx", "auto"):
+        assert scores_of(capsys, trained, "--engine", engine)["mean_dice"] == pytest.approx(plain["mean_dice"])
+    assert run("evaluate", trained, "--engine", "auto", "--json") == 0
+    assert "ms per tile" in capsys.readouterr().err
+    blind = {"onnx": lambda *_: lambda images: np.full((*images.shape[:-1], 1), -9, np.float32)}
+    monkeypatch.setattr(inference.engines, "OPENERS", blind)
+    received = scores_of(capsys, trained, trained, "--engine", "onnx", "--members")
+    assert [received["mean_dice"], received["members"][str(trained)]["mean_dice"]] == [[0], [0]]
+
+
 def test_options_take_the_place_of_decisions(trained):
     (trained / "decision.json").write_text(json.dumps({"thresholds": [0.3], "holes": [9], "minimum_area": [20]}))
     logits, _ = speckled(0)
@@ -345,6 +357,8 @@ def test_mistakes_are_one_line(trained, tmp_path, capsys):
         ("predict", trained, *files, "--temperature", 0): "--temperature: expected a number above 0",
         ("predict", trained, *files, "--crf", -1): "--crf: expected a weight of at least 0; received -1.0",
         ("predict", trained, *files, "--crf", 3, "--engine", "onnx"): "--crf: expected the engine keras",
+        ("evaluate", trained, "--crf", 3, "--engine", "onnx"): "--crf: expected the engine keras",
+        ("evaluate", trained, "--gate", 0.5, "--engine", "onnx"): "--engine: expected keras, which --gate needs",
         ("predict", trained, *files, "--gate", 1.5): "--gate: expected a probability",
         ("predict", trained, *files, "--gate", 0.5): "--gate: expected runs trained with --label-head",
         ("predict", f"{trained}:last", *files): "last.keras",
