@@ -91,6 +91,16 @@ def test_lower_precisions_come_close(run):
         engines.open_engine(run.model, "onnx", "int8")
 
 
+def test_a_batch_norm_is_rounded_with_its_convolution(run):
+    import onnx
+
+    engines.open_engine(run, "onnx", "int8")
+    (path,) = (run.path / "engines").glob("*.int8.onnx")
+    kinds = [node.op_type for node in onnx.load(path).graph.node]
+    assert kinds.count("Conv") == sum("conv" in type(layer).__name__.lower() for layer in run.model.layers)
+    assert not {"BatchNormalization", "Add"} & set(kinds)
+
+
 def engine_that(predict, seconds):
     def opened(run, precision):
         def slowly(images):
