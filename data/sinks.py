@@ -273,8 +273,12 @@ class RasterWriter:
             self._file.write(array[..., 0], band + 1, window=box)
 
     def finish(self):
+        import rasterio
+
         try:
-            self._file.close()
+            # Outside of its environment GDAL writes to the terminal what goes wrong here, block after block.
+            with rasterio.Env():
+                self._file.close()
         except Exception as error:  # rasterio lets GDAL's errors, of a class of their own, pass through
             raise OSError(reason(error)) from None
         # GDAL says nothing when the last blocks, which it writes on closing, find the disk full.

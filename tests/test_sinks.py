@@ -163,6 +163,26 @@ except OSError as error:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_full_disk_is_reported_for_blocks_that_the_file_fills_itself(tmp_path):
+    code = """
+import resource
+import numpy as np
+from maskzoo.data import open_sink
+import rasterio
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+try:
+    with open_sink("out.tif", (9000, 9000)) as sink:
+        sink.fill(lambda window, band: np.zeros(window.size, np.uint8))
+except OSError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    refused = "expected a disk that takes the output; received an incomplete file: the disk is full"
+    assert done.stdout == f"out.tif: {refused}\n"
+    assert "ERROR" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_wrong_outputs_are_refused_before_any_work(tmp_path):
     with pytest.raises(OSError, match="expected a place that can be written; received No such file"):
         open_sink(tmp_path / "nowhere" / "out.tif", (10, 10))
