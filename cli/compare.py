@@ -277,9 +277,16 @@ def draw(path, rows):
 
 
 def name_points(axes, names, points, radii):
-    """Writes each name beside its point, on the first side where it covers no other name."""
+    """Writes each name beside its point, on the first side where it covers no point and no other name."""
+    from matplotlib.transforms import Bbox
+
     axes.figure.draw_without_rendering()
-    taken = [axes.get_legend().get_window_extent()]
+    sizes = [radius * axes.figure.dpi / 72 for radius in radii]
+    dots = [
+        Bbox.from_extents(x - size, y - size, x + size, y + size)
+        for (x, y), size in zip(axes.transData.transform(points), sizes, strict=True)
+    ]
+    taken = [axes.get_legend().get_window_extent(), *dots]
     from_the_top = sorted(zip(names, points, radii, strict=True), key=lambda named: -named[1][1])
     for name, point, radius in from_the_top:
         away = radius + 2
