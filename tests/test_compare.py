@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from keras import layers
 from matplotlib import image
+from matplotlib.figure import Figure
 
 from maskzoo import cli
+from maskzoo.cli.compare import name_points
 from maskzoo.models import registry
 
 
@@ -171,3 +173,20 @@ def test_a_model_that_cannot_be_read_is_left_out_of_the_zoo_but_not_when_it_is_n
     with pytest.raises(SystemExit):
         compare("picky")
     assert capsys.readouterr().err == "error: picky: expected 3 channels; received 1\n"
+
+
+def test_names_in_the_picture_cover_no_dots_and_no_other_names():
+    figure = Figure(figsize=(11, 7), dpi=100)
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 1100), ylim=(0, 700))
+    names = ["linknet", "backbone_unet", "branch2_unet", "fine_grained_unet", "fpn"]
+    points, areas = [(470, 396), (520, 405), (520, 405), (605, 405), (660, 400)], [250] * 5
+    axes.scatter(*zip(*points, strict=True), areas, label="models")
+    axes.legend()
+    name_points(axes, names, points, [area**0.5 / 2 for area in areas])
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert len(boxes) == 5
+    for number, box in enumerate(boxes):
+        assert not box.count_overlaps([*boxes[:number], *boxes[number + 1 :]])
+        for (x, y), area in zip(axes.transData.transform(points), areas, strict=True):
+            nearest = np.clip(x, box.x0, box.x1), np.clip(y, box.y0, box.y1)
+            assert np.hypot(x - nearest[0], y - nearest[1]) >= area**0.5 / 2 * 100 / 72
