@@ -380,6 +380,7 @@ def blank_once(predict):
         if key not in kept:
             kept.clear()
             kept[key] = predict(images)
+            kept[key].flags.writeable = False
         return kept[key]
 
     return answer

@@ -4,11 +4,12 @@ import json
 import sys
 import time
 
+import keras
 import numpy as np
 import pytest
 from test_export import as_run, lively, noise
 
-from maskzoo import cli, data, inference
+from maskzoo import cli, data, inference, models
 from maskzoo.inference import engines
 
 FAMILIES = {
@@ -89,6 +90,22 @@ def test_lower_precisions_come_close(run):
     # The ranges are those of the training images; a bare model has none.
     with pytest.raises(ValueError, match="expected a run with training images for int8"):
         engines.open_engine(run.model, "onnx", "int8")
+
+
+def test_the_order_of_the_converter_s_steps_does_not_matter(monkeypatch):
+    from tf2onnx import optimizer
+
+    steps = optimizer._optimizers.copy()
+    steps.move_to_end("remove_identity", last=False)
+    monkeypatch.setattr(optimizer, "_optimizers", steps)
+    keras.utils.set_random_seed(0)
+    model = models.build_model("unet_padded", (None, None, 3), 1, filters=(2, 4))
+    images = random_images((16, 24), 2)
+    received = engines.open_engine(model, "onnx").predict(images)
+    expected = engines.open_engine(model).predict(images)
+    assert received.shape == expected.shape == (2, 16, 24, 1)
+    np.testing.assert_allclose(received, expected, rtol=0, atol=1e-4 * np.ptp(expected))
+    assert list(optimizer._optimizers) == list(steps)
 
 
 def test_a_batch_norm_is_rounded_with_its_convolution(run):
