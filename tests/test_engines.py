@@ -7,6 +7,8 @@ import time
 import keras
 import numpy as np
 import pytest
+from lively import randomised
+from test_encoders import OURS, our_family
 from test_export import as_run, lively, noise
 
 from maskzoo import cli, data, inference, models
@@ -36,6 +38,19 @@ def test_engines_agree_with_keras_at_any_size(name):
             received = engine.predict(images)
             assert (received.shape, received.dtype) == ((batch, *shape, 2), np.float32)
             np.testing.assert_allclose(received, expected, rtol=0, atol=1e-4 * np.ptp(expected))
+
+
+@our_family
+def test_our_encoders_are_converted_for_any_size(family):
+    """Sizes that are no multiples of an attention's windows, after a conversion without sizes."""
+    keras.utils.set_random_seed(0)
+    encoder = randomised(OURS[family]((None, None, 3)))
+    model = keras.Model(encoder.inputs, encoder.outputs[-1])
+    engine = engines.open_engine(model, "onnx")
+    for size in ((64, 96), (160, 32)):
+        images = random_images(size)
+        expected = engines.open_engine(model).predict(images)
+        np.testing.assert_allclose(engine.predict(images), expected, rtol=0, atol=1e-4 * np.ptp(expected))
 
 
 @pytest.fixture

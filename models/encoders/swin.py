@@ -111,8 +111,9 @@ class PadToWindows(layers.Layer):
         self.window = window
 
     def call(self, x):
-        _, height, width, _ = ops.shape(x)
-        return ops.pad(x, [[0, 0], [0, -height % self.window], [0, -width % self.window], [0, 0]])
+        # Never the remainder of a negative number, of which converters make something else than Python does.
+        missing = [(self.window - size % self.window) % self.window for size in ops.shape(x)[1:3]]
+        return ops.pad(x, [[0, 0], *([0, size] for size in missing), [0, 0]])
 
     def compute_output_shape(self, input_shape):
         sizes = [size and size + -size % self.window for size in input_shape[1:3]]
