@@ -379,7 +379,7 @@ def blank_once(predict):
         key = images.shape, pixel.tobytes()
         if key not in kept:
             kept.clear()
-            kept[key] = predict(images)
+            kept[key] = np.asarray(predict(images))
             kept[key].flags.writeable = False
         return kept[key]
 
