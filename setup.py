@@ -10,7 +10,23 @@ ROOT = Path(__file__).parent
 CLUSTER = ["dask[distributed]>=2026.8"]
 # To convert (onnx, tf2onnx) and to run elsewhere (onnxruntime, openvino).
 EXPORT = ["onnx>=1.23.2", "onnxruntime>=1.31.1", "openvino>=2026.4.1", "tf2onnx>=1.17"]
-ROOMS = ["cli", "data", "inference", "losses", "metrics", "models", "models.encoders", "recipes", "training"]
+SHELVES = ["augmentation", "images", "inspection", "labels", "sampling", "sets", "synthetic", "writers"]
+ROOMS = [
+    "cli",
+    "data",
+    *(f"data.{shelf}" for shelf in SHELVES),
+    "deployment",
+    "evaluation",
+    "inference",
+    "losses",
+    "metrics",
+    "models",
+    "models.analysis",
+    "models.encoders",
+    "postprocessing",
+    "recipes",
+    "training",
+]
 
 setup(
     name="maskzoo",
@@ -22,8 +38,7 @@ setup(
     keywords="segmentation keras tensorflow unet vnet microscopy pathology mri ct aerial",
     packages=["maskzoo", *(f"maskzoo.{room}" for room in ROOMS)],
     package_dir={f"maskzoo.{room}": room.replace(".", "/") for room in ROOMS},
-    package_data={"maskzoo.recipes": ["*.yaml"]},
-    exclude_package_data={"maskzoo": ["*.pyi"]},
+    package_data={"maskzoo": ["py.typed"], "maskzoo.recipes": ["*.yaml"]},
     python_requires=">=3.11,<3.14",
     # Lower bounds are the oldest versions that the tests were run with.
     install_requires=[
@@ -31,6 +46,7 @@ setup(
         "imagecodecs>=2026.3.6",
         "jsonargparse>=4.53",
         "keras>=3.15.1",
+        "lazy-loader>=0.4",
         "matplotlib>=3.11.2",
         "nibabel>=5.4.2",
         "numpy>=2.4.6",

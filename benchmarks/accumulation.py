@@ -41,11 +41,11 @@ def measure(arguments, number, gradients_file):
 
     keras.utils.set_random_seed(0)
     option = json.loads(arguments.options)
-    network = models.build_model(arguments.model, (None,) * models.rank_of(arguments.model) + (1,), 1, **option)
+    network = models.build_model(arguments.model, (None,) * models.spatial_dims_of(arguments.model) + (1,), 1, **option)
     trainer = Trainer(network, Objective(losses.build_loss("bce+dice")), [], accumulate=number)
     trainer.compile(optimisation.make_optimizer(training.Recipe(), network.trainable_variables), jit_compile=False)
     rng = np.random.default_rng(0)
-    images = rng.normal(size=(arguments.batch, *(arguments.patch,) * models.rank_of(arguments.model), 1))
+    images = rng.normal(size=(arguments.batch, *(arguments.patch,) * models.spatial_dims_of(arguments.model), 1))
     batch = tf.constant(images, tf.float32), tf.constant(images > 1, tf.float32)
     before = peak_memory(tf)
     gradients = tf.function(trainer.gradients)(batch)

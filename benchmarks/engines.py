@@ -43,7 +43,7 @@ def measure_ours(engine, side, tile, overlap, own_halo):
 
     model = models.build_model("backbone_unet", (None, None, 3), 1, encoder="resnet34", encoder_weights=None)
     runner = inference.open_engine(model, *engine.split())
-    source = data.open_source(image_of(side), rank=2)
+    source = data.open_source(image_of(side), spatial_dims=2)
     read = data.Normalizer("none", 3)(source)
     scores = np.empty((side, side, 1), np.float32)
     if own_halo:

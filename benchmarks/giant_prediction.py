@@ -28,7 +28,7 @@ import rasterio
 
 from maskzoo import data, inference
 from maskzoo.cli.predict import parse_bytes
-from maskzoo.inference.tiling import GIGABYTE, covered_windows
+from maskzoo.inference.tile_plan import GIGABYTE, covered_windows
 
 # The default of predict.
 SEAM_TOLERANCE = 1e-3

@@ -24,7 +24,7 @@ BLOCK = 512
 
 
 def write_image(path, side):
-    from maskzoo.data.rasters import open_raster
+    from maskzoo.data.images.rasterio_source import open_raster
 
     layout = {"tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "compress": "deflate", "bigtiff": "yes"}
     with open_raster(
@@ -54,7 +54,7 @@ def read_windows(folder, number, size):
     """Reads windows of image and label and prints what it took."""
     start = time.perf_counter()
     spec = data.DataSpec(path=str(folder), labels="train.csv", task="binary", normalization="none")
-    from maskzoo.data.cases import make_cases, open_pairs, scheme_of
+    from maskzoo.data.sets.cases import make_cases, open_pairs, scheme_of
 
     pairs, bands = open_pairs(spec, 2, 0)
     case = make_cases(pairs, scheme_of(spec, pairs, bands), data.Normalizer("none", 3))[0]

@@ -54,7 +54,7 @@ def main():
         size = arguments.crop or arguments.pad or file.shape
         offset = tuple((n - s) // 2 for n, s in zip(file.shape, size, strict=True))
         pixels = file.read(data.Window(offset, tuple(size))).astype(np.float32)
-    source = data.open_source((pixels - pixels.mean()) / pixels.std(), rank=len(size))
+    source = data.open_source((pixels - pixels.mean()) / pixels.std(), spatial_dims=len(size))
     model = models.build_model(arguments.model, (*(None,) * len(size), source.channels), 2)
     randomised(model)
     told = f"{arguments.model} on {' x '.join(map(str, size))} of {arguments.image}"

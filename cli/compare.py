@@ -59,10 +59,10 @@ def run(arguments):
     load_keras()
     from tqdm import tqdm
 
-    from maskzoo import models
+    from .. import models
 
     names = arguments.models or models.list_models()
-    shapes = {name: shape_for(models.rank_of(name), shape, named=bool(arguments.models)) for name in names}
+    shapes = {name: shape_for(models.spatial_dims_of(name), shape, named=bool(arguments.models)) for name in names}
     rows, refused = [], []
     for name, input_shape in tqdm(shapes.items(), disable=None, leave=False):
         try:
@@ -103,15 +103,15 @@ def check_output(option, path, suffixes):
         raise FileNotFoundError(f"{option}: expected a file in a folder that can be written; received {path}")
 
 
-def shape_for(rank, asked, named):
+def shape_for(spatial_dims, asked, named):
     """The input shape to compare an architecture at: the asked one if it was named or has as many axes."""
-    return asked if asked and (named or len(asked) == rank + 1) else DEFAULT_SHAPES[rank]
+    return asked if asked and (named or len(asked) == spatial_dims + 1) else DEFAULT_SHAPES[spatial_dims]
 
 
 def describe(name, input_shape, arguments):
     """Everything that is known of an architecture at an input shape, as a JSON-able dict."""
-    from maskzoo import models
-    from maskzoo.models import analysis
+    from .. import models
+    from ..models import analysis
 
     channels = input_shape[-1]
     model = models.build_model(name, (*[None] * (len(input_shape) - 1), channels))
@@ -258,10 +258,10 @@ def draw(path, rows):
 
     figure = Figure(figsize=(11, 7), layout="constrained")
     axes = figure.add_subplot()
-    for rank, color in ((2, "tab:blue"), (3, "tab:orange")):
-        chosen = [index for index, row in enumerate(rows) if len(row["input_shape"]) == rank + 1]
+    for spatial_dims, color in ((2, "tab:blue"), (3, "tab:orange")):
+        chosen = [index for index, row in enumerate(rows) if len(row["input_shape"]) == spatial_dims + 1]
         x, y = zip(*(points[index] for index in chosen), strict=True) if chosen else ([], [])
-        axes.scatter(x, y, [areas[index] for index in chosen], color=color, alpha=0.6, label=f"{rank}D")
+        axes.scatter(x, y, [areas[index] for index in chosen], color=color, alpha=0.6, label=f"{spatial_dims}D")
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_yticks([*ticks, everything], [*map(str, ticks), "everything"])

@@ -22,8 +22,7 @@ examples:
 
 from pathlib import Path
 
-from maskzoo import inference, training
-
+from .. import evaluation, inference, training
 from . import load_keras
 from .predict import add_tiling_options, tiling_options
 
@@ -56,7 +55,7 @@ def run(arguments):
     folders = [inference.check_run(path) for path in arguments.runs]
     load_keras()
     runs = [inference.load_run(folder) for folder in folders]
-    folds, findings, together = inference.decide(
+    folds, findings, together = evaluation.decide(
         runs,
         metric=arguments.metric,
         shared=arguments.shared,
@@ -83,7 +82,7 @@ def run(arguments):
         for member, finding in zip(fold, findings, strict=True):
             write_decision(member, finding, together)
             if description["task"] != "multiclass":
-                inference.draw_findings(member.path / "decision.png", named, classes)
+                evaluation.draw_findings(member.path / "decision.png", named, classes)
     print(
         "wrote decision.json" + (" and decision.png" if description["task"] != "multiclass" else "") + " into each run"
     )

@@ -12,8 +12,7 @@ examples:
 import logging
 import sys
 
-from maskzoo import data, training
-
+from .. import data, training
 from . import load_keras, train
 from .predict import parse_bytes
 
@@ -37,7 +36,7 @@ def run(arguments):
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     load_keras("tensorflow")
     # Imported late: it brings Keras, which a wrong option must not wait for.
-    from maskzoo.training.doctor import examine
+    from ..training.doctor import examine
 
     wrong = 0
     for finding in examine(recipe, memory):

@@ -35,10 +35,11 @@ import statistics
 import sys
 from functools import partial
 
-from maskzoo import data, inference
-
+from .. import data, evaluation
 from . import nearest
-from .answers import (
+from .compare import write_whole
+from .predict import add_tiling_options, tiling_options
+from .predict_options import (
     add_answer_options,
     add_engine_options,
     check_answer_options,
@@ -47,8 +48,6 @@ from .answers import (
     tell_decision,
     with_engine,
 )
-from .compare import write_whole
-from .predict import add_tiling_options, tiling_options
 
 MEASURES = ("overlap", "presence", "calibration", "surface", "membrane", "objects")
 SHORT = {
@@ -147,7 +146,7 @@ def answer_scores(arguments, answer, cases, measured):
     trained, cleaning, gate = answer
     tell = partial(print, file=sys.stderr)
     trained = with_engine(arguments, trained, gate, cases[0].image, tell=tell, **options)
-    return inference.evaluate(trained, cases, cleaning=cleaning, gate=gate, **measured, **options)
+    return evaluation.evaluate(trained, cases, cleaning=cleaning, gate=gate, **measured, **options)
 
 
 def member_scores(arguments, folders, cases, measured):

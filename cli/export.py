@@ -14,10 +14,9 @@ examples:
 from pathlib import Path
 from typing import Literal
 
-from maskzoo import inference
-
+from .. import deployment, inference
 from . import load_keras
-from .answers import add_answer_options, check_answer_options, load_answer, tell_decision
+from .predict_options import add_answer_options, check_answer_options, load_answer, tell_decision
 
 
 def add_arguments(parser):
@@ -62,7 +61,7 @@ def run(arguments):
         answer, cleaning, gate = load_answer(arguments, folders)
         tell_decision(answer, cleaning, gate)
         options = {"format": arguments.format, "dtype": arguments.dtype, "size": arguments.size}
-        report = inference.export_bundle(answer, output, **options)
+        report = deployment.export_bundle(answer, output, **options)
         print(f"compared with predict on {report['images']}, {report['dtype']}")
         for image in report["sizes"]:
             size = " x ".join(map(str, image["size"]))
@@ -84,5 +83,5 @@ def export_bare(arguments, folders, output):
     if len(folders) > 1 or arguments.format != "saved_model":
         raise ValueError(f"--bare: expected one run and saved_model; received {len(folders)} and {arguments.format}")
     load_keras()
-    for size, difference in inference.export_saved_model(inference.load_run(folders[0]), output):
+    for size, difference in deployment.export_saved_model(inference.load_run(folders[0]), output):
         print(f"{' x '.join(map(str, size))}: largest difference from the Keras model {difference:.1e}")

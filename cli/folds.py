@@ -13,7 +13,7 @@ examples:
 
 from pathlib import Path
 
-from maskzoo import data
+from .. import data
 
 
 def add_arguments(parser):

@@ -17,7 +17,7 @@ examples:
 import json
 from pathlib import Path
 
-from maskzoo import data
+from .. import data
 
 LISTED = 10
 
@@ -36,15 +36,15 @@ def add_arguments(parser):
 def run(arguments):
     if arguments.samples < 1:
         raise ValueError(f"--samples: expected at least 1; received {arguments.samples}")
-    if arguments.rank not in (None, 2, 3):
-        raise ValueError(f"--rank: expected 2 or 3; received {arguments.rank}")
+    if arguments.spatial_dims not in (None, 2, 3):
+        raise ValueError(f"--rank: expected 2 or 3; received {arguments.spatial_dims}")
     if arguments.picture is not None:
         if Path(arguments.picture).suffix.lower() != ".png":
             raise ValueError(f"--picture: expected a file name that ends in .png; received {arguments.picture}")
         data.check_writable(arguments.picture)
     if arguments.against is not None:
         data.check_path(arguments.against)
-    found = data.inspect_data(arguments.spec, rank=arguments.rank)
+    found = data.inspect_data(arguments.spec, spatial_dims=arguments.spatial_dims)
     report, shift = found.report, None
     if arguments.against is not None:
         others = data.open_images(arguments.against, report["rank"])

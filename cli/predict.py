@@ -26,9 +26,9 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal
 
-from maskzoo import data, inference
-
-from .answers import (
+from .. import data, inference
+from .compare import write_whole
+from .predict_options import (
     add_answer_options,
     add_engine_options,
     check_answer_options,
@@ -37,7 +37,6 @@ from .answers import (
     tell_decision,
     with_engine,
 )
-from .compare import write_whole
 
 SUFFIXES = (".tif", ".png", ".nii.gz", ".npy", ".csv", ".geojson")
 OUTPUT_SUFFIX = {2: ".tif", 3: ".nii.gz"}
@@ -165,11 +164,11 @@ def run(arguments):
     if arguments.cluster is not None:
         inference.check_cluster(arguments.cluster)
     folders = check_answer_options(arguments)
-    rank = inference.run_rank(folders[0])
+    spatial_dims = inference.run_spatial_dims(folders[0])
     source, output = Path(arguments.input), Path(arguments.output)
     check_input(source)
     if data.is_image(source) or not source.is_dir():
-        inference.check_output(output, rank, arguments.probabilities, arguments.cog)
+        inference.check_output(output, spatial_dims, arguments.probabilities, arguments.cog)
         data.check_writable(output)
         with opened_cluster(arguments) as cluster:
             told = load_told(arguments, folders, [source])
@@ -179,8 +178,8 @@ def run(arguments):
     if table is not None:
         data.check_writable(table)
         output = table.with_name(f".{table.name}.parts")
-    jobs = find_jobs(source, output, ".csv" if table else arguments.suffix or OUTPUT_SUFFIX[rank])
-    inference.check_output(jobs[0][1], rank, arguments.probabilities, arguments.cog)
+    jobs = find_jobs(source, output, ".csv" if table else arguments.suffix or OUTPUT_SUFFIX[spatial_dims])
+    inference.check_output(jobs[0][1], spatial_dims, arguments.probabilities, arguments.cog)
     output.mkdir(parents=True, exist_ok=True)
     data.check_writable(output / "probe")
     with opened_cluster(arguments) as cluster:
@@ -211,7 +210,7 @@ def with_measured_engine(arguments, trained, gate, images):
         return with_engine(arguments, trained, gate, None)
     for number, image in enumerate(images, start=1):
         try:
-            with data.open_source(image, rank=trained.data["rank"], **scale_of(arguments, trained)) as source:
+            with data.open_source(image, spatial_dims=trained.data["rank"], **scale_of(arguments, trained)) as source:
                 return with_engine(arguments, trained, gate, source, **tiling_options(arguments))
         except (ValueError, OSError):
             if number == len(images):
@@ -256,7 +255,7 @@ def segment(trained, decided, image, output, arguments, options, archive=None, c
     scale = scale_of(arguments, trained)
     # Workers may have another working folder.
     path = image if cluster is None else image.absolute()
-    with data.open_source(path, rank=trained.data["rank"], **scale) as source:
+    with data.open_source(path, spatial_dims=trained.data["rank"], **scale) as source:
         inference.predict_image(
             trained,
             source,

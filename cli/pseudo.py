@@ -16,8 +16,7 @@ import shlex
 import tempfile
 from pathlib import Path
 
-from maskzoo import data, inference, training
-
+from .. import data, inference, training
 from . import load_keras
 from .predict import OUTPUT_SUFFIX, add_tiling_options, tiling_options
 
@@ -64,10 +63,10 @@ def run(arguments):
 
 def label(pseudo, answering, runs, image, scratch, options):
     """Adds an image to the set, with what the runs say of it."""
-    rank = answering.data["rank"]
-    output = scratch / f"probabilities{OUTPUT_SUFFIX[rank]}"
-    with data.open_source(image, rank=rank) as source:
+    spatial_dims = answering.data["rank"]
+    output = scratch / f"probabilities{OUTPUT_SUFFIX[spatial_dims]}"
+    with data.open_source(image, spatial_dims=spatial_dims) as source:
         inference.predict_image(answering, source, output, probabilities="uint8", restart=True, **options)
-        with data.open_source(output, rank=rank) as probabilities:
+        with data.open_source(output, spatial_dims=spatial_dims) as probabilities:
             pseudo.add(image, source, probabilities, [run.name for run in runs])
     output.unlink()

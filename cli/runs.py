@@ -21,8 +21,7 @@ from pathlib import Path
 
 import yaml
 
-from maskzoo import training
-
+from .. import training
 from .compare import check_output, write_whole
 
 SKIPPED = ("logs", "out_of_fold")

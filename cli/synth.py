@@ -13,7 +13,7 @@ examples:
 
 import shlex
 
-from maskzoo import data
+from .. import data
 
 
 def add_arguments(parser):

@@ -18,8 +18,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from maskzoo import data, training
-
+from .. import data, training
 from . import load_keras, nearest
 from .predict import OUTPUT_SUFFIX
 
@@ -114,14 +113,13 @@ def fit(recipe, folder):
 def score(recipe, folder, dataset):
     """Scores the best epoch on the held-out images, and says how to go on."""
     # Imported late: it brings TensorFlow, which a wrong option must not wait for.
-    from maskzoo import inference
-
+    from .. import evaluation, inference
     from .evaluate import score_table
 
     trained = inference.load_run(folder)
     if recipe.fold is not None:
         store_probabilities(trained, dataset.validation, folder / training.OUT_OF_FOLD)
-    scores = inference.evaluate(trained, dataset.validation)
+    scores = evaluation.evaluate(trained, dataset.validation)
     training.write_json(folder / "scores.json", scores)
     print(f"\nbest epoch on the {len(dataset.validation)} held-out images, predicted whole:")
     print(score_table(scores))
@@ -132,7 +130,7 @@ def score(recipe, folder, dataset):
 
 def store_probabilities(trained, cases, folder):
     """Stores 8-bit probabilities of images that the run has not seen, a band per class."""
-    from maskzoo import inference
+    from .. import inference
 
     folder.mkdir(exist_ok=True)
     model = trained.path / trained.model_file
@@ -146,7 +144,7 @@ def predict_command(folder, dataset):
     """The predict command for a held-out image of the run."""
     case = dataset.validation[0]
     image = case.path or example_image(folder, case)
-    output = folder / f"{data.file_stem(image)}-mask{OUTPUT_SUFFIX[dataset.rank]}"
+    output = folder / f"{data.file_stem(image)}-mask{OUTPUT_SUFFIX[dataset.spatial_dims]}"
     program = "python predict.py" if Path(sys.argv[0]).name == "train.py" else "maskzoo predict"
     return f"{program} {shlex.join([str(folder), str(image), str(output)])}"
 

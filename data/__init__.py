@@ -1,37 +1,105 @@
-"""From files of any size to windows and batches: sources, sinks, labels, normalisation, data sets."""
+"""From files of any size to windows and batches: sources, writers, labels, normalisation, data sets."""
 
-from importlib import import_module
+from typing import TYPE_CHECKING
 
-# Where each public name lives. A module is imported on first use: a wrong option is answered before NumPy is there,
-# and only `dataset` needs Keras.
-HOMES = {
-    "cases": ["Case", "DataSet", "labelled_cases", "load_data"],
-    "dataset": ["WindowDataset"],
-    "folds": ["groups_by_pattern", "held_out_names", "make_folds", "read_folds", "write_folds"],
-    "inspection": ["inspect_data"],
-    "labels": ["LabelScheme"],
-    "outlines": ["trace_outlines"],
-    "overview": ["tissue_finder"],
-    "pictures": ["save_figure", "save_overlays"],
-    "reading": ["file_stem", "file_suffix"],
-    "rle": ["decode_rle", "encode_rle", "encode_windows"],
-    "shift": ["compare_images", "open_images", "save_shift"],
-    "sinks": ["SINK_SUFFIXES", "check_writable", "lock_file", "open_sink"],
-    "sources": ["SUFFIXES", "is_image", "open_source"],
-    "specification": ["SYNTHETIC", "DataSpec", "check_path", "rank_of", "read_spec"],
-    "statistics": ["Normalizer"],
-    "strata": ["foreground_shares", "image_names"],
-    "synthetic": ["synthetic_cases"],
-    "synthetic_sets": ["write_synthetic"],
-    "windows": ["Window", "crop", "window_grid"],
-}
+import lazy_loader
 
-__all__ = [name for names in HOMES.values() for name in names]
+if TYPE_CHECKING:
+    from .images.overview import tissue_finder as tissue_finder
+    from .images.reading import file_stem as file_stem
+    from .images.reading import file_suffix as file_suffix
+    from .images.source import SUFFIXES as SUFFIXES
+    from .images.source import is_image as is_image
+    from .images.source import open_source as open_source
+    from .inspection.contents import inspect_data as inspect_data
+    from .inspection.pictures import save_figure as save_figure
+    from .inspection.pictures import save_overlays as save_overlays
+    from .inspection.shift import compare_images as compare_images
+    from .inspection.shift import open_images as open_images
+    from .inspection.shift import save_shift as save_shift
+    from .labels.outlines import trace_outlines as trace_outlines
+    from .labels.run_lengths import decode_rle as decode_rle
+    from .labels.run_lengths import encode_rle as encode_rle
+    from .labels.run_lengths import encode_windows as encode_windows
+    from .labels.scheme import LabelScheme as LabelScheme
+    from .sampling.window_dataset import WindowDataset as WindowDataset
+    from .sets.cases import Case as Case
+    from .sets.cases import DataSet as DataSet
+    from .sets.cases import labelled_cases as labelled_cases
+    from .sets.cases import load_data as load_data
+    from .sets.folds import (
+        groups_by_pattern as groups_by_pattern,
+    )
+    from .sets.folds import (
+        held_out_names as held_out_names,
+    )
+    from .sets.folds import (
+        make_folds as make_folds,
+    )
+    from .sets.folds import (
+        read_folds as read_folds,
+    )
+    from .sets.folds import (
+        write_folds as write_folds,
+    )
+    from .sets.normalization import Normalizer as Normalizer
+    from .sets.specification import (
+        SYNTHETIC as SYNTHETIC,
+    )
+    from .sets.specification import (
+        DataSpec as DataSpec,
+    )
+    from .sets.specification import (
+        check_path as check_path,
+    )
+    from .sets.specification import (
+        read_spec as read_spec,
+    )
+    from .sets.specification import (
+        spatial_dims_of as spatial_dims_of,
+    )
+    from .sets.strata import foreground_shares as foreground_shares
+    from .sets.strata import image_names as image_names
+    from .synthetic.objects import synthetic_cases as synthetic_cases
+    from .synthetic.sets import write_synthetic as write_synthetic
+    from .windows import Window as Window
+    from .windows import crop as crop
+    from .windows import window_grid as window_grid
+    from .writers.writer import (
+        SINK_SUFFIXES as SINK_SUFFIXES,
+    )
+    from .writers.writer import (
+        check_writable as check_writable,
+    )
+    from .writers.writer import (
+        lock_file as lock_file,
+    )
+    from .writers.writer import (
+        open_sink as open_sink,
+    )
 
-
-def __getattr__(name):
-    for module, names in HOMES.items():
-        if name in names:
-            globals()[name] = getattr(import_module(f".{module}", __name__), name)
-            return globals()[name]
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# Where each public name lives; its module is imported on first use.
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "images.overview": ["tissue_finder"],
+        "images.reading": ["file_stem", "file_suffix"],
+        "images.source": ["SUFFIXES", "is_image", "open_source"],
+        "inspection.contents": ["inspect_data"],
+        "inspection.pictures": ["save_figure", "save_overlays"],
+        "inspection.shift": ["compare_images", "open_images", "save_shift"],
+        "labels.outlines": ["trace_outlines"],
+        "labels.run_lengths": ["decode_rle", "encode_rle", "encode_windows"],
+        "labels.scheme": ["LabelScheme"],
+        "sampling.window_dataset": ["WindowDataset"],
+        "sets.cases": ["Case", "DataSet", "labelled_cases", "load_data"],
+        "sets.folds": ["groups_by_pattern", "held_out_names", "make_folds", "read_folds", "write_folds"],
+        "sets.normalization": ["Normalizer"],
+        "sets.specification": ["SYNTHETIC", "DataSpec", "check_path", "spatial_dims_of", "read_spec"],
+        "sets.strata": ["foreground_shares", "image_names"],
+        "synthetic.objects": ["synthetic_cases"],
+        "synthetic.sets": ["write_synthetic"],
+        "windows": ["Window", "crop", "window_grid"],
+        "writers.writer": ["SINK_SUFFIXES", "check_writable", "lock_file", "open_sink"],
+    },
+)

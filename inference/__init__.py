@@ -1,59 +1,40 @@
-"""Prediction on images of any size: runs, plans, tiles, scores and export. TensorFlow is imported on first use."""
+"""Prediction on images of any size: runs, plans, tiles, ensembles. TensorFlow is imported on first use."""
 
-from importlib import import_module
+from typing import TYPE_CHECKING
 
-from .run import check_run, run_rank
+import lazy_loader
 
-__all__ = [
-    "DiskFull",
-    "Ensemble",
-    "check_cluster",
-    "check_output",
-    "check_run",
-    "cleaning_of",
-    "decide",
-    "draw_findings",
-    "evaluate",
-    "export_bundle",
-    "export_saved_model",
-    "gate_of",
-    "load_run",
-    "open_cluster",
-    "open_engine",
-    "parse_tta",
-    "plan_image",
-    "plan_tiles",
-    "predict_image",
-    "predict_tiles",
-    "run_rank",
-    "with_engine",
-]
+if TYPE_CHECKING:
+    from .cluster import check_cluster as check_cluster
+    from .cluster import open_cluster as open_cluster
+    from .engines import open_engine as open_engine
+    from .engines import with_engine as with_engine
+    from .ensemble import Ensemble as Ensemble
+    from .gate import gate_of as gate_of
+    from .journal import DiskFull as DiskFull
+    from .predict_image import plan_image as plan_image
+    from .predict_image import predict_image as predict_image
+    from .results import check_output as check_output
+    from .run import check_run as check_run
+    from .run import load_run as load_run
+    from .run import run_spatial_dims as run_spatial_dims
+    from .tile_plan import plan_tiles as plan_tiles
+    from .tile_plan import predict_tiles as predict_tiles
+    from .tta import parse_tta as parse_tta
 
-LAZY = {
-    "DiskFull": "journal",
-    "Ensemble": "ensemble",
-    "cleaning_of": "postprocess",
-    "decide": "decisions",
-    "draw_findings": "decisions",
-    "check_cluster": "cluster",
-    "check_output": "results",
-    "evaluate": "evaluation",
-    "gate_of": "gate",
-    "export_bundle": "bundle",
-    "export_saved_model": "export",
-    "load_run": "run",
-    "open_cluster": "cluster",
-    "open_engine": "engines",
-    "parse_tta": "tta",
-    "plan_image": "predictor",
-    "plan_tiles": "tiling",
-    "predict_image": "predictor",
-    "predict_tiles": "tiling",
-    "with_engine": "engines",
-}
-
-
-def __getattr__(name):
-    if name in LAZY:
-        return getattr(import_module(f".{LAZY[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# Where each public name lives; its module is imported on first use.
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "cluster": ["check_cluster", "open_cluster"],
+        "engines": ["open_engine", "with_engine"],
+        "ensemble": ["Ensemble"],
+        "gate": ["gate_of"],
+        "journal": ["DiskFull"],
+        "predict_image": ["plan_image", "predict_image"],
+        "results": ["check_output"],
+        "run": ["check_run", "load_run", "run_spatial_dims"],
+        "tile_plan": ["plan_tiles", "predict_tiles"],
+        "tta": ["parse_tta"],
+    },
+)

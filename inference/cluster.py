@@ -282,8 +282,8 @@ class Job:
 
 def packed(run, source, plan, result, whole, keep, listeners):
     """The run and the job as bytes, equal ones of which are unpacked once, and the paths that both need."""
-    from .predictor import fingerprints
-    from .tiling import covered_windows
+    from .predict_image import fingerprints
+    from .tile_plan import covered_windows
 
     bare = without_networks(run)
     needed = [str(one.path) for one in getattr(bare, "runs", [bare])]
@@ -326,7 +326,7 @@ def predict_parts(needed, trained, job, skip, stop):
 def answer(trained, job, skip, stop):
     with without_notices():
         from .gate import listen
-        from .predictor import reader, values_of
+        from .predict_image import reader, values_of
 
         run = loaded(trained)
     job, keep = opened(job, trained)
@@ -360,8 +360,8 @@ def loaded(trained):
 @lru_cache(maxsize=4)
 def opened(job, trained):
     """A job, and its function that says which tiles are predicted."""
-    from .predictor import fingerprints
-    from .tiling import covered_windows
+    from .predict_image import fingerprints
+    from .tile_plan import covered_windows
 
     job = pickle.loads(job)
     expected, found = job.fingerprints, fingerprints(loaded(trained), job.source)

@@ -16,11 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from maskzoo import data, metrics
-from maskzoo.models import analysis
-
-from .predictor import fingerprint, plan_image, reader
-from .tiling import read_batch
+from .. import data, metrics
+from ..models import analysis
+from .predict_image import fingerprint, plan_image, reader
+from .tile_plan import read_batch
 
 ENGINES = ("keras", "saved_model", "onnx", "openvino")
 PRECISIONS = ("float32", "bfloat16", "int8")

@@ -6,11 +6,10 @@ from functools import partial
 
 import numpy as np
 
-from maskzoo import data, metrics
-from maskzoo.models import analysis
-
-from .predictor import plan_image
-from .tiling import GIGABYTE, Plan, logits_of, round_up
+from .. import data, metrics
+from ..models import analysis
+from .predict_image import plan_image
+from .tile_plan import GIGABYTE, Plan, logits_of, round_up
 from .tta import parse_tta, see
 
 HOW = ("probabilities", "logits", "votes")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from maskzoo import metrics
+from .. import metrics
 
 
 class Listener:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from maskzoo import data
+from .. import data
 
 # What a kill may cost; a commit waits for the disk.
 COMMIT_SECONDS = 5

@@ -4,9 +4,8 @@ import math
 
 import numpy as np
 
-from maskzoo import data, metrics
-
-from .tiling import GIGABYTE, predict_tiles
+from .. import data, metrics
+from .tile_plan import GIGABYTE, predict_tiles
 
 
 def shrunken(source, size, memory=4 * GIGABYTE):
@@ -32,7 +31,7 @@ def shrunken(source, size, memory=4 * GIGABYTE):
     pixels = resized(source.read(data.Window((0,) * len(source.shape), source.shape)).astype(np.float32), sizes)
     if source.dtype.kind in "iu":
         pixels = np.rint(pixels)
-    small = data.open_source(pixels.astype(source.dtype), rank=len(source.shape))
+    small = data.open_source(pixels.astype(source.dtype), spatial_dims=len(source.shape))
     small.name = source.name
     return small
 

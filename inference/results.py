@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from maskzoo import data, metrics
-
+from .. import data, metrics
 from .gate import without
 
 OUTPUT_SUFFIXES = (*data.SINK_SUFFIXES, ".csv", ".geojson")
@@ -68,7 +67,7 @@ class Result:
                 yield name, lambda window, band=band: read(window, band) != 0
 
 
-def check_output(output, rank, probabilities=None, cog=False):
+def check_output(output, spatial_dims, probabilities=None, cog=False):
     """Refuses an output whose format cannot hold what is asked for.
 
     Raises:
@@ -80,8 +79,8 @@ def check_output(output, rank, probabilities=None, cog=False):
     if suffix in (".csv", ".geojson"):
         if probabilities:
             raise ValueError(f"--probabilities: expected an output of pixels, such as .tif; received {suffix}")
-        if rank != 2:
-            raise ValueError(f"output: expected an image with 2 axes for {suffix}; received a run for {rank}")
+        if spatial_dims != 2:
+            raise ValueError(f"output: expected an image with 2 axes for {suffix}; received a run for {spatial_dims}")
     if cog and suffix not in (".tif", ".tiff"):
         raise ValueError(f"--cog: expected an output that ends in .tif; received {output}")
 
@@ -144,7 +143,7 @@ def cleaned(read, result, shape, cleaning, output, absent=()):
     if not cleaning:
         yield present
         return
-    from .postprocess import clean_labels, strip_height
+    from ..postprocessing.cleaning import clean_labels, strip_height
 
     height, rest = strip_height(shape), tuple(shape[1:])
 

@@ -67,7 +67,7 @@ def split_epoch(path):
     return path, MODEL
 
 
-def run_rank(path):
+def run_spatial_dims(path):
     """The number of spatial axes of a run's images; answers without importing Keras."""
     return json.loads((split_epoch(path)[0] / "data.json").read_text(encoding="utf-8"))["rank"]
 
@@ -79,7 +79,7 @@ def thresholds_for(run, name):
         run: A `Run`, or an `Ensemble`.
         name: Name of the image, without folder and suffix.
     """
-    from maskzoo import data
+    from .. import data
 
     groups = run.decision.get("groups")
     if groups is None:
@@ -104,7 +104,7 @@ def load_run(path):
     import keras
 
     # Their import registers the custom layers that a saved model names.
-    from maskzoo import models
+    from .. import models
 
     folder, model_file = split_epoch(check_run(path))
     try:

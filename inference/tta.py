@@ -29,7 +29,7 @@ class View:
         return self.axes != tuple(range(len(self.axes)))
 
 
-def parse_tta(text, rank):
+def parse_tta(text, spatial_dims):
     """The views that a description of test-time augmentation stands for.
 
     Flips mirror every axis. Rotations are those by right angles in the plane of the first two axes, which is the plane
@@ -39,7 +39,7 @@ def parse_tta(text, rank):
     Args:
         text: `none`, `flips`, `rotations`, `symmetries`, `scales:0.75,1.25`, or an orientation and scales joined by a
             comma.
-        rank: Number of spatial axes.
+        spatial_dims: Number of spatial axes.
 
     Returns:
         Tuple of `View`, the unchanged one first.
@@ -64,28 +64,28 @@ def parse_tta(text, rank):
             raise ValueError(f"--tta: expected scales from 0.25 to 4, such as scales:0.75,1.25; received {text!r}")
         if scale not in scales:
             scales.append(scale)
-    turned = ORIENTATIONS[orientations or "none"](rank)
+    turned = ORIENTATIONS[orientations or "none"](spatial_dims)
     return tuple(View(axes, flipped, scale) for scale in scales for axes, flipped in turned)
 
 
-def unturned(rank):
-    return [(tuple(range(rank)), (False,) * rank)]
+def unturned(spatial_dims):
+    return [(tuple(range(spatial_dims)), (False,) * spatial_dims)]
 
 
-def flips(rank):
-    return [(tuple(range(rank)), flipped) for flipped in itertools.product((False, True), repeat=rank)]
+def flips(spatial_dims):
+    return [(tuple(range(spatial_dims)), flipped) for flipped in itertools.product((False, True), repeat=spatial_dims)]
 
 
-def symmetries(rank):
-    swapped = (1, 0, *range(2, rank))
-    return flips(rank) + [(swapped, flipped) for _, flipped in flips(rank)]
+def symmetries(spatial_dims):
+    swapped = (1, 0, *range(2, spatial_dims))
+    return flips(spatial_dims) + [(swapped, flipped) for _, flipped in flips(spatial_dims)]
 
 
-def rotations(rank):
+def rotations(spatial_dims):
     """The symmetries that keep right and left apart: an exchange of axes needs one flip to undo its mirroring."""
     return [
         (axes, flipped)
-        for axes, flipped in symmetries(rank)
+        for axes, flipped in symmetries(spatial_dims)
         if not any(flipped[2:]) and sum(flipped[:2]) % 2 == (axes[:2] == (1, 0))
     ]
 
@@ -95,15 +95,15 @@ ORIENTATIONS = {"none": unturned, "flips": flips, "rotations": rotations, "symme
 
 def turn(images, view):
     """Shows images `(batch, *size, channels)` in the orientation of a view."""
-    rank = len(view.axes)
-    turned = images.transpose(0, *(1 + axis for axis in view.axes), rank + 1)
+    spatial_dims = len(view.axes)
+    turned = images.transpose(0, *(1 + axis for axis in view.axes), spatial_dims + 1)
     return np.ascontiguousarray(np.flip(turned, flipped_axes(view)))
 
 
 def turn_back(outputs, view):
     """Undoes `turn`, exactly."""
-    rank = len(view.axes)
-    return np.flip(outputs, flipped_axes(view)).transpose(0, *(1 + np.argsort(view.axes)), rank + 1)
+    spatial_dims = len(view.axes)
+    return np.flip(outputs, flipped_axes(view)).transpose(0, *(1 + np.argsort(view.axes)), spatial_dims + 1)
 
 
 def flipped_axes(view):

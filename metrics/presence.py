@@ -29,9 +29,9 @@ def presence_scores(truth_pixels, predicted_pixels, minimum=1):
     wrong = (truth != predicted).any()
     absent = truth.size - there
     # Mann-Whitney: the share of (present, absent) pairs in the right order, ties half.
-    ranks = rankdata(score)[truth].sum() - there * (there + 1) / 2
+    spatial_dims = rankdata(score)[truth].sum() - there * (there + 1) / 2
     return {
-        "auc": float(ranks / (there * absent)) if there and absent else float("nan"),
+        "auc": float(spatial_dims / (there * absent)) if there and absent else float("nan"),
         "precision": float(found / guessed) if guessed else float(not wrong),
         "recall": float(found / there) if there else float(not wrong),
     }

@@ -32,9 +32,9 @@ from .registry import (
     list_encoders,
     list_models,
     model_options,
-    rank_of,
     register_encoder,
     register_model,
+    spatial_dims_of,
 )
 from .slices import inflate
 from .unet_plus_plus import prune
@@ -51,9 +51,9 @@ __all__ = [
     "list_models",
     "model_options",
     "prune",
-    "rank_of",
     "register_encoder",
     "register_model",
     "serial",
+    "spatial_dims_of",
     "with_crf",
 ]

@@ -32,11 +32,13 @@ class LinearUpsampling(layers.Layer):
         super().__init__(**kwargs)
         self.size = size if isinstance(size, int) else tuple(size)
 
-    def factors(self, rank):
-        """Returns one factor per spatial axis of a tensor with `rank` spatial axes."""
-        factors = (self.size,) * rank if isinstance(self.size, int) else self.size
-        if len(factors) != rank or any(factor < 1 for factor in factors):
-            raise ValueError(f"{self.name}: expected size to hold {rank} factors of at least 1; received {self.size}")
+    def factors(self, spatial_dims):
+        """Returns one factor per spatial axis of a tensor with `spatial_dims` spatial axes."""
+        factors = (self.size,) * spatial_dims if isinstance(self.size, int) else self.size
+        if len(factors) != spatial_dims or any(factor < 1 for factor in factors):
+            raise ValueError(
+                f"{self.name}: expected size to hold {spatial_dims} factors of at least 1; received {self.size}"
+            )
         return factors
 
     def call(self, x):
@@ -96,14 +98,14 @@ class PadChannels(layers.Layer):
         return {**super().get_config(), "channels": self.channels}
 
 
-def rank(x):
+def spatial_dims(x):
     """Returns the number of spatial axes of a tensor."""
     return len(x.shape) - 2
 
 
 def conv(x, filters, kernel_size=3, *, strides=1, padding="same", use_bias=True, name, **options):
     """Convolves, without normalisation or activation; `options` go to the Keras layer."""
-    return CONV[rank(x)](
+    return CONV[spatial_dims(x)](
         filters, kernel_size, strides=strides, padding=padding, use_bias=use_bias, name=name, **options
     )(x)
 
@@ -130,7 +132,7 @@ def norm_act(x, *, batch_norm=True, activation="relu", name):
 
 def prelu(x, *, shared=True, name):
     """Activates with a learned slope per channel, or (`shared=False`, for one fixed size) per element."""
-    return layers.PReLU(shared_axes=list(range(1, rank(x) + 1)) if shared else None, name=name)(x)
+    return layers.PReLU(shared_axes=list(range(1, spatial_dims(x) + 1)) if shared else None, name=name)(x)
 
 
 def conv_block(x, filters, kernel_size=3, *, batch_norm=True, activation="relu", name, **options):
@@ -144,12 +146,12 @@ def conv_block(x, filters, kernel_size=3, *, batch_norm=True, activation="relu",
 
 def max_pool(x, size=2, *, strides=None, padding="valid", name):
     """Pools the maximum; the strides are the size unless given."""
-    return MAX_POOL[rank(x)](size, strides=strides, padding=padding, name=name)(x)
+    return MAX_POOL[spatial_dims(x)](size, strides=strides, padding=padding, name=name)(x)
 
 
 def upsample(x, size=2, *, name):
     """Repeats every element `size` times along each spatial axis (nearest neighbour)."""
-    return UPSAMPLING[rank(x)](size, name=name)(x)
+    return UPSAMPLING[spatial_dims(x)](size, name=name)(x)
 
 
 def linear_upsample(x, size=2, *, name, dtype=None):
@@ -159,7 +161,7 @@ def linear_upsample(x, size=2, *, name, dtype=None):
 
 def transposed(x, filters, kernel_size=2, *, strides=2, use_bias=True, name):
     """Enlarges `strides` times by a transposed convolution."""
-    return TRANSPOSED[rank(x)](
+    return TRANSPOSED[spatial_dims(x)](
         filters,
         kernel_size,
         strides=strides,
@@ -171,7 +173,7 @@ def transposed(x, filters, kernel_size=2, *, strides=2, use_bias=True, name):
 
 def crop(x, amount, *, name):
     """Cuts `amount` elements off both ends of every spatial axis."""
-    return CROPPING[rank(x)](amount, name=name)(x)
+    return CROPPING[spatial_dims(x)](amount, name=name)(x)
 
 
 def pad_channels(x, channels, *, name):
@@ -228,13 +230,13 @@ def check_count(option, value):
         raise ValueError(f"{option}: expected a whole number of at least 1; received {value}")
 
 
-def check_input_shape(model, input_shape, *, ranks=(2, 3), multiple=1, remainder=0, minimum=1):
+def check_input_shape(model, input_shape, *, spatial_dims=(2, 3), multiple=1, remainder=0, minimum=1):
     """Refuses an input shape that the model cannot take.
 
     Args:
         model: The model's name, for the message.
         input_shape: `(*spatial, channels)`; `None` is a free spatial size.
-        ranks: Allowed numbers of spatial axes.
+        spatial_dims: Allowed numbers of spatial axes.
         multiple: Sizes are `multiple * k + remainder`; one number, or one per axis. So are the next two.
         remainder: See `multiple`.
         minimum: Smallest size.
@@ -243,8 +245,8 @@ def check_input_shape(model, input_shape, *, ranks=(2, 3), multiple=1, remainder
         ValueError: Wrong number of axes, unknown channels, or a size off the grid of allowed sizes.
     """
     spatial, channels = tuple(input_shape)[:-1], input_shape[-1] if input_shape else None
-    if len(spatial) not in ranks:
-        expected = " or ".join(f"{count} spatial axes and channels" for count in ranks)
+    if len(spatial) not in spatial_dims:
+        expected = " or ".join(f"{count} spatial axes and channels" for count in spatial_dims)
         raise ValueError(f"{model}: expected input_shape to have {expected}; received {tuple(input_shape)}")
     if not _is_count(channels):
         raise ValueError(f"{model}: expected the channels in input_shape to be at least 1; received {channels}")

@@ -6,7 +6,7 @@ import keras
 from keras import layers, ops, tree
 
 from . import analysis
-from .blocks import TRANSPOSED, add, conv, rank
+from .blocks import TRANSPOSED, add, conv, spatial_dims
 from .registry import build_model, register_model
 
 
@@ -58,7 +58,7 @@ def branch2_unet(
     x, stride = _features_at(trunk, level)
     x = conv(x, len(channels), 1, kernel_initializer="zeros", dtype="float32", name="branch_conv")
     if stride > 1:
-        x = TRANSPOSED[rank(x)](
+        x = TRANSPOSED[spatial_dims(x)](
             len(channels),
             2 * stride,
             strides=stride,

@@ -7,7 +7,7 @@ import keras
 from keras import layers, tree
 
 from . import analysis
-from .blocks import check_count, conv, linear_upsample, rank
+from .blocks import check_count, conv, linear_upsample, spatial_dims
 
 GLOBAL_POOLING = {2: layers.GlobalAveragePooling2D, 3: layers.GlobalAveragePooling3D}
 
@@ -47,7 +47,7 @@ def auxiliary_head(x, num_classes, activation=None, kernel_size=1, factor=1, *, 
         factor: Integer factor of every spatial axis, or one factor per axis; 1 keeps the features' own size.
         name: Name of the output.
     """
-    if factor == 1 or factor == (1,) * rank(x):
+    if factor == 1 or factor == (1,) * spatial_dims(x):
         return segmentation_head(x, num_classes, activation, kernel_size, name)
     x = segmentation_head(x, num_classes, None, kernel_size, f"{name}_logits")
     x = linear_upsample(x, factor, dtype="float32", name=f"{name}_up" if activation else name)
@@ -68,7 +68,7 @@ def label_head(x, num_labels, activation=None, dropout=0.0, name="label"):
         ValueError: `num_labels` is not a whole number of at least 1.
     """
     check_count("num_labels", num_labels)
-    x = GLOBAL_POOLING[rank(x)](name=f"{name}_pool")(x)
+    x = GLOBAL_POOLING[spatial_dims(x)](name=f"{name}_pool")(x)
     if dropout:
         x = layers.Dropout(dropout, name=f"{name}_dropout")(x)
     return layers.Dense(num_labels, activation=activation, dtype="float32", name=name)(x)

@@ -74,7 +74,7 @@ def encoder_options(name):
     return _defaults(_find(ENCODERS, "encoder", name), skip=("input_shape",))
 
 
-def rank_of(name):
+def spatial_dims_of(name):
     """Returns the number of spatial axes that a registered model is built for by default: 2 or 3."""
     return len(_defaults(_find(MODELS, "model", name), skip=())["input_shape"]) - 1
 

@@ -79,7 +79,9 @@ def unet25d(
     if attention_maps and not attention:
         raise ValueError("attention_maps: expected attention=True with attention_maps=True; received attention=False")
     stride = 2 ** (len(filters) - 1)
-    check_input_shape("unet25d", input_shape, ranks=(3,), multiple=(stride, stride, 1), minimum=(stride, stride, 1))
+    check_input_shape(
+        "unet25d", input_shape, spatial_dims=(3,), multiple=(stride, stride, 1), minimum=(stride, stride, 1)
+    )
     bottom = len(filters) - 1
     maps = {}
 

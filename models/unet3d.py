@@ -44,7 +44,7 @@ def unet3d(
     Source: Cicek, Abdulkadir, Lienkamp, Brox, Ronneberger, "3D U-Net", MICCAI 2016.
     """
     check_filters(filters)
-    check_input_shape("unet3d", input_shape, ranks=(3,), **valid_sizes(len(filters)))
+    check_input_shape("unet3d", input_shape, spatial_dims=(3,), **valid_sizes(len(filters)))
     inputs = keras.Input(input_shape, name="image")
 
     def up(x, name):
@@ -82,7 +82,7 @@ def unet3d_padded(
     check_filters(filters)
     check_choice("up", up, ("transpose", "nearest"))
     stride = 2 ** (len(filters) - 1)
-    check_input_shape("unet3d_padded", input_shape, ranks=(3,), multiple=stride, minimum=stride)
+    check_input_shape("unet3d_padded", input_shape, spatial_dims=(3,), multiple=stride, minimum=stride)
     inputs = keras.Input(input_shape, name="image")
 
     def enlarged(x, name):

@@ -50,7 +50,7 @@ def vnet(
     check_count("depth", depth)
     check_count("start_filters", start_filters)
     stride = 2 ** (depth - 1)
-    check_input_shape("vnet", input_shape, ranks=(2,), multiple=stride, minimum=stride)
+    check_input_shape("vnet", input_shape, spatial_dims=(2,), multiple=stride, minimum=stride)
     check_channels("vnet", input_shape, start_filters)
     if not shared_prelu and None in input_shape:
         raise ValueError(f"vnet: expected fixed sizes with shared_prelu=False; received {tuple(input_shape)}")

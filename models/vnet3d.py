@@ -101,7 +101,7 @@ def vnet3d(input_shape=(None, None, None, 1), num_classes=1, *, depth=4, start_f
     if start_filters % 4:
         raise ValueError(f"start_filters: expected a multiple of 4; received {start_filters}")
     stride = 2 ** (depth - 1)
-    check_input_shape("vnet3d", input_shape, ranks=(3,), multiple=stride, minimum=stride)
+    check_input_shape("vnet3d", input_shape, spatial_dims=(3,), multiple=stride, minimum=stride)
 
     x = inputs = keras.Input(input_shape, name="image")
     bottom = depth - 1
@@ -164,7 +164,7 @@ def vnet3d_plain(
     check_count("depth", depth)
     check_count("start_filters", start_filters)
     stride = 2 ** (depth - 1)
-    check_input_shape("vnet3d_plain", input_shape, ranks=(3,), multiple=stride, minimum=stride)
+    check_input_shape("vnet3d_plain", input_shape, spatial_dims=(3,), multiple=stride, minimum=stride)
     check_channels("vnet3d_plain", input_shape, start_filters)
     x = inputs = keras.Input(input_shape, name="image")
     skips = []
@@ -227,7 +227,7 @@ def vnet3d_depthwise(
     check_count("depth", depth)
     check_count("start_filters", start_filters)
     stride = 2 ** (depth - 1)
-    check_input_shape("vnet3d_depthwise", input_shape, ranks=(3,), multiple=stride, minimum=stride)
+    check_input_shape("vnet3d_depthwise", input_shape, spatial_dims=(3,), multiple=stride, minimum=stride)
     inputs = keras.Input(input_shape, name="image")
     x = conv(inputs, start_filters, 3, name="stem")
     skips = []
@@ -278,7 +278,7 @@ def vnet3d_paper(
             f"received {len(decoder_convs)}"
         )
     stride = 2 ** len(decoder_convs)
-    check_input_shape("vnet3d_paper", input_shape, ranks=(3,), multiple=stride, minimum=stride)
+    check_input_shape("vnet3d_paper", input_shape, spatial_dims=(3,), multiple=stride, minimum=stride)
     check_channels("vnet3d_paper", input_shape, start_filters)
     if not shared_prelu and None in input_shape:
         raise ValueError(f"vnet3d_paper: expected fixed sizes with shared_prelu=False; received {tuple(input_shape)}")

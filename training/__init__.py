@@ -1,37 +1,62 @@
 """Training: recipes, run folders, devices and the fit itself. TensorFlow is imported only when `train` is called."""
 
-from importlib import import_module
+from typing import TYPE_CHECKING
 
-from .folds import FOLDS, OUT_OF_FOLD, train_folds
-from .hosts import find_hosts, folder_of_host
-from .recipe import Recipe
-from .run_folder import BEST, LAST, RECIPE, create_run, discard_unfinished, read_history, read_recipe, write_json
+import lazy_loader
 
-__all__ = [
-    "BEST",
-    "FOLDS",
-    "LAST",
-    "OUT_OF_FOLD",
-    "RECIPE",
-    "PseudoSet",
-    "Recipe",
-    "create_run",
-    "discard_unfinished",
-    "find_hosts",
-    "folder_of_host",
-    "read_history",
-    "read_recipe",
-    "train",
-    "train_folds",
-    "unseen_by",
-    "write_json",
-]
+if TYPE_CHECKING:
+    from .fit import train as train
+    from .folds import FOLDS as FOLDS
+    from .folds import OUT_OF_FOLD as OUT_OF_FOLD
+    from .folds import train_folds as train_folds
+    from .hosts import find_hosts as find_hosts
+    from .hosts import folder_of_host as folder_of_host
+    from .pseudo_labels import PseudoSet as PseudoSet
+    from .pseudo_labels import unseen_by as unseen_by
+    from .recipe import Recipe as Recipe
+    from .run_folder import (
+        BEST as BEST,
+    )
+    from .run_folder import (
+        LAST as LAST,
+    )
+    from .run_folder import (
+        RECIPE as RECIPE,
+    )
+    from .run_folder import (
+        create_run as create_run,
+    )
+    from .run_folder import (
+        discard_unfinished as discard_unfinished,
+    )
+    from .run_folder import (
+        read_history as read_history,
+    )
+    from .run_folder import (
+        read_recipe as read_recipe,
+    )
+    from .run_folder import (
+        write_json as write_json,
+    )
 
-
-LAZY = {"PseudoSet": "pseudo_labels", "train": "fit", "unseen_by": "pseudo_labels"}
-
-
-def __getattr__(name):
-    if name in LAZY:
-        return getattr(import_module(f".{LAZY[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# Where each public name lives; its module is imported on first use.
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "fit": ["train"],
+        "folds": ["FOLDS", "OUT_OF_FOLD", "train_folds"],
+        "hosts": ["find_hosts", "folder_of_host"],
+        "pseudo_labels": ["PseudoSet", "unseen_by"],
+        "recipe": ["Recipe"],
+        "run_folder": [
+            "BEST",
+            "LAST",
+            "RECIPE",
+            "create_run",
+            "discard_unfinished",
+            "read_history",
+            "read_recipe",
+            "write_json",
+        ],
+    },
+)

@@ -8,8 +8,7 @@ from contextlib import contextmanager
 import keras
 import numpy as np
 
-from maskzoo import data, metrics
-
+from .. import data, metrics
 from . import optimisation, strategy
 from .checkpoints import average_models, save_model, training_state
 from .run_folder import BEST, HISTORY, LAST, read_history, write_text

@@ -10,11 +10,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from maskzoo import data
-from maskzoo.models import analysis
-
+from .. import data
+from ..models import analysis
 from . import optimisation, strategy
-from .fit import build_loss, check_devices, default_rank, new_trainer, window_options
+from .fit import build_loss, check_devices, default_spatial_dims, new_trainer, window_options
 from .fit import input_patch as allowed_patch
 from .network import new_network, with_norms
 from .step import Objective
@@ -120,7 +119,9 @@ def examine(recipe, memory=None):
         raise ValueError(f"KERAS_BACKEND: expected tensorflow for these checks; received {keras.backend.backend()}")
     several, one = strategies(recipe.devices)
     spec = data.read_spec(recipe.data, **recipe.data_options())
-    dataset = data.load_data(spec, rank=data.rank_of(spec) or default_rank(recipe), seed=recipe.seed)
+    dataset = data.load_data(
+        spec, spatial_dims=data.spatial_dims_of(spec) or default_spatial_dims(recipe), seed=recipe.seed
+    )
     stage = recipe.each_stage()[-1]
     used = strategy.open_strategy(recipe.devices)
     check_devices(recipe, recipe.each_stage(), used.num_replicas_in_sync)
@@ -152,11 +153,11 @@ def make_bench(recipe, dataset, one, several):
     keras.config.set_dtype_policy("float32")
     keras.utils.set_random_seed(recipe.seed)
     parts = several.num_replicas_in_sync * max(2, recipe.accumulate)
-    rank = dataset.rank
+    spatial_dims = dataset.spatial_dims
     with one.scope():
         network = new_network(recipe, dataset)
     asked = allowed_patch(network, recipe.patch)
-    patch = [min(size, PROOF_PATCH[rank]) for size in asked]
+    patch = [min(size, PROOF_PATCH[spatial_dims]) for size in asked]
     recipe = replace(
         recipe,
         patch=list(allowed_patch(network, patch)),

@@ -5,10 +5,9 @@ import sys
 
 import keras
 
-from maskzoo import data, losses, models
-from maskzoo.metrics import Dice, IoU
-from maskzoo.models import analysis
-
+from .. import data, losses, models
+from ..metrics import Dice, IoU
+from ..models import analysis
 from . import optimisation
 from .callbacks import (
     AVERAGED,
@@ -62,7 +61,9 @@ def train(recipe, run):
     precision = recipe.mixed_precision
     keras.config.set_dtype_policy("float32" if precision == "none" else f"mixed_{precision}")
     spec = data.read_spec(recipe.data, **recipe.data_options())
-    dataset = data.load_data(spec, rank=data.rank_of(spec) or default_rank(recipe), seed=recipe.seed)
+    dataset = data.load_data(
+        spec, spatial_dims=data.spatial_dims_of(spec) or default_spatial_dims(recipe), seed=recipe.seed
+    )
     with strategy.scope():
         network, state = load_last(run)
         network = network or new_network(recipe, dataset)
@@ -113,9 +114,9 @@ def open_devices(recipe):
     return open_strategy(recipe.devices)
 
 
-def default_rank(recipe):
+def default_spatial_dims(recipe):
     """The number of spatial axes of data whose files leave it open."""
-    return 3 if recipe.slices else models.rank_of(recipe.model)
+    return 3 if recipe.slices else models.spatial_dims_of(recipe.model)
 
 
 def fit_stage(recipe, number, rows, network, dataset, geometry, run, strategy, state, trackers):
@@ -262,11 +263,13 @@ def check_devices(recipe, stages, replicas):
 
 def input_patch(model, asked):
     """The window size that the model is given: the asked one, or the rank's default, rounded up to an allowed size."""
-    rank = len(model.inputs[0].shape) - 2
-    asked = DEFAULT_PATCH[rank] if asked is None else asked
-    asked = (asked,) * rank if isinstance(asked, int) else tuple(asked)
-    if len(asked) != rank or min(asked) < 1:
-        raise ValueError(f"--patch: expected one positive size, or one for each of {rank} axes; received {list(asked)}")
+    spatial_dims = len(model.inputs[0].shape) - 2
+    asked = DEFAULT_PATCH[spatial_dims] if asked is None else asked
+    asked = (asked,) * spatial_dims if isinstance(asked, int) else tuple(asked)
+    if len(asked) != spatial_dims or min(asked) < 1:
+        raise ValueError(
+            f"--patch: expected one positive size, or one for each of {spatial_dims} axes; received {list(asked)}"
+        )
     return analysis.nearest_size(model, asked)
 
 

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from maskzoo import data
-
+from .. import data
 from .run_folder import LAST, LOG, RECIPE, create_run, read_history, read_recipe, write_json, write_recipe, write_text
 
 FOLDS, SCORES, OUT_OF_FOLD = "folds.json", "scores.json", "out_of_fold"

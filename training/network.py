@@ -6,8 +6,7 @@ from pathlib import Path
 import keras
 from keras import layers
 
-from maskzoo import models
-
+from .. import models
 from .run_folder import BEST
 
 # How the layers are called that a builder without an `encoder` option contracts the image with.
@@ -21,8 +20,8 @@ def new_network(recipe, dataset):
     Raises:
         ValueError: If it has several inputs, for which there are no images, or no output named `mask` among several.
     """
-    rank = 2 if recipe.slices else dataset.rank
-    input_shape = (*(None,) * rank, dataset.channels)
+    spatial_dims = 2 if recipe.slices else dataset.spatial_dims
+    input_shape = (*(None,) * spatial_dims, dataset.channels)
     if recipe.fine:
         network = fine_network(recipe, dataset, input_shape)
     else:
@@ -79,8 +78,10 @@ def regions_of(recipe, dataset):
     if not recipe.fine:
         return None
     names = dataset.class_names
-    if dataset.task != "multilabel" or dataset.rank != 2:
-        raise ValueError(f"--fine: expected a multilabel task in 2D; received {dataset.task} in {dataset.rank}D")
+    if dataset.task != "multilabel" or dataset.spatial_dims != 2:
+        raise ValueError(
+            f"--fine: expected a multilabel task in 2D; received {dataset.task} in {dataset.spatial_dims}D"
+        )
     if not set(recipe.fine) < set(names):
         raise ValueError(f"--fine: expected some of {', '.join(names)}, but not all; received {', '.join(recipe.fine)}")
     return {

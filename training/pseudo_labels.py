@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from maskzoo import data
+from .. import data
 
 IGNORED = 255
 BLOCK = {2: 1024, 3: 128}
@@ -96,8 +96,8 @@ class PseudoSet:
             probabilities: Source of its probabilities in 255ths, a band per class.
             runs: Names of the runs that gave them.
         """
-        rank = len(source.shape)
-        files = [place / f"{data.file_stem(image)}{SUFFIX[rank]}" for place in self.places]
+        spatial_dims = len(source.shape)
+        files = [place / f"{data.file_stem(image)}{SUFFIX[spatial_dims]}" for place in self.places]
         # Confidence and number: of all pixels, and of those that show a class.
         sums, ignored = np.zeros((2, 2)), 0
         with ExitStack() as stack:
@@ -107,7 +107,7 @@ class PseudoSet:
                 )
                 for file in files
             ]
-            for window in data.window_grid(source.shape, (BLOCK[rank],) * rank):
+            for window in data.window_grid(source.shape, (BLOCK[spatial_dims],) * spatial_dims):
                 labels, confidence = guesses(probabilities.read(window), self.task)
                 shown = confidence[labels > 0]
                 sums += [[confidence.sum(), confidence.size], [shown.sum(), shown.size]]
@@ -133,9 +133,9 @@ class PseudoSet:
             raise ValueError("images: expected one at least that not every run was trained on; received none")
         self.rows.sort(key=lambda row: -row[0]["confidence"])
         number = math.ceil(self.share * len(self.rows))
-        for rank, (row, files) in enumerate(self.rows, 1):
-            row["kept"] = rank <= number
-            for file in files if rank > number else ():
+        for spatial_dims, (row, files) in enumerate(self.rows, 1):
+            row["kept"] = spatial_dims <= number
+            for file in files if spatial_dims > number else ():
                 (self.unfinished / file).unlink()
         rows = [row for row, _ in self.rows]
         with (self.unfinished / TABLE).open("w", newline="", encoding="utf-8") as file:

@@ -1,8 +1,10 @@
 """Everything that fixes a training run, as one small value: the options of `train` and the keys of a recipe file."""
 
 import difflib
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
+
+from maskzoo.options import setting
 
 # What may differ from stage to stage; the rest makes the model and the data.
 STAGE_KEYS = (
@@ -38,14 +40,6 @@ STAGE_KEYS = (
     "patience",
     "min_epochs",
 )
-
-
-def setting(default, help, group=None):
-    """A field of a recipe with the sentence that `--help` shows for it, and the heading that begins there."""
-    metadata = {"help": help, "group": group}
-    if isinstance(default, dict):
-        return field(default_factory=lambda: dict(default), metadata=metadata)
-    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)

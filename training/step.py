@@ -3,8 +3,7 @@
 import keras
 from keras import ops
 
-from maskzoo import models
-
+from .. import models
 from . import strategy
 
 AUXILIARY_WEIGHT = 0.5

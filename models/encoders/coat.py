@@ -58,7 +58,7 @@ def coat(
 
     Source: Xu et al., "Co-Scale Conv-Attentional Image Transformers", ICCV 2021, and its code.
     """
-    check_input_shape(name, input_shape, ranks=(2,), multiple=32, minimum=32)
+    check_input_shape(name, input_shape, spatial_dims=(2,), multiple=32, minimum=32)
     x = inputs = keras.Input(input_shape, name="image")
     states, positions = [], []
     for stage, (width, depth, expansion) in enumerate(zip(widths, depths, expansions, strict=True), start=1):

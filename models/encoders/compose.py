@@ -35,14 +35,14 @@ def encode(model, encoder, input_shape, *, encoder_weights=None, freeze_encoder=
         if freeze_encoder:
             encoder.trainable = False
     else:
-        check_input_shape(model, input_shape, ranks=(2,), multiple=32, minimum=32)
+        check_input_shape(model, input_shape, spatial_dims=(2,), multiple=32, minimum=32)
         known = encoder_options(encoder)
         options = {option: value for option, value in wanted.items() if option in known}
         encoder = build_encoder(
             encoder, input_shape, encoder_weights=encoder_weights, freeze_encoder=freeze_encoder, **options
         )
     strides = feature_strides(encoder)
-    check_input_shape(model, input_shape, ranks=(2,), multiple=strides[-1], minimum=strides[-1])
+    check_input_shape(model, input_shape, spatial_dims=(2,), multiple=strides[-1], minimum=strides[-1])
     return encoder, strides
 
 

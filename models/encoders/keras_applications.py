@@ -68,7 +68,7 @@ def application(input_shape, builder, patterns, image_range, *, encoder_weights=
 
     Source: keras.applications, which names the papers.
     """
-    check_input_shape(name, input_shape, ranks=(2,), multiple=32, minimum=32)
+    check_input_shape(name, input_shape, spatial_dims=(2,), multiple=32, minimum=32)
     inputs = keras.Input(input_shape, name="image")
     imagenet = encoder_weights == "imagenet"
     x = published_range(inputs, image_range) if imagenet else inputs

@@ -43,7 +43,7 @@ def mix_transformer(
 
     Source: Xie et al., "SegFormer", NeurIPS 2021, and the NVlabs code (epsilons of the normalisations).
     """
-    check_input_shape(name, input_shape, ranks=(2,), multiple=32, minimum=32)
+    check_input_shape(name, input_shape, spatial_dims=(2,), multiple=32, minimum=32)
     x = inputs = keras.Input(input_shape, name="image")
     features = []
     rates = drop_path_rates(drop_path, depths)

@@ -37,7 +37,7 @@ def resnet(
 
     Source: He et al., "Identity Mappings in Deep Residual Networks", ECCV 2016; segmentation-models 1.0.1.
     """
-    check_input_shape(name, input_shape, ranks=(2,), multiple=32, minimum=32)
+    check_input_shape(name, input_shape, spatial_dims=(2,), multiple=32, minimum=32)
     check_choice(f"output_stride of {name}", output_stride, (16, 32))
     inputs = keras.Input(input_shape, name="image")
     imagenet = encoder_weights == "imagenet"

@@ -56,7 +56,7 @@ def swin_transformer(
 
     Source: Liu et al., "Swin Transformer", ICCV 2021.
     """
-    check_input_shape(name, input_shape, ranks=(2,), multiple=32, minimum=32)
+    check_input_shape(name, input_shape, spatial_dims=(2,), multiple=32, minimum=32)
     x = inputs = keras.Input(input_shape, name="image")
     x = layers.Conv2D(width, 4, strides=4, kernel_initializer=TRUNCATED_NORMAL, name="patch_embed-proj")(x)
     x = _norm(x, name="patch_embed-norm")

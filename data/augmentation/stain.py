@@ -1,0 +1,238 @@
+"""Stains of histological images: brought to one appearance (normalisation) or varied at random (augmentation)."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from ..sets.measurement_cache import remembered
+from ..sets.normalization import measured_windows, unknown
+
+METHODS = ("macenko", "reinhard", "vahadane")
+
+# Optical densities of haematoxylin, eosin and DAB in red, green and blue. Source: Ruifrok and Johnston, 2001, table 1.
+HED = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
+HED /= np.linalg.norm(HED, axis=1, keepdims=True)
+
+LEAST_DENSITY = 0.15
+SAMPLED_PIXELS = 1 << 18
+FEWEST_PIXELS = 100
+
+# -log((v + 1) / 256) of each value: glass, 255, has density 0.
+DENSITIES = -np.log((np.arange(256, dtype=np.float32) + 1) / 256)
+
+
+class StainedSource:
+    """Shows an image as if it had been stained and scanned like others: like `open_source`, for 8-bit RGB.
+
+    The image's own stains are measured once, on windows spread over it, when the first window is read.
+
+    Args:
+        source: The image.
+        stain: What `stain_target` returned.
+
+    Raises:
+        ValueError: Where the image is not 8-bit RGB.
+    """
+
+    def __init__(self, source, stain):
+        require_colors(source)
+        self._source, self._stain = source, stain
+        self._own = None
+
+    def __getattr__(self, name):
+        if name.startswith("_"):  # also while a pickled one is put together
+            raise AttributeError(name)
+        return getattr(self._source, name)
+
+    def read(self, window):
+        """Returns the pixels of a `Window` as an array `(*size, channels)`, in the target's stain."""
+        if self._own is None:
+            self._own = measured_stain(self._source, self._stain["method"])
+        return restained(self._source.read(window), self._own, self._stain)
+
+
+def stain_target(method, sources) -> dict:
+    """Returns the stain that images are brought to: the mean over those of some images.
+
+    Args:
+        method: `macenko`, `reinhard` or `vahadane`.
+        sources: Images as `open_source` returns them.
+
+    Raises:
+        ValueError: Where the method is unknown, an image is not 8-bit RGB, or none shows anything but glass.
+    """
+    if method not in METHODS:
+        raise ValueError(unknown("stain", method, METHODS))
+    for source in sources:
+        require_colors(source)
+    stains = [stain for source in sources if (stain := measured_stain(source, method)) is not None]
+    if not stains:
+        raise ValueError(f"stain: expected images with stained tissue for {method}; received {len(sources)} without")
+    first, second = (np.mean([stain[part] for stain in stains], axis=0) for part in (0, 1))
+    if method == "reinhard":
+        return {"method": method, "mean": first.tolist(), "std": second.tolist()}
+    first /= np.linalg.norm(first, axis=1, keepdims=True)
+    return {"method": method, "vectors": first.tolist(), "strengths": second.tolist()}
+
+
+def require_colors(source):
+    if source.channels != 3 or source.dtype != np.uint8:
+        raise ValueError(
+            f"stain: expected 8-bit RGB images; received {source.name}, {source.channels} x {source.dtype}"
+        )
+
+
+def measured_stain(source, method):
+    """Returns what `fitted` does of an image, measured on windows spread over it."""
+
+    def measure():
+        windows = measured_windows(source.shape, 4 * SAMPLED_PIXELS)
+        stride = max(1, -(-sum(prod(window.size) for window in windows) // SAMPLED_PIXELS))
+        pixels = np.concatenate([source.read(window).reshape(-1, 3)[::stride] for window in windows])
+        found = fitted(pixels, method)
+        return [] if found is None else list(found)
+
+    return tuple(remembered(f"stain {method}", [source], measure)) or None
+
+
+def fitted(pixels, method):
+    """Returns the stains of an image: two directions of density and their strengths, or Reinhard's mean and deviation.
+
+    Args:
+        pixels: `uint8` array `(number, 3)`.
+        method: `macenko`, `reinhard` or `vahadane`.
+
+    Returns:
+        Haematoxylin's and eosin's direction in optical density `(2, 3)` and the 99th percentile of each's
+        concentration `(2,)`; for Reinhard mean and deviation in CIELAB of pixels that are not glass. None where there
+        are too few of those.
+    """
+    densities = DENSITIES[pixels].astype(np.float64)
+    tissue = densities.mean(axis=1) > LEAST_DENSITY if method == "reinhard" else densities.min(axis=1) >= LEAST_DENSITY
+    if np.count_nonzero(tissue) < FEWEST_PIXELS:
+        return None
+    if method == "reinhard":
+        lab = to_lab(pixels[tissue][None])[0].astype(np.float64)
+        return lab.mean(axis=0), np.maximum(lab.std(axis=0), 1e-3)
+    vectors = macenko_vectors(densities[tissue])
+    if method == "vahadane":
+        vectors = vahadane_vectors(densities[tissue], vectors)
+    concentrations = densities @ np.linalg.pinv(vectors)
+    return vectors, np.maximum(np.percentile(concentrations, 99, axis=0), 1e-3)
+
+
+def macenko_vectors(densities):
+    """Returns the directions of two stains `(2, 3)`, haematoxylin first: the extremes of the angles in their plane.
+
+    Source: Macenko et al., "A method for normalizing histology slides for quantitative analysis", ISBI 2009, section 2.
+    """
+    plane = np.linalg.eigh(np.cov(densities.T))[1][:, 1:]
+    # Towards the pixels, so that no angle is near the jump from pi to -pi.
+    plane = plane * np.where(densities.mean(axis=0) @ plane < 0, -1, 1)
+    angles = np.arctan2(*(densities @ plane).T[::-1])
+    extremes = np.percentile(angles, (1, 99))
+    return ordered(np.stack([np.cos(extremes), np.sin(extremes)], axis=1) @ plane.T)
+
+
+def vahadane_vectors(densities, start, sparsity=0.1, rounds=200):
+    """Returns the directions of two stains `(2, 3)`, haematoxylin first, by sparse non-negative factors.
+
+    Args:
+        densities: `(number, 3)`.
+        start: Directions to start from.
+        sparsity: Weight of the sum of the concentrations against the squared error.
+        rounds: Multiplicative updates.
+
+    Source: Vahadane et al., "Structure-preserving color normalization and sparse stain separation", IEEE TMI 2016,
+    equation 4; the updates are those of Hoyer, "Non-negative sparse coding", 2002.
+    """
+    some = np.maximum(densities[:: max(1, len(densities) // 20000)], 0)
+    vectors = np.maximum(start, 1e-3)
+    amounts = np.maximum(some @ np.linalg.pinv(vectors), 1e-3)
+    for _ in range(rounds):
+        amounts *= (some @ vectors.T) / (amounts @ (vectors @ vectors.T) + sparsity + 1e-12)
+        vectors *= (amounts.T @ some) / ((amounts.T @ amounts) @ vectors + 1e-12)
+        length = np.linalg.norm(vectors, axis=1, keepdims=True)
+        vectors, amounts = vectors / length, amounts * length.T
+    return ordered(vectors)
+
+
+def ordered(vectors):
+    """Returns two directions of length 1, the one with more red density first, which is haematoxylin."""
+    vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors if vectors[0, 0] > vectors[1, 0] else vectors[::-1]
+
+
+def restained(pixels, own, stain):
+    """Returns `uint8` pixels `(*size, 3)` in another stain.
+
+    Args:
+        pixels: `uint8` array `(*size, 3)`.
+        own: What `fitted` returned for their image; None leaves them as they are.
+        stain: What `stain_target` returned.
+    """
+    if own is None:
+        return pixels
+    first, second = own
+    if stain["method"] == "reinhard":
+        scale = np.array(stain["std"]) / second
+        lab = to_lab(pixels)
+        changed = from_lab(lab * scale.astype(np.float32) + (stain["mean"] - first * scale).astype(np.float32))
+        # Glass stays as it is, which the means of the tissue say nothing about.
+        share = np.clip(DENSITIES[pixels].mean(axis=-1, keepdims=True) / np.float32(LEAST_DENSITY), 0, 1)
+        return np.rint(pixels * (1 - share) + changed * share).astype(np.uint8)
+    amounts = np.linalg.pinv(first) * (np.array(stain["strengths"]) / second)
+    return with_densities(pixels, amounts @ np.array(stain["vectors"]), np.zeros(3))
+
+
+def stain_jitter(image, rng, strength=0.05):
+    """Changes how much of each stain is where, a little: haematoxylin, eosin and a third apart.
+
+    Each concentration is multiplied by 1 plus, and then increased by, a number between minus and plus `strength`.
+
+    Args:
+        image: RGB `(*spatial, 3)`, `uint8` or float between 0 and 1.
+        rng: `numpy.random.Generator`.
+        strength: Size of the changes: 0.05 is slight, 0.2 strong.
+
+    Source: Tellez et al., "Whole-slide mitosis detection in H&E breast histology", IEEE TMI 2018, section III-C.
+    """
+    factors, shifts = rng.uniform(-strength, strength, (2, 3))
+    return with_densities(image, np.linalg.inv(HED) @ ((1 + factors)[:, None] * HED), shifts @ HED)
+
+
+def with_densities(image, matrix, shift):
+    """Returns pixels whose optical densities are those of an image times a matrix, plus a shift.
+
+    Args:
+        image: RGB `(*spatial, 3)`, `uint8` or float between 0 and 1.
+        matrix: `(3, 3)`, from the old densities, its rows, to the new ones.
+        shift: `(3,)`.
+    """
+    # OpenCV does this an order of magnitude faster than numpy.
+    import cv2
+
+    flat = np.ascontiguousarray(image).reshape(-1, image.shape[-2], 3)
+    densities = cv2.LUT(flat, DENSITIES) if image.dtype == np.uint8 else -np.log((np.clip(flat, 0, 1) * 255 + 1) / 256)
+    light = cv2.exp(cv2.transform(densities, -np.concatenate([matrix.T, shift[:, None]], axis=1)))
+    light *= 256
+    light -= 1
+    np.clip(light, 0, 255, out=light)
+    light = np.rint(light, out=light) if image.dtype == np.uint8 else light / np.float32(255)
+    return light.astype(image.dtype).reshape(image.shape)
+
+
+def to_lab(pixels):
+    """Returns CIELAB, float32, of `uint8` RGB pixels `(height, width, 3)`."""
+    import cv2
+
+    return cv2.cvtColor(pixels.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+
+
+def from_lab(lab):
+    """Returns RGB between 0 and 255, float32, of CIELAB."""
+    import cv2
+
+    return np.clip(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), 0, 1) * 255

@@ -1,0 +1,257 @@
+"""Rasters: TIFF, PNG and JPEG through GDAL."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from .pyramid import chosen_level, described, is_smaller, pixel_scale
+from .reading import Cache, file_version, read_mirrored, reason, require_finite, require_numbers
+
+OPEN_FILES_PER_THREAD = 32
+
+
+class RasterSource:
+    """Reads one level of a TIFF, SVS, PNG or JPEG through GDAL: see `open_source`."""
+
+    def __init__(self, path, spatial_dims=None, palette="rgb", *, alpha=False, level=0):
+        self.path = Path(path)
+        self.name = str(path)
+        self._place = str(path), {}
+        self._version = file_version(path)
+        if spatial_dims not in (None, 2):
+            raise ValueError(f"{path}: expected a volume with {spatial_dims} spatial axes; received an image with 2")
+        self._driver = raster_driver(path)
+        if self._driver == "PNG":
+            check_png(path)
+        full = None
+        if level:
+            full, self._place = chosen_level(path, raster_levels(path), level)
+        try:
+            self._describe(self._dataset(), full, palette, alpha)
+        except (OSError, ValueError):
+            raise
+        except Exception as error:  # rasterio lets GDAL's errors, of a class of their own, pass through
+            raise OSError(f"{path}: expected a readable image; received {reason(error)}") from None
+
+    def _describe(self, dataset, full, palette, alpha):
+        path = self.name
+        if len(set(dataset.dtypes)) != 1 or dataset.count == 0:
+            raise ValueError(f"{path}: expected bands of one type; received {dataset.dtypes or 'no bands'}")
+        self.shape = dataset.shape
+        self.scale = pixel_scale(full or self.shape, self.shape)
+        self.dtype = require_numbers(path, dataset.dtypes[0])
+        require_possible_blocks(path, dataset, self.dtype.itemsize)
+        self.georeference = read_georeference(dataset)
+        self._colors = None
+        self._mask = None
+        if palette == "rgb":
+            self._colors = read_colors(dataset)
+            self.dtype = self.dtype if self._colors is None else self._colors.dtype
+            flags = {flag.name for band in dataset.mask_flag_enums for flag in band}
+            if flags != {"all_valid"} and (flags != {"nodata"} or dataset.nodata != 0 or self._colors is not None):
+                # Bands of measurements lack values one by one; colours are missing together.
+                self._mask = "band" if self.dtype.kind == "f" else "pixel"
+        self.resolution = raster_resolution(dataset, self.georeference, self.scale)
+        transparency = [color.name == "alpha" for color in dataset.colorinterp]
+        kept = [band for band, clear in enumerate(transparency, 1) if alpha or palette == "index" or not clear]
+        self._bands = kept or list(dataset.indexes)
+        self.channels = len(self._bands) if self._colors is None else 3
+
+    @property
+    def levels(self):
+        """List of `(shape, downsample)` of the levels that the file holds, the finest first."""
+        return described(raster_levels(self.path))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        _rasters.files.drop((self._version, self._place[0], str(self._place[1])))
+
+    def _dataset(self):
+        def make():
+            try:
+                name, options = self._place
+                return open_raster(name, driver=self._driver, **options)
+            except (OSError, ValueError) as error:
+                raise OSError(f"{self.name}: expected a readable image; received {reason(error)}") from None
+
+        key = self._version, self._place[0], str(self._place[1])
+        return _rasters.files.get(key, make, lambda dataset: 1, OPEN_FILES_PER_THREAD)
+
+    def read(self, window):
+        """Returns the pixels of a `Window` as an array `(*size, channels)`, mirrored outside the image."""
+        array = read_mirrored(self, window, self._read)
+        return require_finite(array, self.name, window)
+
+    def _read(self, window):
+        box = tuple((cut.start, cut.stop) for cut in window.slices)
+        dataset = self._dataset()
+        try:
+            array = dataset.read(self._bands, window=box)
+            if self._mask == "band":
+                array[dataset.read_masks(self._bands, window=box) == 0] = 0
+            elif self._mask == "pixel":
+                valid = dataset.dataset_mask(window=box) != 0
+        except Exception as error:  # see above
+            raise OSError(
+                f"{self.name}: expected readable pixels in the window at {window.offset} of size {window.size}; "
+                f"received {reason(error)}"
+            ) from None
+        array = interleaved(array) if self._colors is None else self._colors[array[0]]
+        if self._mask == "pixel":
+            array *= valid[..., None]
+        return array
+
+
+def raster_levels(path):
+    """Returns shape and place (name and options to open it with) of every level of a raster file, the finest first."""
+    if raster_driver(path) != "GTiff":
+        with open_raster(path) as file:
+            return [(file.shape, (str(path), {}))]
+    with open_raster(path, driver="GTiff") as file:
+        full, kind = file.shape, (file.count, file.dtypes)
+        aperio = file.tags().get("TIFFTAG_IMAGEDESCRIPTION", "").startswith("Aperio")
+        # GDAL takes the photographs of label and glass in a slide for overviews.
+        places = [] if aperio else [(str(path), {"overview_level": n}) for n in range(len(file.overviews(1)))]
+        places += [(name, {}) for name in file.subdatasets[1:]]
+    found = {}
+    for name, options in places:
+        with open_raster(name, driver="GTiff", **options) as file:
+            tiled = file.block_shapes[0][1] != file.width
+            if (options or tiled) and kind == (file.count, file.dtypes) and is_smaller(file.shape, full):
+                found.setdefault(file.shape, (name, options))
+    return [(full, (str(path), {})), *sorted(found.items(), key=lambda item: -item[0][0])]
+
+
+def raster_resolution(dataset, georeference, scale):
+    """Returns the size of a pixel along rows and columns: map units, or micrometres of a slide; None if unknown."""
+    if georeference is not None and not georeference["transform"].is_identity:
+        a, b, _, d, e, _ = georeference["transform"][:6]
+        return float(np.hypot(b, e)), float(np.hypot(a, d))
+    tags = dataset.tags()
+    if found := re.search(r"\bMPP *= *([0-9.]+)", tags.get("TIFFTAG_IMAGEDESCRIPTION", "")):
+        size = float(found[1]), float(found[1])
+    else:
+        unit = {"2": 25400.0, "3": 10000.0}.get(tags.get("TIFFTAG_RESOLUTIONUNIT", "")[:1])
+        per_unit = [float(tags.get(f"TIFFTAG_{axis}RESOLUTION", 0)) for axis in "YX"]
+        if unit is None or min(per_unit) <= 0:
+            return None
+        size = unit / per_unit[0], unit / per_unit[1]
+    return size[0] * scale[0], size[1] * scale[1]
+
+
+def stands_in_planes(path):
+    """Says whether a TIFF is more to tifffile than to GDAL: an unknown codec, OME's planes, a stack of pages."""
+    if raster_driver(path) != "GTiff":
+        return False
+    try:
+        with open_raster(path, driver="GTiff") as file:
+            description = file.tags().get("TIFFTAG_IMAGEDESCRIPTION", "")
+            if "<OME" in description or re.search(r"^ImageJ=.*^images=(?!1\b)", description, re.DOTALL | re.MULTILINE):
+                return True
+            if len(file.subdatasets) < 2:
+                return False
+            with open_raster(file.subdatasets[1], driver="GTiff") as second:
+                return (second.shape, second.count) == (file.shape, file.count)
+    except Exception as error:  # rasterio lets GDAL's errors, of a class of their own, pass through
+        return "missing codec" in str(error)
+
+
+def interleaved(bands):
+    """Returns an image `(height, width, bands)` from its bands `(bands, height, width)`."""
+    if 1 < len(bands) <= 4 and bands.dtype in (np.uint8, np.uint16, np.float32):
+        import cv2
+
+        return cv2.merge(list(bands))  # ten times faster than numpy
+    # Band by band into place: numpy moves an axis three times slower.
+    return np.stack(list(bands), axis=-1)
+
+
+def require_possible_blocks(path, dataset, itemsize):
+    """Refuses a damaged header that declares blocks which no compression puts into the file: GDAL would allocate them.
+
+    Raises:
+        ValueError: Where a block is larger than 64 MB and than two thousand times the file.
+    """
+    height, width = dataset.block_shapes[0]
+    if height * width * itemsize > max(1 << 26, 2000 * os.path.getsize(path)):
+        raise ValueError(
+            f"{path}: expected blocks that fit into a file of {os.path.getsize(path)} bytes; "
+            f"received {height} x {width} pixels"
+        )
+
+
+def read_colors(dataset):
+    """Returns the palette of a raster file as an array `(indices, 3)`, transparent colours black; None without one."""
+    if dataset.count != 1 or dataset.colorinterp[0].name != "palette":
+        return None
+    colors = np.zeros((np.iinfo(dataset.dtypes[0]).max + 1, 3), np.uint8)
+    for index, (*color, alpha) in dataset.colormap(1).items():
+        colors[index] = color if alpha else 0
+    return colors
+
+
+def read_georeference(dataset):
+    """Returns coordinate system, transform and ground control points of a raster file; None where it has none."""
+    points, points_crs = dataset.gcps
+    if dataset.crs is None and dataset.transform.is_identity and not points:
+        return None
+    return {"crs": dataset.crs, "transform": dataset.transform, "gcps": points, "gcps_crs": points_crs}
+
+
+def raster_driver(path):
+    """Returns GDAL's name of the format that a file starts like, whatever its suffix says."""
+    with open(path, "rb") as file:
+        start = file.read(8)
+    if start == b"\x89PNG\r\n\x1a\n":
+        return "PNG"
+    return "JPEG" if start[:3] == b"\xff\xd8\xff" else "GTiff"
+
+
+def check_png(path):
+    """Refuses a PNG that is cut off or whose checksums differ: GDAL would show grey pixels instead.
+
+    Raises:
+        OSError: Where the file is damaged.
+    """
+    with open(path, "rb") as file:
+        file.seek(8)
+        kind = b""
+        while kind != b"IEND":
+            length, kind = int.from_bytes(file.read(4)), file.read(4)
+            data = file.read(length)
+            if len(data) < length or int.from_bytes(file.read(4)) != zlib.crc32(data, zlib.crc32(kind)) or not kind:
+                raise OSError(f"{path}: expected a whole PNG; received one that is cut off or damaged")
+
+
+class ThreadFiles(threading.local):
+    """The raster files that one thread has open: a handle of GDAL shared by threads crashes the process."""
+
+    def __init__(self):
+        self.files = Cache()
+
+
+_rasters = ThreadFiles()
+
+# Python's warning filters belong to the process: two threads that change and restore them at once leave a mess.
+_quiet = threading.Lock()
+
+
+def open_raster(path, mode="r", **options):
+    """Opens a file with rasterio, quiet about a missing georeference, which photographs do not have."""
+    # GDAL keeps decoded blocks up to 5 % of the machine's memory unless told otherwise, before its first read.
+    os.environ.setdefault("GDAL_CACHEMAX", "256")
+    import rasterio
+    from rasterio.errors import NotGeoreferencedWarning
+
+    with _quiet, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        return rasterio.open(path, mode, **options)

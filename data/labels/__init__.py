@@ -1,0 +1,1 @@
+"""Labels: what their values mean, and the forms that they come in."""

@@ -1,0 +1,1 @@
+"""Which windows to train on, and the batches made of them."""

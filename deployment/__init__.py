@@ -1,0 +1,18 @@
+"""Trained runs as models for deployment, kept only if they answer as `predict` does."""
+
+from typing import TYPE_CHECKING
+
+import lazy_loader
+
+if TYPE_CHECKING:
+    from .bundle import export_bundle as export_bundle
+    from .saved_model import export_saved_model as export_saved_model
+
+# Where each public name lives; its module is imported on first use.
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "bundle": ["export_bundle"],
+        "saved_model": ["export_saved_model"],
+    },
+)

@@ -1,0 +1,76 @@
+"""What maskzoo raises for people to read: one line that names the culprit, what was expected and what was received.
+
+Every class also derives from the built-in exception that fits, so that `except ValueError` and `except OSError` work.
+An error of another class that leaves the library is a defect of ours. Arguments that a message mentions stand in
+backquotes, as `tile`: the command line shows them as its options.
+"""
+
+
+class MaskzooError(Exception):
+    """The base of all errors whose message is written for people."""
+
+
+class OptionError(MaskzooError, ValueError):
+    """An argument has a value that cannot be.
+
+    Args:
+        name: Name of the argument, as Python callers write it.
+        expected: What it may be.
+        received: What it was.
+    """
+
+    def __init__(self, name: str, expected: object, received: object):
+        super().__init__(f"{name}: expected {expected}; received {received}")
+        self.name, self.expected, self.received = name, expected, received
+
+    def __reduce__(self):
+        return type(self), (self.name, self.expected, self.received)
+
+
+class FileProblem(MaskzooError):
+    """A file or folder is not what it should be.
+
+    Args:
+        path: The file, the folder, or the name of what lies in memory.
+        expected: What it should be.
+        received: What it is.
+    """
+
+    def __init__(self, path: object, expected: object, received: object):
+        super().__init__(f"{path}: expected {expected}; received {received}")
+        self.path, self.expected, self.received = path, expected, received
+
+    def __reduce__(self):
+        return type(self), (self.path, self.expected, self.received)
+
+
+class ImageError(FileProblem, ValueError):
+    """An image can be read, but not be used as it is."""
+
+
+class LabelError(FileProblem, ValueError):
+    """A label can be read, but not be used as it is."""
+
+
+class RunError(FileProblem, ValueError):
+    """A run folder or a bundle is incomplete, damaged or unsuitable."""
+
+
+class UnreadableFile(FileProblem, OSError):
+    """A file is damaged, or of a kind that cannot be read."""
+
+
+class MissingFile(FileProblem, FileNotFoundError):
+    """There is nothing at a path."""
+
+
+class ExistingFile(FileProblem, FileExistsError):
+    """There is something at a path that is to be written."""
+
+
+class ConnectionLost(MaskzooError, ConnectionError):
+    """Another host, or the workers of a cluster, no longer answer."""
+
+
+class DiskFull(MaskzooError, OSError):
+    """There is no space left for what is being written."""

@@ -1,0 +1,39 @@
+"""Misspelt names: the known one that was meant, if any is near."""
+
+import difflib
+import re
+from collections.abc import Iterable
+
+# Spellings of other libraries and papers, as the words of a name.
+SYNONYMS = {"backbone": "encoder", "classes": "num classes", "nclasses": "num classes", "dropout rate": "dropout"}
+NEAR = 0.6
+
+
+def nearest_name(word: str, known: Iterable[str]) -> str | None:
+    """Returns the known name that a word was meant to be, or `None` if none is near.
+
+    Case, `-`, `_`, `+` for `plus` and the words of other libraries (`backbone`, `classes`) make no difference.
+    """
+    plain: dict[str, str] = {}
+    for name in known:
+        plain.setdefault(spelled(name), name)
+    asked = spelled(word)
+    for candidate in (SYNONYMS.get(asked), asked):
+        if candidate in plain:
+            return plain[candidate]
+    close = difflib.get_close_matches(asked, plain, n=1, cutoff=NEAR)
+    return plain[close[0]] if close else None
+
+
+def one_of(word: str, known: Iterable[str]) -> str:
+    """Says what was expected in place of a word: `train (of train, predict)`, or `one of train, predict`."""
+    known = list(known)
+    near = nearest_name(word, known)
+    everything = ", ".join(known) or "none"
+    return f"{near} (of {everything})" if near else f"one of {everything}"
+
+
+def spelled(name: str) -> str:
+    """A name in lower case, its words apart by one space."""
+    words = re.sub(r"[-_\s]+", " ", str(name).replace("+", " plus ").lower())
+    return words.strip()

@@ -1,0 +1,98 @@
+"""`maskzoo folds`: files that every tool reads, in which no group is split; mistakes in one line."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from run_verb import told
+
+from maskzoo import data
+
+
+def run(capsys, *arguments):
+    return told(capsys, "folds", *arguments)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Thirty images of ten patients; the share of foreground is the number of the image in percent."""
+    for name in ("images", "masks"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for number in range(30):
+        name = f"patient{number // 3}-{number:02}.png"
+        cv2.imwrite(str(tmp_path / "set" / "images" / name), rng.integers(0, 256, (10, 10, 3), np.uint8))
+        mask = np.zeros(100, np.uint8)
+        mask[:number] = 255
+        cv2.imwrite(str(tmp_path / "set" / "masks" / name), mask.reshape(10, 10))
+    return tmp_path / "set"
+
+
+def test_no_patient_is_split_in_any_repeat(folder, capsys):
+    path = folder / "folds.json"
+    code, out, err = run(capsys, folder, path, "--k", 5, "--repeats", 3, "--group", "^(patient[0-9]+)", "--stratify")
+    assert (code, err) == (0, "")
+    assert f"wrote {path}" in out
+    names = data.image_names(folder)
+    assert len(names) == 30
+    several = [data.read_folds(path, names, repeat) for repeat in range(3)]
+    assert several[0] != several[1] != several[2]
+    for folds in several:
+        assert sorted(np.bincount(list(folds.values()))) == [6] * 5
+        patients = {(name.split("-")[0], fold) for name, fold in folds.items()}
+        assert len(patients) == 10
+    with pytest.raises(ValueError, match=r"folds.json: expected a repeat below 3; received 3"):
+        data.read_folds(path, names, 3)
+
+
+def test_strata_are_the_shares_of_foreground(folder, capsys):
+    shares = data.foreground_shares(folder)
+    assert list(shares.values()) == pytest.approx([number / 100 for number in range(30)])
+    code, out, _ = run(capsys, folder, folder / "folds.json", "--stratify")
+    folds = json.loads((folder / "folds.json").read_text())["folds"]
+    means = [np.mean([shares[name] for name in folds if folds[name] == fold]) for fold in range(5)]
+    assert code == 0
+    assert np.ptp(means) < 0.03
+    assert f"{means[0]:.2%}" in out
+
+
+def test_a_specification_holds_out_the_fold(folder, capsys):
+    assert run(capsys, folder, folder / "folds.json", "--k", 3, "--split", "block")[0] == 0
+    (folder / "set.yaml").write_text("path: .\nfolds: folds.json\nfold: 2\n")
+    loaded = data.load_data(str(folder / "set.yaml"), spatial_dims=2)
+    names = data.image_names(folder)
+    assert [case.name for case in loaded.validation] == names[20:]
+    assert run(capsys, folder, folder / "folds.json", "--k", 3, "--repeats", 2)[0] == 0
+    (folder / "set.yaml").write_text("path: .\nfolds: folds.json\nfold: 2\nrepeat: 1\n")
+    loaded = data.load_data(str(folder / "set.yaml"), spatial_dims=2)
+    folds = data.make_folds(names, 3, seed=1)
+    assert [case.name for case in loaded.validation] == [name for name in names if folds[name] == 2]
+
+
+def test_the_same_seed_writes_the_same_file(folder, capsys):
+    for name in ("a", "b"):
+        run(capsys, folder, folder / f"{name}.json", "--seed", 4)
+    assert (folder / "a.json").read_bytes() == (folder / "b.json").read_bytes()
+    assert [path.name for path in folder.glob(".*")] == []
+
+
+def test_mistakes_are_one_line(folder, capsys):
+    mistakes = {
+        ("nowhere", "folds.json"): "nowhere",
+        (folder, "folds.txt"): "output: expected a file name that ends in .json; received folds.txt",
+        (folder, folder / "none" / "folds.json"): "none",
+        (folder, folder / "f.json", "--k", 31): "folds: expected 2 to 30",
+        (folder, folder / "f.json", "--repeats", 0): "--repeats: expected at least 1",
+        (folder, folder / "f.json", "--split", "blok"): "split: expected one of random, block; received blok",
+        (folder, folder / "f.json", "--split", "block", "--stratify"): "--split: expected random",
+        (folder, folder / "f.json", "--group", "clinic"): "to be found in every name",
+        (folder, folder / "f.json", "--stratyfi"): "--stratify",
+    }
+    for arguments, expected in mistakes.items():
+        code, out, err = run(capsys, *arguments)
+        assert (code, out) == (2, ""), arguments
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
+        assert expected in err
+    assert not (folder / "f.json").exists()

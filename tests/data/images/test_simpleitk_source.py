@@ -1,0 +1,205 @@
+"""DICOM, MHD, MHA and NRRD have the voxels and the place in space of the NIfTI file that SimpleITK makes of them."""
+
+import shutil
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from concurrency import check_processes, check_threads, whole
+
+from maskzoo.data import Window, load_data, open_sink, open_source
+from maskzoo.data.sets.specification import files_by_stem, read_spec, spatial_dims_of
+
+
+def scan(dtype=np.int16, components=1):
+    """Makes an oblique volume of 13 x 11 x 6 voxels of different sizes."""
+    shape = (6, 11, 13) if components == 1 else (6, 11, 13, components)
+    voxels = np.random.default_rng(0).integers(0, 200, shape).astype(dtype)
+    image = sitk.GetImageFromArray(voxels, isVector=components > 1)
+    image.SetSpacing((0.5, 0.7, 2.0))
+    image.SetOrigin((10.0, -20.0, 30.0))
+    turn = sitk.Euler3DTransform((0, 0, 0), 0.2, 0.1, 0.3)
+    image.SetDirection(turn.GetMatrix())
+    return image
+
+
+def nifti(image, folder):
+    sitk.WriteImage(image, str(folder / "reference.nii"))
+    return nibabel.load(folder / "reference.nii")
+
+
+def write_series(folder, image, *, slope=1, intercept=0, uid="1.2.826.0.1.3680043.2.1125.1"):
+    """Writes a file per slice, named against their order in space, as scanners do."""
+    folder.mkdir(parents=True, exist_ok=True)
+    writer = sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    turn = np.reshape(image.GetDirection(), (3, 3))
+    across, down, _ = image.GetSpacing()
+    for number in range(image.GetDepth()):
+        plane = image[:, :, number]
+        place = image.TransformIndexToPhysicalPoint((0, 0, number))
+        for tag, value in {
+            "0008|0060": "CT",
+            "0020|000d": f"{uid}.1",
+            "0020|000e": uid,
+            "0020|0013": str(number),
+            "0020|0032": "\\".join(f"{part:.10g}" for part in place),
+            "0020|0037": "\\".join(f"{part:.12g}" for part in (*turn[:, 0], *turn[:, 1])),
+            "0028|0030": f"{down}\\{across}",
+            "0028|1052": str(intercept),
+            "0028|1053": str(slope),
+        }.items():
+            plane.SetMetaData(tag, value)
+        writer.SetFileName(str(folder / f"{uid[-1]}-{(number * 5) % 6}.dcm"))
+        writer.Execute(plane)
+    return folder
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32"])
+@pytest.mark.parametrize(("suffix", "packed"), [("mhd", False), ("mhd", True), ("mha", False), ("nrrd", True)])
+def test_voxels_and_place_are_those_of_nifti(tmp_path, suffix, packed, dtype):
+    image = scan(dtype)
+    sitk.WriteImage(image, str(tmp_path / f"scan.{suffix}"), packed)
+    reference = nifti(image, tmp_path)
+    source = open_source(tmp_path / f"scan.{suffix}")
+    assert (source.shape, source.channels, source.dtype) == ((13, 11, 6), 1, np.dtype(dtype))
+    np.testing.assert_array_equal(whole(source)[..., 0], np.asarray(reference.dataobj))
+    np.testing.assert_allclose(source.georeference["affine"], reference.affine, atol=1e-5)
+    np.testing.assert_allclose(source.resolution, (0.5, 0.7, 2), rtol=1e-6)
+    window = Window((3, -4, 1), (8, 12, 9))
+    reflected = np.pad(np.asarray(reference.dataobj), [(0, 0), (4, 0), (0, 4)], mode="reflect")
+    np.testing.assert_array_equal(source.read(window)[..., 0], reflected[3:11, :12, 1:10])
+
+
+def test_a_large_raw_scan_is_read_in_part(tmp_path):
+    sitk.WriteImage(scan(), str(tmp_path / "scan.mhd"), False)
+    source = open_source(tmp_path / "scan.mhd")
+    regions = []
+    read = source._region
+    source._region = lambda box: regions.append(box) or read(box)
+    source.read(Window((2, 3, 4), (5, 4, 1)))
+    assert regions == [Window((2, 3, 4), (5, 4, 1))]
+
+
+def test_a_prediction_overlays_the_scan(tmp_path):
+    image = scan()
+    source = open_source(write_series(tmp_path / "patient", image))
+    with open_sink(tmp_path / "mask.nii.gz", source.shape, like=source) as sink:
+        sink.write(Window((0, 0, 0), source.shape), np.ones((*source.shape, 1), np.uint8))
+    mask = sitk.ReadImage(str(tmp_path / "mask.nii.gz"))
+    assert mask.GetSize() == image.GetSize()
+    for corner in ((0, 0, 0), (12, 10, 5)):
+        np.testing.assert_allclose(
+            mask.TransformIndexToPhysicalPoint(corner), image.TransformIndexToPhysicalPoint(corner), atol=1e-4
+        )
+
+
+def test_a_dicom_series_is_one_volume_in_order(tmp_path):
+    image = scan()
+    folder = write_series(tmp_path / "patient", image, slope=1, intercept=-1024)
+    source = open_source(folder)
+    reference = nifti(image, tmp_path)
+    assert (source.shape, source.channels) == ((13, 11, 6), 1)
+    np.testing.assert_array_equal(whole(source)[..., 0], np.asarray(reference.dataobj))
+    np.testing.assert_allclose(source.georeference["affine"], reference.affine, atol=1e-4)
+    np.testing.assert_array_equal(source.read(Window((2, 3, 1), (5, 4, 3))), whole(source)[2:7, 3:7, 1:4])
+
+
+def test_a_series_that_does_not_fit_is_read_slice_by_slice(tmp_path, monkeypatch):
+    source = open_source(write_series(tmp_path / "patient", scan()))
+    expected = whole(source)
+    monkeypatch.setattr("maskzoo.data.images.simpleitk_source.VOLUME_BYTES_PER_PROCESS", 0)
+    for window in (Window((2, 3, 1), (5, 4, 3)), Window((0, 0, 5), (13, 11, 1))):
+        np.testing.assert_array_equal(source.read(window), expected[window.slices])
+
+
+def test_a_broken_slope_gives_floating_point_numbers(tmp_path):
+    image = scan()
+    folder = write_series(tmp_path / "patient", image)
+    for path in folder.iterdir():
+        content = path.read_bytes()
+        one = b"\x28\x00\x53\x10\x02\x00\x00\x001 "
+        assert one in content
+        path.write_bytes(content.replace(one, one[:-2] + b".5"))
+    source = open_source(folder)
+    assert source.dtype == np.float32
+    np.testing.assert_array_equal(whole(source)[..., 0].transpose(2, 1, 0), sitk.GetArrayFromImage(image) / 2)
+
+
+def test_one_slice_is_an_image_with_rows_first(tmp_path):
+    image = scan()
+    folder = write_series(tmp_path / "patient", image)
+    source = open_source(folder / "1-0.dcm", spatial_dims=2)
+    assert (source.shape, source.georeference) == ((11, 13), None)
+    np.testing.assert_array_equal(whole(source)[..., 0], sitk.GetArrayFromImage(image)[0])
+    np.testing.assert_array_equal(
+        source.read(Window((4, 5), (6, 7)))[..., 0], sitk.GetArrayFromImage(image)[0, 4:10, 5:12]
+    )
+    np.testing.assert_allclose(source.resolution, (0.7, 0.5))
+
+
+def test_several_frames_in_one_file_are_a_volume(tmp_path):
+    image = scan(np.uint8)
+    sitk.WriteImage(image, str(tmp_path / "frames.dcm"))
+    source = open_source(tmp_path / "frames.dcm")
+    assert source.shape == (13, 11, 6)
+    np.testing.assert_array_equal(whole(source)[..., 0], sitk.GetArrayFromImage(image).transpose(2, 1, 0))
+
+
+def test_colours_are_channels(tmp_path):
+    image = scan(np.uint8, components=3)
+    sitk.WriteImage(image, str(tmp_path / "scan.mha"))
+    source = open_source(tmp_path / "scan.mha")
+    assert (source.shape, source.channels) == ((13, 11, 6), 3)
+    np.testing.assert_array_equal(whole(source), sitk.GetArrayFromImage(image).transpose(2, 1, 0, 3))
+
+
+def test_incomplete_and_mixed_series_are_refused(tmp_path):
+    folder = write_series(tmp_path / "patient", scan())
+    with pytest.raises(ValueError, match=r"patient: expected an image with 2 spatial axes; received a volume"):
+        open_source(folder, spatial_dims=2)
+    missing = shutil.copytree(folder, tmp_path / "missing")
+    (missing / "1-4.dcm").unlink()
+    with pytest.raises(ValueError, match=r"missing: expected slices at even distances; received 2 to 4 mm"):
+        open_source(missing)
+    write_series(folder, scan(), uid="1.2.826.0.1.3680043.2.1125.2")
+    with pytest.raises(ValueError, match=r"patient: expected the slices of one DICOM series; received 2 series"):
+        open_source(folder)
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "a.dcm").write_text("no DICOM\n" * 99)
+    with pytest.raises(OSError, match=r"text: expected a readable DICOM series; received files of none"):
+        open_source(tmp_path / "text")
+    sitk.WriteImage(scan(), str(tmp_path / "scan.mhd"))
+    (tmp_path / "scan.raw").unlink()
+    with pytest.raises(OSError, match=r"scan.mhd: expected readable voxels"):
+        whole(open_source(tmp_path / "scan.mhd"))
+
+
+def saved_scans(folder):
+    for suffix, packed in (("mhd", False), ("mha", True), ("nrrd", True)):
+        sitk.WriteImage(scan(), str(folder / f"{suffix}.{suffix}"), packed)
+    write_series(folder / "series", scan())
+    return [open_source(folder / name) for name in ("mhd.mhd", "mha.mha", "nrrd.nrrd", "series")]
+
+
+def test_scans_are_pickled_and_read_by_threads(tmp_path):
+    check_threads(saved_scans(tmp_path))
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_processes_read_scans_that_are_open_here(tmp_path, method):
+    check_processes([source.path for source in saved_scans(tmp_path)], method, tmp_path / "script.py")
+
+
+def test_folders_of_slices_are_cases(tmp_path):
+    for number, name in enumerate(("patient.1", "patient.2", "patient.3")):
+        write_series(tmp_path / "images" / name, scan(), uid=f"1.2.826.0.1.3680043.2.1125.{number + 1}")
+        label = nibabel.Nifti1Image((np.arange(13 * 11 * 6).reshape(13, 11, 6) % 2).astype(np.uint8), np.eye(4))
+        (tmp_path / "labels").mkdir(exist_ok=True)
+        nibabel.save(label, tmp_path / "labels" / f"{name}.nii.gz")
+    assert list(files_by_stem(tmp_path / "images")) == ["patient.1", "patient.2", "patient.3"]
+    assert spatial_dims_of(read_spec(tmp_path)) == 3
+    loaded = load_data(tmp_path, spatial_dims=3)
+    assert sorted(case.name for case in loaded.train + loaded.validation) == ["patient.1", "patient.2", "patient.3"]
+    assert loaded.fingerprint == load_data(tmp_path, spatial_dims=3).fingerprint

@@ -1,0 +1,150 @@
+"""`maskzoo inspect`: counts worked out by hand, every kind of suspicious pair listed, mistakes in one line."""
+
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from run_verb import told
+
+from maskzoo import data
+
+
+def run(capsys, *arguments):
+    return told(capsys, "inspect", *arguments)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Eight good pairs of 20 x 30 pixels, 60 of which are foreground."""
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(8):
+        write(tmp_path, f"good{number}", rng.integers(0, 256, (20, 30, 3), np.uint8), mask())
+    return tmp_path
+
+
+def mask(shape=(20, 30), rows=2, value=255):
+    array = np.zeros(shape, np.uint8)
+    array[:rows] = value
+    return array
+
+
+def write(folder, name, image, label):
+    assert cv2.imwrite(str(folder / "images" / f"{name}.png"), image)
+    if label is not None:
+        assert cv2.imwrite(str(folder / "masks" / f"{name}.png"), label)
+
+
+def test_counts_of_a_good_folder(folder, capsys):
+    code, out, _ = run(capsys, folder, "--json")
+    report = json.loads(out)
+    assert code == 0
+    assert report["files"] == report["pairs"] == 8
+    assert report["sizes"] == {"20 x 30": 8}
+    assert (report["channels"], report["dtypes"]) == ({"3": 8}, {"uint8": 8})
+    assert report["classes"] == [{"name": "foreground", "share": pytest.approx(0.1), "images": 8}]
+    assert report["label_values"][1] == {"value": 255, "share": pytest.approx(0.1), "files": 8}
+    assert report["suspicious"] == {}
+    assert "nothing suspicious" in run(capsys, folder)[1]
+
+
+def test_every_kind_of_suspicious_pair_is_listed(folder, capsys):
+    rng = np.random.default_rng(1)
+
+    def noise(height=20, width=30):
+        return rng.integers(0, 256, (height, width, 3), np.uint8)
+
+    for number in range(12):
+        write(folder, f"more{number:02}", noise(), mask())
+    write(folder, "empty", noise(), mask(rows=0))
+    write(folder, "full", noise(), mask(rows=20))
+    write(folder, "swapped", noise(), mask((30, 20)))
+    write(folder, "smaller", noise(), mask((10, 30)))
+    write(folder, "odd", noise(), mask(value=7))
+    write(folder, "alone", noise(), None)
+    write(folder, "blank", np.full((20, 30, 3), 9, np.uint8), mask())
+    write(folder, "grey", noise()[..., 0], mask())
+    write(folder, "twin", cv2.imread(str(folder / "images" / "good3.png")), mask())
+    write(folder, "broken", noise(), mask())
+    whole = (folder / "images" / "broken.png").read_bytes()
+    (folder / "images" / "broken.png").write_bytes(whole[: len(whole) // 2])
+    code, out, err = run(capsys, folder, "--json")
+    assert (code, err) == (0, "")
+    suspicious = json.loads(out)["suspicious"]
+    expected = {
+        "without counterpart": ["alone"],
+        "unreadable": ["broken"],
+        "blank images": ["blank"],
+        "sizes that differ": ["smaller", "swapped"],
+        "undeclared values": ["odd"],
+        "duplicate images": ["good3 = twin"],
+        "channels that differ": ["grey"],
+        "empty labels": ["empty"],
+        "full labels": ["full"],
+    }
+    assert suspicious.keys() == expected.keys()
+    for kind, names in expected.items():
+        assert len(suspicious[kind]) == len(names), kind
+        assert all(name in line for name, line in zip(names, suspicious[kind], strict=True))
+    assert "rows and columns swapped" in suspicious["sizes that differ"][1]
+
+
+def test_the_picture_is_written_only_where_it_is_asked_for(folder, capsys, tmp_path, monkeypatch):
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    assert "--picture" in run(capsys, folder)[1]
+    assert list((tmp_path / "work").iterdir()) == []
+    assert run(capsys, folder, "--picture", "overlays.png", "--samples", 2)[0] == 0
+    assert cv2.imread("overlays.png").shape[0] > 200
+
+
+def test_run_lengths_by_class(folder, capsys):
+    rows = [f"good{n}.png_{kind},{runs}" for n in range(8) for kind, runs in (("a", "1 60"), ("b", "" if n else "1 6"))]
+    (folder / "runs.csv").write_text("\n".join(["Image_Label,EncodedPixels", *rows]))
+    (folder / "set.yaml").write_text("path: .\nlabels: runs.csv\n")
+    report = json.loads(run(capsys, folder / "set.yaml", "--json")[1])
+    assert report["task"] == "multilabel"
+    assert [(row["name"], row["images"]) for row in report["classes"]] == [("a", 8), ("b", 1)]
+    assert [row["share"] for row in report["classes"]] == pytest.approx([0.1, 6 / 600 / 8])
+    assert report["suspicious"] == {}
+
+
+def test_mistakes_are_one_line(folder, capsys, tmp_path):
+    (tmp_path / "set.yaml").write_text("path: .\nclases: [a]\n")
+    mistakes = {
+        (tmp_path / "nowhere",): "nowhere",
+        (tmp_path / "set.yaml",): "classes",
+        (folder, "--picture", "overlays.jpg"): "--picture",
+        (folder, "--picture", tmp_path / "none" / "a.png"): "none",
+        (folder, "--samples", "0"): "--samples",
+        (folder, "--rank", "4"): "--rank",
+        (folder, "--pictrue", "a.png"): "--picture",
+    }
+    for arguments, expected in mistakes.items():
+        code, out, err = run(capsys, *arguments)
+        assert (code, out) == (2, ""), arguments
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
+        assert expected in err
+
+
+def test_neither_keras_nor_tensorflow_is_imported(folder):
+    code = (
+        "import sys; from maskzoo import cli; cli.main('inspect', sys.argv[1:]);"
+        "sys.exit(bool({'keras', 'tensorflow'} & sys.modules.keys()))"
+    )
+    picture = str(folder / "overlays.png")
+    done = subprocess.run([sys.executable, "-c", code, str(folder), "--picture", picture], capture_output=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_real_volumes(shared_data):
+    found = data.inspect_data(shared_data / "hippocampus")
+    assert found.report["rank"] == 3
+    assert [row["value"] for row in found.report["label_values"]] == [0, 1, 2]
+    rows, names = found.samples(2)
+    assert (len(rows), names) == (2, ["1", "2"])

@@ -1,0 +1,202 @@
+"""An ensemble is the mean of its members, on tiles as on the whole image."""
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from maskzoo import data, inference, metrics, models
+from maskzoo.inference.ensemble import Ensemble
+from maskzoo.inference.run import Run
+
+RNG = np.random.default_rng(0)
+IMAGE = RNG.normal(0, 40, (90, 123, 2)).astype(np.float32) + 10
+
+
+def convolution(seed, kernel=3, channels=2, classes=1):
+    """A model that sees `kernel` pixels and mirrors nothing: pads with zeros, as all padded models do."""
+    image = keras.Input((None, None, channels))
+    rng = np.random.default_rng(seed)
+    layer = keras.layers.Conv2D(classes, kernel, padding="same")
+    model = keras.Model(image, layer(image), name=f"convolution{kernel}")
+    layer.set_weights([rng.normal(0, 0.3, layer.kernel.shape), rng.normal(size=classes)])
+    return model
+
+
+def as_run(model, name="run", task="binary", normalization="none", decision=None, channels=2):
+    classes = model.outputs[0].shape[-1]
+    description = {
+        "task": task,
+        "class_names": [f"class{number}" for number in range(classes)],
+        "channels": channels,
+        "rank": len(model.inputs[0].shape) - 2,
+        "patch": [32, 32],
+        "normalization": data.Normalizer(normalization, channels).as_dict(),
+    }
+    decision = {"thresholds": [0.5] * classes} | (decision or {})
+    return Run(Path(name), model, description, tuple(decision["thresholds"]), decision)
+
+
+def answer(ensemble, image, **options):
+    source = data.open_source(image, spatial_dims=2)
+    plan = ensemble.plan(source, **options)
+    answers = np.full((*plan.shape, len(ensemble.data["class_names"])), np.nan, np.float32)
+    for window, logits in inference.predict_tiles(ensemble.scorer(plan), ensemble.reader(source), plan):
+        assert np.isnan(answers[window.slices]).all(), "a pixel was written twice"
+        answers[window.slices] = logits
+    return answers
+
+
+def whole(model, image):
+    """The logits of an image in one piece, its surroundings mirrored so far that its border does not show."""
+    mirrored = np.pad(image, ((64, 64), (64, 64), (0, 0)), mode="reflect")
+    return model.predict_on_batch(mirrored[None])[0, 64:-64, 64:-64]
+
+
+def sigmoid(logits):
+    return 1 / (1 + np.exp(-np.asarray(logits, np.float64)))
+
+
+@pytest.mark.parametrize("tile", [None, 17, 40])
+def test_members_with_other_views_and_other_normalisation_give_the_mean_of_their_probabilities(tile):
+    models_ = [convolution(0, 3), convolution(1, 9), convolution(2, 5)]
+    kinds = ["none", "image", "none"]
+    runs = [as_run(model, normalization=kind) for model, kind in zip(models_, kinds, strict=True)]
+    weights = [1, 2, 5]
+    images = {"none": IMAGE / 40, "image": (IMAGE / 40 - (IMAGE / 40).mean((0, 1))) / (IMAGE / 40).std((0, 1))}
+    expected = sum(
+        weight / 8 * sigmoid(whole(model, images[kind]))
+        for model, kind, weight in zip(models_, kinds, weights, strict=True)
+    )
+    received = answer(Ensemble(runs, weights=weights), IMAGE / 40, tile=tile)
+    np.testing.assert_allclose(sigmoid(received), expected, atol=1e-5)
+
+
+def test_logits_votes_and_temperature():
+    runs = [as_run(convolution(seed), decision={"thresholds": [0.3]}) for seed in range(3)]
+    logits = np.stack([whole(run.model, IMAGE / 40) for run in runs]).astype(np.float64)
+    image = IMAGE / 40
+    np.testing.assert_allclose(answer(Ensemble(runs, how="logits"), image), logits.mean(0), atol=1e-4)
+    sharpened = answer(Ensemble(runs, temperature=0.5), image)
+    np.testing.assert_allclose(sigmoid(sharpened), sigmoid(2 * logits).mean(0), atol=1e-5)
+    votes = Ensemble(runs, how="votes")
+    assert votes.thresholds == (0.5,)
+    majority = metrics.predicted_labels(answer(votes, image), "binary", votes.thresholds)
+    np.testing.assert_array_equal(majority, (sigmoid(logits) >= 0.3).sum(0) >= 2)
+
+
+def test_a_multiclass_ensemble_votes_for_the_likeliest_class():
+    runs = [as_run(convolution(seed, classes=3), task="multiclass") for seed in range(3)]
+    logits = np.stack([whole(run.model, IMAGE / 40) for run in runs]).astype(np.float64)
+    chances = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    received = metrics.probabilities(answer(Ensemble(runs), IMAGE / 40), "multiclass")
+    np.testing.assert_allclose(received, chances.mean(0), atol=1e-5)
+    winners = (logits.argmax(-1)[..., None] == np.arange(3)).sum(0)
+    shares = metrics.probabilities(answer(Ensemble(runs, how="votes"), IMAGE / 40), "multiclass")
+    np.testing.assert_allclose(shares, winners / 3, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["unet_padded", "unet"])
+@pytest.mark.parametrize("text", ["flips", "symmetries"])
+def test_views_over_tiles_equal_views_of_the_whole_image(name, text):
+    keras.utils.set_random_seed(0)
+    first = models.build_model(name, (None, None, 2), 1, filters=(4, 8, 8))
+    ensemble = Ensemble([as_run(first), as_run(convolution(3, 5))], how="logits", tta=text)
+    one_piece = answer(ensemble, IMAGE / 40, tile=200)
+    assert np.ptp(one_piece) > 1e-2
+    for tile in (24, 64):
+        np.testing.assert_allclose(answer(ensemble, IMAGE / 40, tile=tile), one_piece, atol=1e-4)
+
+
+def test_the_symmetries_of_an_image_have_the_symmetries_of_the_answer():
+    ensemble = Ensemble([as_run(convolution(0, 5))], tta="symmetries", how="logits")
+    image = IMAGE[:90, :90] / 40
+    np.testing.assert_allclose(answer(ensemble, np.rot90(image)), np.rot90(answer(ensemble, image)), atol=1e-5)
+
+
+def test_a_symmetric_model_does_not_need_its_views():
+    model = convolution(0, 3)
+    ring = np.ones((3, 3, 2, 1)) * [[[[0.2], [-0.1]]]]
+    model.layers[-1].set_weights([ring, np.zeros(1)])
+    received = answer(Ensemble([as_run(model)], tta="symmetries", how="logits"), IMAGE / 40, tile=24)
+    np.testing.assert_allclose(received, whole(model, IMAGE / 40), atol=1e-4)
+
+
+def test_a_member_that_sees_everything_is_blended_with_the_others():
+    image = keras.Input((None, None, 2))
+    mean = keras.layers.GlobalAveragePooling2D(keepdims=True)(image)
+    single = keras.layers.Conv2D(1, 1, use_bias=False, kernel_initializer="ones")
+    seer = keras.Model(image, single(keras.layers.Add()([image, mean])), name="seer")
+    flat = convolution(0, 1)
+    constant = np.full((70, 101, 2), 0.5, np.float32)
+    received = answer(Ensemble([as_run(flat), as_run(seer)], how="logits", tta="flips"), constant, tile=32)
+    expected = (flat.predict_on_batch(constant[:1, None, :1])[0, 0, 0] + 2) / 2
+    np.testing.assert_allclose(received, np.broadcast_to(expected, received.shape), atol=1e-5)
+
+
+def test_the_memory_counts_every_member():
+    runs = [as_run(convolution(seed)) for seed in range(2)]
+    source = data.open_source(IMAGE, spatial_dims=2)
+    alone, together = Ensemble(runs[:1]).plan(source, tile=64), Ensemble(runs).plan(source, tile=64)
+    assert together.memory - alone.memory >= 4 * runs[1].model.count_params()
+    with pytest.raises(ValueError, match=r"^--memory: expected at least"):
+        Ensemble(runs).plan(source, memory=1000)
+
+
+def test_what_was_decided_for_these_runs_is_taken_whatever_their_order():
+    together = {"members": ["a", "b"], "weights": [0.25, 0.75], "thresholds": [0.4], "minimum_area": [9]}
+    decision = {"thresholds": [0.2], "minimum_area": [5], "ensemble": together}
+    a, b = (as_run(convolution(0), name, decision=decision) for name in "ab")
+    c = as_run(convolution(0), "c", decision={"thresholds": [0.6], "minimum_area": [5]})
+    ensemble = Ensemble([b, a])
+    assert (ensemble.weights, ensemble.thresholds) == ([0.75, 0.25], (0.4,))
+    assert ensemble.decision["minimum_area"] == [9]
+    other = Ensemble([a, c], weights=[1, 3])
+    assert other.thresholds == pytest.approx((0.5,))
+    assert other.decision == {"minimum_area": [5]}
+
+
+def test_members_that_do_not_fit_are_refused():
+    run = as_run(convolution(0))
+    others = {
+        "task": as_run(convolution(0), task="multilabel"),
+        "classes": as_run(convolution(0, classes=2), task="binary"),
+        "channels": as_run(convolution(0, channels=3), channels=3),
+    }
+    for word, other in others.items():
+        with pytest.raises(ValueError, match=rf"^run: expected .*{word} of run, .*; received"):
+            Ensemble([run, other])
+    for options in (
+        {"weights": [1]},
+        {"weights": [0, 0]},
+        {"weights": [1, -1]},
+        {"weights": [1, float("nan")]},
+        {"how": "mean"},
+        {"temperature": 0},
+        {"temperature": float("nan")},
+    ):
+        option = next(iter(options))
+        with pytest.raises(ValueError, match=rf"^--{option}: expected .*; received"):
+            Ensemble([run, run], **options)
+    with pytest.raises(ValueError, match="expected at least one run"):
+        Ensemble([])
+    valid = as_run(models.build_model("unet", (None, None, 2), 1, filters=(4, 8)))
+    with pytest.raises(ValueError, match="expected no scales for a model with valid padding"):
+        Ensemble([valid], tta="scales:0.5")
+
+
+def test_the_last_epoch_is_named_behind_the_run(tmp_path):
+    best, last = convolution(0), convolution(1)
+    best.save(tmp_path / "best.keras")
+    (tmp_path / "data.json").write_text(json.dumps(as_run(best).data))
+    (tmp_path / "decision.json").write_text(json.dumps({"thresholds": [0.5]}))
+    with pytest.raises(FileNotFoundError, match=r"with a last\.keras"):
+        inference.check_run(f"{tmp_path}:last")
+    last.save(tmp_path / "last.keras")
+    for ending, expected in (("", best), (":best", best), (":last", last)):
+        run = inference.load_run(inference.check_run(f"{tmp_path}{ending}"))
+        np.testing.assert_array_equal(run.model.layers[-1].kernel, expected.layers[-1].kernel)
+    assert run.name == f"{tmp_path.name}:last"
+    assert run.path == tmp_path

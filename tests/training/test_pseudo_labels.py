@@ -1,0 +1,157 @@
+"""Pseudo-labels come from models that have not seen the image, count where those are sure, and can be trained on."""
+
+import csv
+import json
+
+import cv2
+import keras
+import numpy as np
+import pytest
+
+from maskzoo import cli, data, training
+from maskzoo.training.pseudo_labels import guesses
+
+RAMP = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (32, 1))
+
+
+def write_run(path, seen, middle, steep=10):
+    """A run whose model is a convolution of one pixel: the probability is 1/2 where the grey value is `middle`."""
+    image = keras.Input((None, None, 1))
+    layer = keras.layers.Conv2D(1, 1)
+    model = keras.Model(image, layer(image))
+    layer.set_weights([np.full((1, 1, 1, 1), steep), np.array([-steep * middle / 255])])
+    path.mkdir(parents=True)
+    model.save(path / "best.keras")
+    description = {
+        "task": "binary",
+        "class_names": ["cell"],
+        "num_classes": 1,
+        "channels": 1,
+        "rank": 2,
+        "patch": [32, 32],
+        "ignore_index": None,
+        "normalization": data.Normalizer("none", 1).as_dict(),
+        "train": seen,
+        "validation": [],
+    }
+    (path / "data.json").write_text(json.dumps(description))
+    (path / "decision.json").write_text(json.dumps({"thresholds": [0.5]}))
+    return path
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Ramps from dark to bright, and one that is bright all over."""
+    folder = tmp_path / "more"
+    folder.mkdir()
+    for name, pixels in (("a", RAMP), ("b", RAMP), ("c", RAMP), ("sure", np.full_like(RAMP, 250))):
+        cv2.imwrite(str(folder / f"{name}.png"), pixels)
+    return folder
+
+
+def pseudo(*arguments):
+    try:
+        cli.main("pseudo", [str(argument) for argument in arguments])
+    except SystemExit as stop:
+        return stop.code
+    return 0
+
+
+def table(folder):
+    with (folder / "confidence.csv").open(newline="") as file:
+        return {row["name"]: row for row in csv.DictReader(file)}
+
+
+def mask(folder, name):
+    with data.open_source(folder / "masks" / f"{name}.tif", palette="index") as source:
+        return source.read(data.Window((0, 0), source.shape))[..., 0]
+
+
+def test_an_image_is_labelled_by_runs_that_have_not_seen_it(tmp_path, images):
+    runs = [write_run(tmp_path / "one", ["a", "x"], 100), write_run(tmp_path / "two", ["set/b"], 180)]
+    out = tmp_path / "pseudo"
+    assert pseudo(*runs, images, out, "--threshold", 0.9) == 0
+    rows = table(out)
+    assert {name: rows[name]["runs"] for name in "abc"} == {"a": "two", "b": "one", "c": "one two"}
+    # The probability is 0.9 where the logit, 10 / 255 per grey value, is ln 9: 56 grey values off the middle.
+    for name, middle in (("a", 180), ("b", 100)):
+        expected = np.where(middle <= RAMP, 1, 0)
+        expected[np.abs(RAMP.astype(int) - middle) < np.log(9) * 25.5 - 1] = 255
+        np.testing.assert_array_equal(mask(out, name), expected)
+        assert float(rows[name]["ignored"]) == (expected == 255).mean()
+    # Both together are sure of less.
+    assert 0 < (mask(out, "c") == 255).mean() > (mask(out, "a") == 255).mean()
+
+
+def test_the_surest_are_kept_and_can_be_trained_on(tmp_path, images):
+    run = write_run(tmp_path / "one", ["a"], 128)
+    out = tmp_path / "pseudo"
+    assert pseudo(run, images, out, "--share", 0.6) == 0
+    rows = table(out)
+    assert [name for name, row in rows.items() if row["kept"] == "True"] == ["sure", "b"]
+    assert "a" not in rows
+    confidence = [float(row["confidence"]) for row in rows.values()]
+    assert confidence == sorted(confidence, reverse=True)
+    # In the bright image all pixels show the class, with the probability of 250.
+    np.testing.assert_allclose(confidence[0], 1 / (1 + np.exp(-10 * (250 - 128) / 255)), atol=1 / 255)
+    assert (out / "images" / "sure.png").resolve() == images / "sure.png"
+    assert sorted(path.name for path in (out / "masks").iterdir()) == ["b.tif", "sure.tif"]
+    dataset = data.load_data(str(out / "set.yaml"), spatial_dims=2)
+    assert (dataset.task, dataset.class_names) == ("binary", ["cell"])
+    case = next(case for case in dataset.train + dataset.validation if case.name == "b")
+    labels = case.read_label(data.Window((0, 0), RAMP.shape))[..., 0]
+    written = mask(out, "b")
+    np.testing.assert_array_equal(labels == 1, written == 1)
+    np.testing.assert_array_equal(labels == dataset.ignore_index, written == 255)
+
+
+def test_what_goes_wrong_leaves_nothing(tmp_path, images, capsys):
+    run = write_run(tmp_path / "one", ["a", "b", "c", "sure"], 128)
+    out = tmp_path / "pseudo"
+    for arguments, expected in [
+        ([run, images, out], "expected some that a run was not trained on"),
+        ([run, tmp_path / "nowhere", out], "images: expected a folder"),
+        ([run, images, images], "output: expected a folder that is not there yet"),
+        ([run, images, out, "--threshold", 0.4], "--threshold"),
+        ([run, images, out, "--share", 0], "--share"),
+        ([tmp_path, images, out], "best.keras"),
+    ]:
+        if "expected some" not in expected:
+            (run / "data.json").write_text((run / "data.json").read_text().replace('"sure"', '"other"'))
+        assert pseudo(*arguments) == 2
+        assert expected in capsys.readouterr().err
+    (images / "sure.png").write_bytes((images / "sure.png").read_bytes()[:60])
+    assert pseudo(run, images, out) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["more", "one"]
+
+
+def test_guesses_by_hand():
+    labels, confidence = guesses(np.array([[51, 153, 51], [204, 0, 51]], np.uint8), "multiclass")
+    assert labels.tolist() == [[1], [0]]
+    np.testing.assert_allclose(confidence, [[0.6], [0.8]], rtol=1e-6)
+    labels, confidence = guesses(np.array([[51, 255]], np.uint8), "multilabel")
+    assert labels.tolist() == [[0, 1]]
+    np.testing.assert_allclose(confidence, [[0.8, 1.0]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("task", ["multiclass", "multilabel"])
+def test_several_classes_can_be_trained_on(task, tmp_path, images):
+    shares = np.zeros((*RAMP.shape, 3), np.uint8)
+    shares[:, :20], shares[:, 20:40], shares[:, 40:] = (255, 0, 0), (0, 255, 0), (70, 100, 85)
+    source = data.open_source(shares, spatial_dims=2)
+    description = {"task": task, "class_names": ["ground", "cell", "wall"]}
+    with training.PseudoSet(tmp_path / "pseudo", description, 0.9) as pseudo_set:
+        for name in ("a", "b"):
+            with data.open_source(images / f"{name}.png", spatial_dims=2) as image:
+                pseudo_set.add(images / f"{name}.png", image, source, ["one"])
+        pseudo_set.finish()
+    dataset = data.load_data(str(tmp_path / "pseudo" / "set.yaml"), spatial_dims=2)
+    assert (dataset.task, dataset.class_names) == (task, ["ground", "cell", "wall"])
+    labels = dataset.train[0].read_label(data.Window((0, 0), RAMP.shape))
+    assert (labels[:, 40:] == dataset.ignore_index).all()
+    if task == "multiclass":
+        assert (labels[:, :20] == 0).all()
+        assert (labels[:, 20:40] == 1).all()
+    else:
+        assert (labels[:, :20] == [1, 0, 0]).all()
+        assert (labels[:, 20:40] == [0, 1, 0]).all()
