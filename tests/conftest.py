@@ -1,7 +1,8 @@
-"""Two logical CPU devices in every test session, for MirroredStrategy to mirror; the folder of real data."""
+"""What all tests share: two logical CPU devices for MirroredStrategy to mirror, the folder of real data, a cache apart."""
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -11,7 +12,6 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 import hypothesis
 import pytest
-import tensorflow as tf
 
 # A shell that starts the tests in the background has them, and what they start, ignore Ctrl-C, which some are about.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -21,17 +21,43 @@ hypothesis.settings.register_profile("maskzoo", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("maskzoo")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+WITHOUT_DATA = (
+    "needs real images: put ISBI 2012 (membrane/), Medical Segmentation Decathlon Task04 (hippocampus/), Data Science "
+    f"Bowl 2018 (nuclei/), CamVid (camvid/) and sample rasters (raster/, rle/) into {SHARED_DATA}, as CONTRIBUTING.md says"
 )
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "shared_data" in item.fixturenames:
+            item.add_marker(pytest.mark.real_data)
+
+
+def pytest_collection_finish():
+    if "tensorflow" in sys.modules:  # of tests of numpy alone it is not
+        split_processor()
+
+
+def split_processor():
+    """Makes the processor two logical devices, which TensorFlow allows only before it is used."""
+    import tensorflow as tf
+
+    processor = tf.config.list_physical_devices("CPU")[0]
+    if not tf.config.get_logical_device_configuration(processor):
+        tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+
+@pytest.fixture(scope="session")
+def two_devices():
+    """For tests that import TensorFlow themselves and need two devices."""
+    split_processor()
 
 
 @pytest.fixture
 def shared_data():
     """The folder of real images and volumes with labels; a test that needs it is skipped where it is missing."""
     if not SHARED_DATA.is_dir():
-        pytest.skip(f"the real images and volumes are not at {SHARED_DATA}")
+        pytest.skip(WITHOUT_DATA)
     return SHARED_DATA
 
 
