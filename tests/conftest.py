@@ -1,4 +1,4 @@
-"""What all tests share: two logical CPU devices for MirroredStrategy to mirror, the folder of real data, a cache apart."""
+"""What all tests share: two logical CPU devices for MirroredStrategy, the folder of real data, a cache of their own."""
 
 import os
 import signal
@@ -22,8 +22,8 @@ hypothesis.settings.load_profile("maskzoo")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 WITHOUT_DATA = (
-    "needs real images: put ISBI 2012 (membrane/), Medical Segmentation Decathlon Task04 (hippocampus/), Data Science "
-    f"Bowl 2018 (nuclei/), CamVid (camvid/) and sample rasters (raster/, rle/) into {SHARED_DATA}, as CONTRIBUTING.md says"
+    f"needs real images in {SHARED_DATA}: ISBI 2012 (membrane/), Medical Segmentation Decathlon Task04 (hippocampus/), "
+    "Data Science Bowl 2018 (nuclei/), CamVid (camvid/) and sample rasters (raster/, rle/); CONTRIBUTING.md says how"
 )
 
 
