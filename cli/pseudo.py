@@ -8,7 +8,7 @@ examples:
   maskzoo pseudo runs/unet/fold*-seed0 more-images/ pseudo/
   maskzoo pseudo runs/unet runs/fpn more-images/ pseudo/ --threshold 0.95 --share 0.5
       only pixels of 95 % confidence, and only the better half of the images
-  maskzoo train --data pseudo/set.yaml --start-from runs/unet
+  maskzoo train --data pseudo/set.yaml --init-from runs/unet
 """
 
 import json
@@ -58,7 +58,7 @@ def run(arguments):
     ignored = sum(row["ignored"] for row in rows) / len(rows)
     kept = sum(row["kept"] for row in rows)
     print(f"{kept} of {len(rows)} images, {ignored:.0%} of the pixels ignored; {pseudo.table}")
-    print(f"try: maskzoo train --data {shlex.quote(str(pseudo.specified))} --start-from {folders[0]}")
+    print(f"try: maskzoo train --data {shlex.quote(str(pseudo.specified))} --init-from {folders[0]}")
 
 
 def label(pseudo, answering, runs, image, scratch, options):

@@ -74,7 +74,7 @@ def train(recipe, run):
         losses.WeightSchedule(build_loss(stage, dataset), stage.loss_weights or {})
     write_recipe(recipe, run)
     describe(network, geometry, patch, dataset, replicas, run)
-    regions = {"fine": regions_of(recipe, dataset)} if recipe.fine else {}
+    regions = {"fine": regions_of(recipe, dataset)} if recipe.roi_classes else {}
     write_json(run / "data.json", {**dataset.as_mapping(), "patch": list(patch), **regions})
     write_json(run / "decision.json", {"thresholds": [0.5] * dataset.num_classes})
     write_json(run / "manifest.json", manifest(recipe, dataset) | {"parameters": analysis.parameters(network)[0]})
@@ -160,7 +160,7 @@ def fit_stage(recipe, number, rows, network, dataset, geometry, run, strategy, s
         for term, pairs in (recipe.loss_weights or {}).items()
     }
     hard = []
-    if recipe.hard:
+    if recipe.hard_example_fraction:
         # Of the windows of the grid, in their own order.
         grid = data.WindowDataset(dataset.train, shuffle=False, overlap=recipe.overlap, **common)
         hard = [HardWindows(training, grid)]

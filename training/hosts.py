@@ -52,8 +52,10 @@ def find_hosts(recipe, environment=None):
         raise ValueError("--run: expected a folder that all hosts see; received none")
     if recipe.is_several:
         raise ValueError("--folds: expected a single host; received several: start each fold with --fold")
-    if recipe.hard:
-        raise ValueError(f"--hard: expected 0 with several hosts; received {recipe.hard}")
+    if recipe.hard_example_fraction:
+        raise ValueError(
+            f"--hard-example-fraction: expected 0 with several hosts; received {recipe.hard_example_fraction}"
+        )
     return replace(recipe, hosts=",".join(hosts), host=number)
 
 

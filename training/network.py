@@ -22,13 +22,13 @@ def new_network(recipe, dataset):
     """
     spatial_dims = 2 if recipe.slices else dataset.spatial_dims
     input_shape = (*(None,) * spatial_dims, dataset.channels)
-    if recipe.fine:
+    if recipe.roi_classes:
         network = fine_network(recipe, dataset, input_shape)
     else:
         network = models.build_model(recipe.model, input_shape, dataset.num_classes, **recipe.option)
-    if len(network.inputs) > 1 and not recipe.fine:
+    if len(network.inputs) > 1 and not recipe.roi_classes:
         raise ValueError(
-            f"--model: expected one with a single input, or --fine with the classes that are looked for in a region; "
+            f"--model: expected one with a single input, or --roi-classes for a region of it; "
             f"received {recipe.model}, with {len(network.inputs)}"
         )
     network = with_logits(network)
@@ -45,8 +45,8 @@ def new_network(recipe, dataset):
             f"{len(network.outputs)} outputs"
         )
     network = network if recipe.norm == "batch" else with_norms(network, recipe.norm)
-    if recipe.start_from:
-        print(take_weights(network, recipe.start_from))
+    if recipe.init_from:
+        print(take_weights(network, recipe.init_from))
     return network
 
 
@@ -59,9 +59,11 @@ def fine_network(recipe, dataset, input_shape):
     regions = regions_of(recipe, dataset)
     others = [name for name in ("slices", "auxiliary", "label_head", "class_weights") if getattr(recipe, name)]
     if others:
-        raise ValueError(f"--fine: expected no --{others[0].replace('_', '-')} beside it; received one")
+        raise ValueError(f"--roi-classes: expected no --{others[0].replace('_', '-')} beside it; received one")
     if "fine_classes" not in models.model_options(recipe.model):
-        raise ValueError(f"--fine: expected a model of two images, such as fine_grained_unet; received {recipe.model}")
+        raise ValueError(
+            f"--roi-classes: expected a model of two images, such as fine_grained_unet; received {recipe.model}"
+        )
     large, fine = len(regions["large"]), len(regions["fine"])
     return models.build_model(recipe.model, input_shape, large, fine_classes=fine, **recipe.option)
 
@@ -75,18 +77,20 @@ def regions_of(recipe, dataset):
     Raises:
         ValueError: If the tiny classes are not some, and not all, of the classes of a multilabel task in 2D.
     """
-    if not recipe.fine:
+    if not recipe.roi_classes:
         return None
     names = dataset.class_names
     if dataset.task != "multilabel" or dataset.spatial_dims != 2:
         raise ValueError(
-            f"--fine: expected a multilabel task in 2D; received {dataset.task} in {dataset.spatial_dims}D"
+            f"--roi-classes: expected a multilabel task in 2D; received {dataset.task} in {dataset.spatial_dims}D"
         )
-    if not set(recipe.fine) < set(names):
-        raise ValueError(f"--fine: expected some of {', '.join(names)}, but not all; received {', '.join(recipe.fine)}")
+    if not set(recipe.roi_classes) < set(names):
+        raise ValueError(
+            f"--roi-classes: expected some of {', '.join(names)}, but not all; received {', '.join(recipe.roi_classes)}"
+        )
     return {
-        "large": [number for number, name in enumerate(names) if name not in recipe.fine],
-        "fine": [number for number, name in enumerate(names) if name in recipe.fine],
+        "large": [number for number, name in enumerate(names) if name not in recipe.roi_classes],
+        "fine": [number for number, name in enumerate(names) if name in recipe.roi_classes],
         "region": recipe.region,
     }
 
@@ -173,11 +177,11 @@ def take_weights(network, source):
     path = Path(source)
     path = path / BEST if path.is_dir() else path
     if not path.is_file():
-        raise FileNotFoundError(f"--start-from: expected a run folder or a .keras file; received {source}")
+        raise FileNotFoundError(f"--init-from: expected a run folder or a .keras file; received {source}")
     try:
         other = keras.saving.load_model(path, compile=False)
     except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"--start-from: expected {path} to be a readable Keras model; received {error}") from error
+        raise ValueError(f"--init-from: expected {path} to be a readable Keras model; received {error}") from error
     known = {layer.name: layer for layer in other.layers if layer.weights}
     taken, left = [], []
     for layer in (layer for layer in network.layers if layer.weights):
@@ -192,7 +196,7 @@ def take_weights(network, source):
             shapes = next((a, b) for a, b in zip([*there, None], [*here, None], strict=False) if a != b)
             left.append(f"{layer.name} ({shapes[0]} there, {shapes[1]} here)")
     if not taken:
-        raise ValueError(f"--start-from: expected layers of the same names and shapes in {path}; received none")
+        raise ValueError(f"--init-from: expected layers of the same names and shapes in {path}; received none")
     unused = sorted(known.keys() - {layer.name for layer in network.layers})
     report = [f"start      {len(taken)} of {len(taken) + len(left)} layers with weights from {path}"]
     report += [f"           new here: {', '.join(left)}"] if left else []

@@ -109,7 +109,7 @@ def read_recipe(run):
     path = Path(run) / RECIPE
     if not path.is_file():
         raise FileNotFoundError(f"--run: expected a run folder, with a {RECIPE}; received {run}")
-    return Recipe(**yaml.safe_load(path.read_text(encoding="utf-8")))
+    return Recipe.from_mapping(yaml.safe_load(path.read_text(encoding="utf-8")), path)
 
 
 def manifest(recipe, data):

@@ -114,13 +114,15 @@ def test_tiny_structures_are_found_in_the_region_only_and_classes_keep_their_ord
 
 def fine_recipe(**options):
     small = {"trunk": "unet_padded", "trunk_options": {"filters": [4, 8]}}
-    return {"model": "fine_grained_unet", "option": small, "task": "multilabel", "fine": ["lesion"]} | options
+    return {"model": "fine_grained_unet", "option": small, "task": "multilabel", "roi_classes": ["lesion"]} | options
 
 
 def test_a_fine_training_ends_in_a_run_that_is_evaluated_and_predicted(tmp_path, capsys):
     spec = data.write_synthetic("organs", tmp_path / "set", count=4, size=64)
     # What takes other paths through the step: micro-batches, hard windows.
-    keys = fine_recipe(patch=48, steps=2, batch_size=4, accumulate=2, epochs=2, hard=0.5, region="mask")
+    keys = fine_recipe(
+        patch=48, steps=2, batch_size=4, accumulate=2, epochs=2, hard_example_fraction=0.5, region="mask"
+    )
     (tmp_path / "fine.yaml").write_text(json.dumps(keys))
     run = tmp_path / "run"
     cli.main("train", ["--recipe", str(tmp_path / "fine.yaml"), "--data", str(spec), "--run", str(run)])
@@ -151,12 +153,12 @@ def test_other_norms_reach_into_the_shared_trunk(tmp_path):
 def test_what_does_not_go_with_tiny_classes_is_refused(tmp_path):
     dataset = data.load_data(data.write_synthetic("organs", tmp_path / "set", count=2, size=32), spatial_dims=2)
     for expected, options in {
-        "organ, lesion": {"fine": ["lession"]},
-        "not all": {"fine": ["organ", "lesion"]},
+        "organ, lesion": {"roi_classes": ["lession"]},
+        "not all": {"roi_classes": ["organ", "lesion"]},
         "--label-head": {"label_head": 0.2},
         "--class-weights": {"class_weights": [1, 2]},
         "fine_grained_unet": {"model": "unet_padded", "option": {}},
-        "or --fine": {"fine": None},
+        "or --roi-classes": {"roi_classes": None},
         "mapping": {"option": {"trunk_options": "{filters:[4,8]}"}},
     }.items():
         with pytest.raises(ValueError, match=expected):

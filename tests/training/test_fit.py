@@ -61,7 +61,14 @@ def history(run):
 
 STAGES = [
     {"epochs": 2, "patch": 16, "loss": "bce", "loss_weights": {"bce": [[0, 1], [2, 0.5]]}, "schedule": "one_cycle"},
-    {"epochs": 4, "patch": 24, "freeze_encoder_epochs": 2, "schedule": "plateau", "plateau_patience": 1, "hard": 0.5},
+    {
+        "epochs": 4,
+        "patch": 24,
+        "freeze_encoder_epochs": 2,
+        "schedule": "plateau",
+        "plateau_patience": 1,
+        "hard_example_fraction": 0.5,
+    },
     {"epochs": 3, "patch": 32, "batch_size": 2, "optimizer": "sgd", "ema": None, "windows": "all", "patience": 2},
 ]
 ALL_OPTIONS = {
@@ -169,7 +176,7 @@ def test_several_outputs_train_together_and_the_mask_is_predicted(folder, tmp_pa
     assert np.isfinite(evaluation.evaluate(loaded, dataset.validation)["dice"]).all()
 
     again = tmp_path / "again"
-    trained(again, folder, epochs=1, option={"width": 4}, learning_rate=1e-9, start_from=str(run))
+    trained(again, folder, epochs=1, option={"width": 4}, learning_rate=1e-9, init_from=str(run))
     printed = capsys.readouterr().out
     assert "unused of it: aux1" in printed
     other = keras.saving.load_model(again / "last.keras").get_layer("mask")
@@ -182,14 +189,14 @@ def test_a_warm_start_says_what_did_not_fit(folder, tmp_path, capsys):
     narrow.save(tmp_path / "narrow.keras")
     network_of_other_names().save(tmp_path / "other.keras")
     with pytest.raises(ValueError, match="same names and shapes"):
-        trained(tmp_path / "run1", folder, start_from=str(tmp_path / "other.keras"))
+        trained(tmp_path / "run1", folder, init_from=str(tmp_path / "other.keras"))
     with pytest.raises(ValueError, match="same names and shapes"):
-        trained(tmp_path / "run2", folder, start_from=str(tmp_path / "narrow.keras"))
-    with pytest.raises(FileNotFoundError, match="start-from"):
-        trained(tmp_path / "run3", folder, start_from=str(tmp_path / "none.keras"))
+        trained(tmp_path / "run2", folder, init_from=str(tmp_path / "narrow.keras"))
+    with pytest.raises(FileNotFoundError, match="init-from"):
+        trained(tmp_path / "run3", folder, init_from=str(tmp_path / "none.keras"))
     wide = models.build_model("dropout_net", (None, None, 3), 2)
     wide.save(tmp_path / "wide.keras")
-    trained(tmp_path / "run4", folder, epochs=1, steps=1, start_from=str(tmp_path / "wide.keras"))
+    trained(tmp_path / "run4", folder, epochs=1, steps=1, init_from=str(tmp_path / "wide.keras"))
     assert "new here: mask ((1, 1, 4, 2) there, (1, 1, 4, 1) here)" in capsys.readouterr().out
 
 
@@ -203,11 +210,11 @@ def network_of_other_names():
     [
         ({"stages": [{"patch": 16, "lerning_rate": 1}]}, "expected learning_rate .* in stage 1; received lerning_rate"),
         ({"stages": [{"model": "unet"}]}, "received model"),
-        ({"stages": [{}, {"epochs": 0}]}, "stage 2: --epochs: expected at least 1; received 0"),
+        ({"stages": [{}, {"epochs": 0}]}, "at least 1 for epochs in stage 2; received 0"),
         ({"stages": []}, "at least one stage"),
-        ({"ema": 1.5}, "--ema: expected a decay between 0 and 1; received 1.5"),
-        ({"weight_decay": 0.1}, "--weight-decay: expected --optimizer adamw"),
-        ({"clip_norm": 0.0}, "--clip-norm"),
+        ({"ema": 1.5}, "^ema: expected a decay between 0 and 1; received 1.5"),
+        ({"weight_decay": 0.1}, "^weight_decay: expected `optimizer` to be adamw"),
+        ({"clip_norm": 0.0}, "clip_norm"),
         ({"accumulate": 3}, "multiple of the 1 devices with 3 micro-batches each; received 4"),
         ({"devices": "cpu:2", "xla": True}, "--xla: expected a single device; received 2"),
         ({"auxiliary": {"aux1": "nowhere"}}, "received nowhere"),

@@ -251,7 +251,7 @@ def test_node_lists(text, names):
         ({"hosts": "a:1,a:1", "host": 0}, {}, "each once"),
         ({"hosts": "a:1,b:2", "host": 0, "run": None}, {}, "--run: expected a folder that all hosts see"),
         ({"hosts": "a:1,b:2", "host": 0, "folds": 2}, {}, "start each fold with --fold"),
-        ({"hosts": "a:1,b:2", "host": 0, "hard": 0.5}, {}, "--hard: expected 0"),
+        ({"hosts": "a:1,b:2", "host": 0, "hard_example_fraction": 0.5}, {}, "--hard-example-fraction: expected 0"),
         ({}, {"TF_CONFIG": "{"}, "TF_CONFIG: expected a cluster of workers"),
         ({}, {"TF_CONFIG": json.dumps(TENSORFLOW | {"task": {"type": "ps", "index": 0}})}, "a task ps"),
     ],

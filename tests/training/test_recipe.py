@@ -99,7 +99,7 @@ def test_an_encoder_learns_from_image_level_labels_then_masks_behind_a_gate(tmp_
     assert 0.3 < float(row["loss"]) < 1.2
     capsys.readouterr()
     masks = ["--label-head", "0.2", "--windows", "positive", "--run", str(tmp_path / "masks")]
-    start = ["--start-from", str(tmp_path / "labels" / "last.keras")]
+    start = ["--init-from", str(tmp_path / "labels" / "last.keras")]
     cli.main("train", ["--data", str(folder / "spec.yaml"), *small, *masks, *start])
     taken, known = re.search(r"start +(\d+) of (\d+) layers", capsys.readouterr().out).groups()
     assert taken == known
