@@ -65,3 +65,39 @@ def shared_data():
 def own_cache(tmp_path_factory):
     """Keeps what tests measure out of the user's cache."""
     os.environ["MASKZOO_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def squares(tmp_path_factory):
+    """A data set of five georeferenced RGB TIFFs with masks: a bright rectangle on dark noise. Not to be changed."""
+    import numpy as np
+    import rasterio
+
+    root = tmp_path_factory.mktemp("squares")
+    rng = np.random.default_rng(0)
+    size = {"height": 96, "width": 112}
+    place = {"crs": "EPSG:32616", "transform": rasterio.Affine(0.5, 0, 700000, 0, -0.5, 3700000)}
+    for index in range(5):
+        mask = np.zeros((1, 96, 112), np.uint8)
+        top, left = rng.integers(10, 50, 2)
+        mask[:, top : top + 30, left : left + 40] = 255
+        image = (rng.integers(0, 90, (3, 96, 112)) + (mask > 0) * 120).astype(np.uint8)
+        for kind, pixels in (("images", image), ("masks", mask)):
+            (root / kind).mkdir(exist_ok=True)
+            path = root / kind / f"{index}.tif"
+            with rasterio.open(path, "w", "GTiff", count=len(pixels), dtype="uint8", **size, **place) as file:
+                file.write(pixels)
+    return root
+
+
+@pytest.fixture(scope="session")
+def trained_run(squares, tmp_path_factory, two_devices):
+    """The run folder of a tiny U-Net after two epochs of `train` on two devices of `squares`. Not to be changed."""
+    from run_verb import run
+
+    path = tmp_path_factory.mktemp("runs") / "squares"
+    model = ["--model", "unet_padded", "--option", "filters=[4,8]", "--patch", "64", "--batch-size", "2"]
+    assert (
+        run("train", *model, "--steps", 3, "--epochs", 2, "--devices", "cpu:2", "--data", squares, "--run", path) == 0
+    )
+    return path

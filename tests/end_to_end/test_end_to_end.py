@@ -35,28 +35,13 @@ def write_image(path, array, **profile):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A data set of RGB TIFFs with masks: bright squares on a dark textured ground."""
-    root = tmp_path_factory.mktemp("squares")
-    rng = np.random.default_rng(0)
-    for name in ("images", "masks"):
-        (root / name).mkdir()
-    for index in range(5):
-        mask = np.zeros((96, 112, 1), np.uint8)
-        top, left = rng.integers(10, 50, 2)
-        mask[top : top + 30, left : left + 40] = 255
-        image = rng.integers(0, 90, (96, 112, 3)) + (mask > 0) * 120
-        write_image(root / "images" / f"{index}.tif", image.astype(np.uint8))
-        write_image(root / "masks" / f"{index}.tif", mask)
-    return root
+def folder(squares):
+    return squares
 
 
 @pytest.fixture(scope="module")
-def trained(folder, tmp_path_factory):
-    """A run folder of two short epochs on two logical devices."""
-    path = tmp_path_factory.mktemp("runs") / "squares"
-    assert run("train", *SMALL, "--data", folder, "--run", path, "--epochs", 2, "--devices", "cpu:2") == 0
-    return path
+def trained(trained_run):
+    return trained_run
 
 
 @pytest.fixture(scope="module")
