@@ -6,8 +6,11 @@ from math import prod
 
 import numpy as np
 
-from ..sets.measurement_cache import remembered
-from ..sets.normalization import measured_windows, unknown
+from maskzoo.errors import OptionError
+from maskzoo.names import one_of
+
+from ..images.measurement_cache import remembered
+from ..images.statistics import measured_windows
 
 METHODS = ("macenko", "reinhard", "vahadane")
 
@@ -64,7 +67,7 @@ def stain_target(method, sources) -> dict:
         ValueError: Where the method is unknown, an image is not 8-bit RGB, or none shows anything but glass.
     """
     if method not in METHODS:
-        raise ValueError(unknown("stain", method, METHODS))
+        raise OptionError("stain", one_of(method, METHODS), method)
     for source in sources:
         require_colors(source)
     stains = [stain for source in sources if (stain := measured_stain(source, method)) is not None]

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..images.source import file_suffix, open_source
+from ..images.statistics import MEASURED_PIXELS, measured_windows
 from ..labels.scheme import (
     LabelScheme,
     band_scheme,
@@ -22,7 +23,6 @@ from ..labels.scheme import (
     value_scheme,
 )
 from ..sets.cases import label_opener, open_pairs
-from ..sets.normalization import MEASURED_PIXELS, measured_windows
 from ..sets.specification import SYNTHETIC, DataSpec, files_by_stem, find_folders, read_spec, spatial_dims_of
 from ..windows import Window
 

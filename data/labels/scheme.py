@@ -7,9 +7,12 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from maskzoo.errors import OptionError
+from maskzoo.names import one_of
+
 from ..images.pyramid import ResampledSource
 from ..images.reading import file_version
-from ..sets.normalization import measured_windows, unknown
+from ..images.statistics import measured_windows
 from ..windows import Window
 from .polygons import PolygonSource
 from .run_lengths import RunSource
@@ -227,7 +230,7 @@ def find_scheme(sources, *, task=None, classes=None, ignore=()):
         ValueError: Where the declaration contradicts itself or a label.
     """
     if task is not None and task not in TASKS:
-        raise ValueError(unknown("task", task, TASKS))
+        raise OptionError("task", one_of(task, TASKS), task)
     found, several = scan(sources)
     if several is not None and task in ("binary", "multiclass"):
         raise ValueError(one_band_expected(several))

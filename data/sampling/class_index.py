@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..sets.measurement_cache import cache_folder, read_arrays, write_arrays
+from ..images.measurement_cache import cache_folder, read_arrays, write_arrays
 from ..windows import Window, per_axis, window_grid
 
 CACHED_FROM_PIXELS = 1 << 26

@@ -1,27 +1,31 @@
-"""Normalisation: what is measured on images of any size in bounded memory, and how a window is scaled by it."""
+"""Normalisation: how pixels become the float32 values that a model sees, the same in training and in prediction."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from difflib import get_close_matches
-from math import prod
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from ..windows import window_grid
-from .measurement_cache import remembered
+from maskzoo.errors import ImageError, OptionError
+from maskzoo.names import one_of
+
+from ..augmentation.stain import StainedSource, stain_target
+from ..images.measurement_cache import remembered
+from ..images.statistics import moments, percentiles
+from ..windows import Window
+
+if TYPE_CHECKING:
+    from ..images.source import Source
 
 NORMALIZATIONS = ("dataset", "image", "percentile", "none")
-
-# Images up to this size are measured whole, larger ones on windows spread over them.
-MEASURED_PIXELS = 1 << 26
-SAMPLED_PIXELS = 1 << 24
-SAMPLED_VALUES = 1 << 22
 
 
 @dataclass(frozen=True)
 class Normalizer:
-    """How pixels become the float32 values that a model sees; the same in training and in prediction.
+    """How images are normalised.
 
     Args:
         kind: `dataset` (mean 0 and standard deviation 1 per channel over the training images), `image` (the same over
@@ -32,7 +36,10 @@ class Normalizer:
         std: Standard deviation per channel, for `dataset`.
         low: Lower percentile, for `percentile`.
         high: Upper percentile, for `percentile`.
-        stain: What images of stained tissue are brought to before: see `stain.stain_target`.
+        stain: Stain that images of stained tissue are brought to first, as `stain_target` returns it.
+
+    Raises:
+        OptionError: If the kind is unknown.
     """
 
     kind: str
@@ -41,28 +48,24 @@ class Normalizer:
     std: tuple[float, ...] | None = None
     low: float = 0.5
     high: float = 99.5
-    stain: dict | None = None
+    stain: dict[str, Any] | None = None  # JSON values, which only the functions of `stain` look into
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.kind not in NORMALIZATIONS:
-            raise ValueError(unknown("normalization", self.kind, NORMALIZATIONS))
+            raise OptionError("normalization", one_of(self.kind, NORMALIZATIONS), self.kind)
 
     @classmethod
-    def measured(cls, kind, sources, stain=None):
-        """Measures the training images as far as a kind of normalisation needs it.
+    def measured(cls, kind: str, sources: Sequence[Source], stain: str | None = None) -> Normalizer:
+        """Measures what a kind of normalisation needs to know about the training images.
 
         Args:
             kind: See the class.
             sources: The training images.
-            stain: `macenko`, `reinhard` or `vahadane`: images are brought to the mean stain of these; None: they stay
+            stain: `macenko`, `reinhard` or `vahadane`: images are brought to the mean stain of these; `None`: they stay
                 as they are.
         """
         channels = sources[0].channels
-        target = None
-        if stain is not None:
-            from ..augmentation.stain import stain_target
-
-            target = stain_target(stain, sources)
+        target = None if stain is None else stain_target(stain, sources)
         if kind != "dataset":
             return cls(kind, channels, stain=target)
         # The pixels are those that a model will see.
@@ -71,28 +74,23 @@ class Normalizer:
         return cls(kind, channels, tuple(mean.tolist()), tuple(std.tolist()), stain=target)
 
     @classmethod
-    def from_dict(cls, values):
+    def from_dict(cls, values: Mapping[str, Any]) -> Normalizer:  # JSON values
         """Reads back what `as_dict` returned."""
-        values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-        return cls(**values)
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
-    def as_dict(self):
+    def as_dict(self) -> dict[str, Any]:  # JSON values
         """Returns the normalisation as values that JSON can hold."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
-    def __call__(self, source):
-        """Returns the reader of a source: a function from a window to float32 values `(*size, channels)`.
+    def __call__(self, source: Source) -> NormalizedSource:
+        """Returns the reader of an image: a function from a window to float32 values `(*size, channels)`.
 
         Raises:
-            ValueError: Where the source has another number of channels than the training images.
+            ImageError: If the image has another number of channels than the training images.
         """
         if source.channels != self.channels:
-            raise ValueError(f"{source.name}: expected {self.channels} channels; received {source.channels}")
-        if self.stain is not None:
-            from ..augmentation.stain import StainedSource
-
-            source = StainedSource(source, self.stain)
-        return NormalizedSource(source, self)
+            raise ImageError(source.name, f"{self.channels} channels", source.channels)
+        return NormalizedSource(source if self.stain is None else StainedSource(source, self.stain), self)
 
 
 class NormalizedSource:
@@ -102,18 +100,19 @@ class NormalizedSource:
         source: The image as it is, or in the normaliser's stain.
     """
 
-    def __init__(self, source, normalizer):
+    def __init__(self, source: Source, normalizer: Normalizer) -> None:
         self.source = source
         self._normalizer = normalizer
-        self._scale = None
+        self._scale: tuple[np.ndarray, np.ndarray] | None = None
 
-    def __call__(self, window, out=None):
+    def __call__(self, window: Window, out: np.ndarray | None = None) -> np.ndarray:
+        """Returns a window as float32 `(*size, channels)`; in `out` if that is given."""
         return self.normalize(self.source.read(window), out)
 
-    def normalize(self, pixels, out=None):
-        """Returns pixels of the image as float32, normalised; in `out` where that is given."""
+    def normalize(self, pixels: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Returns pixels `(*size, channels)` of the image as float32, normalised; in `out` if that is given."""
         if self._scale is None:
-            self._scale = self._measure()
+            self._scale = self._measured_scale()
         out = np.empty(pixels.shape, np.float32) if out is None else out
         # Whole lines at a time: numpy is six times slower on an inner axis of three channels.
         lines = out.reshape(-1, pixels.shape[-2] * pixels.shape[-1])
@@ -126,11 +125,13 @@ class NormalizedSource:
             np.clip(lines, 0, 1, out=lines)
         return out
 
-    def _measure(self):
+    def _measured_scale(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns what is subtracted from each channel, and what it is then multiplied by, as float32."""
         kind = self._normalizer.kind
         if kind == "none":
             dtype = self.source.dtype
-            return np.float32(0), np.float32(1 / np.iinfo(dtype).max if dtype in (np.uint8, np.uint16) else 1)
+            greatest = np.iinfo(dtype).max if dtype in (np.uint8, np.uint16) else 1
+            return np.zeros((), np.float32), np.array(1 / greatest, np.float32)
         if kind == "percentile":
             percents = (self._normalizer.low, self._normalizer.high)
             low, high = self._remembered(f"percentiles {percents}", lambda: list(percentiles(self.source, percents)))
@@ -141,53 +142,10 @@ class NormalizedSource:
             mean, std = np.array(self._normalizer.mean), np.array(self._normalizer.std)
         return mean.astype(np.float32), (1 / np.where(std > 0, std, 1)).astype(np.float32)
 
-    def _remembered(self, what, measure):
+    def _remembered(self, what: str, measure: Callable[[], Sequence[ArrayLike]]) -> list[np.ndarray]:
         return remembered(f"{what} {self._normalizer.stain}", [self.source], measure)
-
-
-def moments(sources):
-    """Returns mean and standard deviation per channel over all pixels of some images, as float64 arrays.
-
-    Images beyond `MEASURED_PIXELS` (all together beyond four times that) are represented by windows spread over them;
-    the same image always by the same windows.
-    """
-    budget = max(4 * MEASURED_PIXELS // len(sources), 1 << 18)
-    count, mean, deviations = 0, 0.0, 0.0
-    for source in sources:
-        for window in measured_windows(source.shape, min(budget, MEASURED_PIXELS)):
-            values = source.read(window).reshape(-1, source.channels).astype(np.float64)
-            window_mean = values.mean(axis=0)
-            difference = window_mean - mean
-            total = count + len(values)
-            # Chan's update: exact also where the mean is far larger than the deviation.
-            deviations = (
-                deviations + ((values - window_mean) ** 2).sum(axis=0) + difference**2 * (count * len(values) / total)
-            )
-            mean = mean + difference * (len(values) / total)
-            count = total
-    return mean, np.sqrt(deviations / count)
-
-
-def percentiles(source, percents):
-    """Returns percentiles per channel of one image, one row for each of `percents`, of a sample where it is large."""
-    windows = measured_windows(source.shape, MEASURED_PIXELS)
-    stride = max(1, -(-sum(prod(window.size) for window in windows) // SAMPLED_VALUES))
-    values = [source.read(window).reshape(-1, source.channels)[::stride] for window in windows]
-    return np.percentile(np.concatenate(values), percents, axis=0)
-
-
-def measured_windows(shape, budget):
-    """Returns windows that stand for an image: all of it up to `budget` pixels, else a fixed random choice."""
-    side = {2: 1024, 3: 96}[len(shape)]
-    if prod(shape) <= budget:
-        return list(window_grid(shape, side))
-    windows = window_grid(shape, side // 2)
-    share = max(4, min(budget, SAMPLED_PIXELS) // (side // 2) ** len(shape))
-    chosen = np.random.default_rng(shape).choice(len(windows), min(share, len(windows)), replace=False)
-    return [windows[int(index)] for index in np.sort(chosen)]
 
 
 def unknown(what, received, known):
     """Returns the message for an unknown name: the nearest right one and all of them."""
-    nearest = get_close_matches(str(received), known, n=1, cutoff=0)
-    return f"{what}: expected {nearest[0]} (or one of {', '.join(known)}); received {received}"
+    return f"{what}: expected {one_of(received, known)}; received {received}"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..images.statistics import measured_windows
 from .cases import open_pairs, scheme_of
-from .normalization import measured_windows
 from .specification import DataSpec, read_spec, spatial_dims_of
 
 

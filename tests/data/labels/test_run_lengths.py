@@ -187,7 +187,7 @@ def test_wrong_tables_are_refused(tmp_path):
         with pytest.raises(ValueError, match=message):
             RunTable(path)
     path.write_text("Image_Label,EncodedPixels\na.jpg_Fish,2 2\n")
-    with pytest.raises(ValueError, match=r"class: expected Fisch \(or one of Fisch\); received Fish"):
+    with pytest.raises(ValueError, match=r"class: expected Fisch \(of Fisch\); received Fish"):
         RunTable(path, classes=["Fisch"])
     path.write_text("id,rle\na,1 99\n")
     with pytest.raises(ValueError, match=r"train.csv \(a\): expected runs inside a mask of 2 x 3"):

@@ -332,7 +332,7 @@ def test_orders_are_permutations_that_follow_from_the_seed():
     ({"scales": []}, "scales: expected at least one"),
     ({"mix": {"cutmix": 1.5}}, "mix: expected a share between 0 and 1 for cutmix; received 1.5"),
     ({"mix": {"cutmix": 0.7, "mosaic": 0.7}}, "mix: expected shares that sum to at most 1"),
-    ({"mix": {"mixup": 0.1}}, r"mix: expected .* \(or one of cutmix, mosaic\); received mixup"),
+    ({"mix": {"mixup": 0.1}}, r"mix: expected .* \(of cutmix, mosaic\); received mixup"),
     ({"soften": -1}, "soften: expected pixels, 0 or more, of binary or multilabel masks; received -1, binary"),
 ])  # fmt: skip
 def test_wrong_options_are_refused(options, message):
@@ -342,7 +342,7 @@ def test_wrong_options_are_refused(options, message):
 
 
 def test_options_that_need_other_data_are_refused():
-    with pytest.raises(ValueError, match=r"mix: expected cutmix \(or one of cutmix\); received mosaic"):
+    with pytest.raises(ValueError, match=r"mix: expected cutmix \(of cutmix\); received mosaic"):
         WindowDataset(cases([(20, 20, 20)]), 8, 2, mix={"mosaic": 0.1})
     classes = [labelled(np.arange(400, dtype=np.uint8).reshape(20, 20) % 3)]
     with pytest.raises(ValueError, match=r"of binary or multilabel masks; received 1\.0, multiclass"):

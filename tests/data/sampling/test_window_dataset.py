@@ -216,7 +216,7 @@ def test_wrong_arguments_are_refused():
         WindowDataset(made, 8, 3, replicas=2)
     with pytest.raises(ValueError, match="expected at least one labelled image"):
         WindowDataset([], 8, 2)
-    with pytest.raises(ValueError, match=r"augment: expected flips \(or one of none, flips, .*\); received flip"):
+    with pytest.raises(ValueError, match=r"augment: expected flips \(of none, flips, .*\); received flip"):
         WindowDataset(made, 8, 2, augment="flip")
     with pytest.raises(ValueError, match="patch: expected 2 numbers"):
         WindowDataset(made, (8, 8, 8), 2)

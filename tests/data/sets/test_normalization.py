@@ -1,5 +1,6 @@
-"""Statistics equal numpy's on the whole, whatever the windows, and are measured once for the same content."""
+"""Normalised windows equal numpy's arithmetic; what was measured once is not measured again for the same content."""
 
+import json
 import os
 
 import numpy as np
@@ -7,27 +8,59 @@ import pytest
 
 from maskzoo.data import Normalizer, Window, open_source
 from maskzoo.data.images.rasterio_source import open_raster
-from maskzoo.data.sets.measurement_cache import cache_folder, remembered
-from maskzoo.data.sets.normalization import moments, percentiles
+from maskzoo.errors import ImageError, OptionError
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
-@pytest.mark.parametrize("shapes", [[(2500, 1300), (30, 40), (1024, 1025)], [(100, 90, 110), (20, 97, 30)]])
-def test_moments_equal_numpys_over_all_pixels(dtype, shapes):
-    rng = np.random.default_rng(0)
-    offset = 100 if dtype == np.uint8 else 30_000
-    levels = np.array([offset, offset + 40])
-    images = [rng.normal(levels, 5 + 3 * n, (*shape, 2)).astype(dtype) for n, shape in enumerate(shapes)]
-    mean, std = moments([open_source(image, spatial_dims=len(shapes[0])) for image in images])
-    pixels = np.concatenate([image.reshape(-1, 2) for image in images]).astype(np.float64)
-    np.testing.assert_allclose(mean, pixels.mean(axis=0), rtol=1e-12)
-    np.testing.assert_allclose(std, pixels.std(axis=0), rtol=1e-9)
+def normalized(array, kind, spatial_dims=2):
+    source = open_source(array, spatial_dims=spatial_dims)
+    window = Window((0,) * spatial_dims, source.shape)
+    normalizer = Normalizer.from_dict(json.loads(json.dumps(Normalizer.measured(kind, [source]).as_dict())))
+    return normalizer(source)(window)
 
 
-def test_percentiles_equal_numpys():
-    image = np.random.default_rng(0).gamma(2, 100, (700, 900, 3)).astype(np.uint16)
-    found = percentiles(open_source(image), (0.5, 50, 99.5))
-    np.testing.assert_allclose(found, np.percentile(image, (0.5, 50, 99.5), axis=(0, 1)), rtol=1e-12)
+def test_normalisation_equals_numpy():
+    array = np.random.default_rng(0).normal([1e4, 2e4], 3, (1500, 1100, 2)).astype(np.float32)
+    exact = array.astype(np.float64)
+    expected = (exact - exact.mean((0, 1))) / exact.std((0, 1))
+    for kind in ("dataset", "image"):
+        np.testing.assert_allclose(normalized(array, kind), expected, atol=2e-3)
+    low, high = np.percentile(array[:100], (0.5, 99.5), axis=(0, 1))
+    expected = np.clip((array[:100] - low) / (high - low), 0, 1)
+    np.testing.assert_allclose(normalized(array[:100], "percentile"), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "expected"), [("uint8", 255, 1), ("uint16", 65535, 1), ("float32", 3.5, 3.5), ("int16", -7, -7)]
+)
+def test_without_normalisation_only_the_types_range_counts(dtype, value, expected):
+    assert normalized(np.full((4, 4), value, dtype), "none").max() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("kind", ["dataset", "image", "percentile"])
+def test_a_constant_image_is_finite(kind):
+    assert np.isfinite(normalized(np.full((8, 8), 9, np.uint8), kind)).all()
+
+
+def test_a_giant_image_is_measured_on_a_sample_and_always_the_same(tmp_path):
+    path = tmp_path / "giant.tif"
+    options = {"tiled": True, "sparse_ok": True, "compress": "deflate", "blockxsize": 512, "blockysize": 512}
+    block = np.random.default_rng(0).integers(0, 99, (1, 512, 512), np.uint8)
+    with open_raster(path, "w", driver="GTiff", height=200_000, width=200_000, count=1, dtype="uint8", **options) as f:
+        f.write(block, window=((0, 512), (0, 512)))
+    window = Window((0, 0), (64, 64))
+    first, second = (Normalizer("image", 1)(open_source(path))(window) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_other_channels_than_in_training_are_refused():
+    normalizer = Normalizer.measured("dataset", [open_source(np.zeros((4, 4, 3)))])
+    with pytest.raises(ImageError, match="array: expected 3 channels; received 4"):
+        normalizer(open_source(np.zeros((4, 4, 4))))
+
+
+def test_an_unknown_kind_is_refused():
+    with pytest.raises(OptionError, match=r"normalization: expected percentile \(of .*\); received percentiles"):
+        Normalizer("percentiles", 1)
 
 
 @pytest.fixture
@@ -63,47 +96,3 @@ def test_the_second_start_measures_nothing(file, tmp_path, monkeypatch):
     for path in (tmp_path / "cache").iterdir():
         path.write_bytes(b"damaged")
     np.testing.assert_allclose(normalized("image"), first["image"], atol=1e-4)
-
-
-def test_small_images_and_arrays_leave_nothing_behind(tmp_path):
-    small, array = tmp_path / "small.npy", np.zeros((3000, 3000), np.uint8)
-    np.save(small, array[:9, :9])
-    for source in (open_source(small), open_source(array)):
-        assert remembered("sum", [source], lambda: [np.array(7)], tmp_path / "cache") == [7]
-    assert not (tmp_path / "cache").exists()
-
-
-def test_a_cache_that_cannot_be_written_costs_time_only(file, tmp_path):
-    (tmp_path / "taken").touch()
-    for _ in range(2):
-        assert remembered("sum", [open_source(file)], lambda: [np.array(7)], tmp_path / "taken") == [7]
-    assert (tmp_path / "taken").is_file()
-
-
-def test_where_the_cache_is(monkeypatch, tmp_path):
-    monkeypatch.setenv("MASKZOO_CACHE", str(tmp_path / "a"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "b"))
-    assert cache_folder() == tmp_path / "a"
-    monkeypatch.delenv("MASKZOO_CACHE")
-    assert cache_folder() == tmp_path / "b" / "maskzoo"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr("sys.platform", "linux")
-    assert cache_folder() == tmp_path / ".cache" / "maskzoo"
-    monkeypatch.setattr("sys.platform", "win32")
-    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "local"))
-    assert cache_folder() == tmp_path / "local" / "maskzoo" / "Cache"
-    monkeypatch.setattr("sys.platform", "darwin")
-    assert cache_folder() == tmp_path / "Library" / "Caches" / "maskzoo"
-
-
-def test_a_windowed_file_and_its_array_have_the_same_moments(tmp_path):
-    image = np.random.default_rng(1).integers(0, 65536, (1500, 1100, 3), np.uint16)
-    options = {"tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "deflate"}
-    with open_raster(
-        tmp_path / "a.tif", "w", driver="GTiff", width=1100, height=1500, count=3, dtype="uint16", **options
-    ) as f:
-        f.write(np.moveaxis(image, -1, 0))
-    mean, std = moments([open_source(tmp_path / "a.tif")])
-    np.testing.assert_allclose(mean, image.mean(axis=(0, 1), dtype=np.float64), rtol=1e-12)
-    np.testing.assert_allclose(std, image.std(axis=(0, 1), dtype=np.float64), rtol=1e-9)
