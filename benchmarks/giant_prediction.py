@@ -83,7 +83,7 @@ def peak_memory(command):
 
 def measure(run, arguments, shape, folder):
     """Predicts one image and prints what it took."""
-    channels = run.data["channels"]
+    channels = run.data.channels
     image, mask = Path(folder, "giant.tif"), Path(folder, "giant-mask.tif")
     write_giant(image, shape, channels, arguments.sparse)
     with data.open_source(image) as source:

@@ -20,9 +20,10 @@ examples:
       thresholds of their own for the images whose names begin alike
 """
 
+from dataclasses import replace
 from pathlib import Path
 
-from .. import evaluation, inference, training
+from .. import evaluation, inference
 from . import load_keras
 from .predict import add_tiling_options, tiling_options
 
@@ -65,7 +66,7 @@ def run(arguments):
         **options,
     )
     description = runs[0].data
-    classes = description["class_names"][1 if description["task"] == "multiclass" else 0 :]
+    classes = description.class_names[1 if description.task == "multiclass" else 0 :]
     columns = zip(*folds, strict=True)
     named = {" + ".join(run.name for run in column): f for column, f in zip(columns, findings, strict=True)}
     named |= {"ensemble": together} if together else {}
@@ -81,20 +82,17 @@ def run(arguments):
     for fold in folds:
         for member, finding in zip(fold, findings, strict=True):
             write_decision(member, finding, together)
-            if description["task"] != "multiclass":
+            if description.task != "multiclass":
                 evaluation.draw_findings(member.path / "decision.png", named, classes)
-    print(
-        "wrote decision.json" + (" and decision.png" if description["task"] != "multiclass" else "") + " into each run"
-    )
+    print("wrote decision.json" + (" and decision.png" if description.task != "multiclass" else "") + " into each run")
 
 
 def write_decision(run, finding, together):
     """Writes what was found into a run folder; what was found for an ensemble before stays, if there is no new one."""
-    ensemble = together.decision if together else run.decision.get("ensemble")
+    ensemble = inference.Decision.from_mapping(together.decision) if together else run.decision.ensemble
     # The thresholds of a run are those of its best epoch's model.
-    own = finding.decision if not run.name.endswith(":last") else run.decision
-    decision = {key: value for key, value in own.items() if key != "ensemble"}
-    training.write_json(Path(run.path) / "decision.json", decision | ({"ensemble": ensemble} if ensemble else {}))
+    own = run.decision if run.name.endswith(":last") else inference.Decision.from_mapping(finding.decision)
+    replace(own, ensemble=ensemble).write(Path(run.path))
 
 
 def finding_table(finding, classes):

@@ -124,7 +124,7 @@ def run(arguments):
     trained, cleaning, gate = load_answer(arguments, folders)
     check_held_out(trained, arguments.data)
     tell_decision(trained, cleaning, gate, same_images=arguments.data is None)
-    cases = data.labelled_cases(trained.data, arguments.data)
+    cases = data.labelled_cases(trained.data.as_mapping(), arguments.data)
     measured = {"measures": measures, "tolerance": arguments.tolerance}
     scores = answer_scores(arguments, (trained, cleaning, gate), cases, measured)
     if arguments.members:
@@ -158,7 +158,7 @@ def member_scores(arguments, folders, cases, measured):
 def check_held_out(trained, path):
     """Refuses runs that did not hold out the same images, where it is those that they would be scored on."""
     members = getattr(trained, "runs", [trained])
-    if path is None and any(set(run.data["validation"]) != set(trained.data["validation"]) for run in members):
+    if path is None and any(set(run.data.validation) != set(trained.data.validation) for run in members):
         raise ValueError("--data: expected images that none of the runs was trained on, for runs of several folds")
 
 

@@ -72,7 +72,7 @@ def run(arguments):
         parts = (
             (cleaning, f"post-processing ({cleaning})"),
             (gate, "the gate"),
-            ("groups" in answer.decision, "thresholds per group"),
+            (answer.decision.groups, "thresholds per group"),
         )
         if left_out := [name for asked, name in parts if asked]:
             print(f"not in it: {', '.join(left_out)}")

@@ -210,7 +210,9 @@ def with_measured_engine(arguments, trained, gate, images):
         return with_engine(arguments, trained, gate, None)
     for number, image in enumerate(images, start=1):
         try:
-            with data.open_source(image, spatial_dims=trained.data["rank"], **scale_of(arguments, trained)) as source:
+            with data.open_source(
+                image, spatial_dims=trained.data.spatial_dims, **scale_of(arguments, trained)
+            ) as source:
                 return with_engine(arguments, trained, gate, source, **tiling_options(arguments))
         except (ValueError, OSError):
             if number == len(images):
@@ -222,7 +224,7 @@ def scale_of(arguments, trained):
     """The level or resolution at which images are opened."""
     scale = {"level": arguments.level, "resolution": arguments.resolution}
     if scale == {"level": None, "resolution": None}:
-        spec = trained.data.get("spec", {})
+        spec = trained.data.spec
         scale = {name: spec.get(name) for name in scale}
     return scale
 
@@ -255,7 +257,7 @@ def segment(trained, decided, image, output, arguments, options, archive=None, c
     scale = scale_of(arguments, trained)
     # Workers may have another working folder.
     path = image if cluster is None else image.absolute()
-    with data.open_source(path, spatial_dims=trained.data["rank"], **scale) as source:
+    with data.open_source(path, spatial_dims=trained.data.spatial_dims, **scale) as source:
         inference.predict_image(
             trained,
             source,

@@ -126,16 +126,16 @@ def load_answer(arguments, folders):
     options = {name: getattr(arguments, name) for name in ("weights", "how", "temperature", "tta")}
     plain = {"weights": None, "how": HOW[0], "temperature": 1.0, "tta": "none"}
     answer = runs[0] if len(runs) == 1 and options == plain else inference.Ensemble(runs, **options)
+    holes, decision = math.inf if arguments.fill_holes == "all" else arguments.fill_holes, answer.decision
     cleaning = postprocessing.cleaning_of(
-        answer.decision,
-        len(answer.data["class_names"]),
-        holes=math.inf if arguments.fill_holes == "all" else arguments.fill_holes,
-        minimum_area=arguments.min_area,
+        answer.data.num_classes,
+        holes=decision.holes if holes is None else holes,
+        minimum_area=decision.minimum_area if arguments.min_area is None else arguments.min_area,
         watershed=arguments.watershed,
         largest=arguments.largest,
     )
     asked = None if arguments.gate is None else listed(arguments.gate)
-    gate = inference.gate_of(answer.decision, len(answer.data["class_names"]), asked)
+    gate = inference.gate_of(answer.decision, len(answer.data.class_names), asked)
     if arguments.threshold is not None:
         answer = with_thresholds(answer, listed(arguments.threshold))
     return answer, cleaning, gate
@@ -156,7 +156,7 @@ def with_crf(run, weight):
     # Imported late: it brings Keras, which a wrong option must not wait for.
     from .. import models
 
-    return dataclasses.replace(run, model=models.with_crf(run.model, run.data["task"], weight=weight))
+    return dataclasses.replace(run, model=models.with_crf(run.model, run.data.task, weight=weight))
 
 
 def listed(value):
@@ -165,16 +165,16 @@ def listed(value):
 
 def with_thresholds(run, thresholds):
     """A run, or an ensemble, with other thresholds than what was decided."""
-    classes = len(run.data["class_names"])
+    classes = len(run.data.class_names)
     thresholds = tuple(thresholds) * (classes if len(thresholds) == 1 else 1)
     if len(thresholds) != classes:
         raise ValueError(
             f"--threshold: expected one number, or one for each of {classes} classes; received {thresholds}"
         )
     if dataclasses.is_dataclass(run):
-        return dataclasses.replace(run, thresholds=thresholds, decision={})
+        return dataclasses.replace(run, thresholds=thresholds, decision=inference.Decision())
     changed = copy.copy(run)
-    changed.thresholds, changed.decision = thresholds, {}
+    changed.thresholds, changed.decision = thresholds, inference.Decision()
     return changed
 
 
@@ -184,18 +184,16 @@ def tell_decision(answer, cleaning, gate, same_images=False):
     parts = []
     if any(threshold != 0.5 for threshold in answer.thresholds):
         parts.append("threshold " + ", ".join(f"{threshold:g}" for threshold in answer.thresholds))
-    if "groups" in decision:
-        parts.append(f"thresholds of their own for {', '.join(decision['groups']['thresholds'])}")
+    if decision.groups:
+        parts.append(f"thresholds of their own for {', '.join(decision.groups.thresholds)}")
     if cleaning:
         parts.append(str(cleaning))
     if gate:
         parts.append(f"classes only where their label is as likely as {', '.join(f'{least:g}' for least in gate)}")
     if parts:
         origin = ""
-        if "metric" in decision:
-            metric, images = decision["metric"].replace("_", " "), decision["chosen_on"]["images"]
+        if decision.metric:
+            metric, images = decision.metric.replace("_", " "), decision.chosen_on["images"]
             which = "these" if same_images else "held-out"
-            origin = (
-                f" (decided on {images} {which} images: {metric} {decision['score']:.4f}, gain {decision['gain']:+.4f})"
-            )
+            origin = f" (decided on {images} {which} images: {metric} {decision.score:.4f}, gain {decision.gain:+.4f})"
         print("; ".join(parts) + origin, file=sys.stderr)

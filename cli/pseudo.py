@@ -11,7 +11,6 @@ examples:
   maskzoo train --data pseudo/set.yaml --init-from runs/unet
 """
 
-import json
 import shlex
 import tempfile
 from pathlib import Path
@@ -37,7 +36,7 @@ def run(arguments):
     if not place.is_dir():
         raise FileNotFoundError(f"images: expected a folder of images; received {place}")
     images = sorted(path for path in place.iterdir() if data.is_image(path))
-    descriptions = [json.loads((folder / "data.json").read_text(encoding="utf-8")) for folder in folders]
+    descriptions = [inference.read_run_data(folder) for folder in folders]
     groups = {}
     for image in images:
         groups.setdefault(tuple(training.unseen_by(image, descriptions)), []).append(image)
@@ -63,7 +62,7 @@ def run(arguments):
 
 def label(pseudo, answering, runs, image, scratch, options):
     """Adds an image to the set, with what the runs say of it."""
-    spatial_dims = answering.data["rank"]
+    spatial_dims = answering.data.spatial_dims
     output = scratch / f"probabilities{OUTPUT_SUFFIX[spatial_dims]}"
     with data.open_source(image, spatial_dims=spatial_dims) as source:
         inference.predict_image(answering, source, output, probabilities="uint8", restart=True, **options)

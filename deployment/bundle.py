@@ -57,7 +57,7 @@ def export_bundle(run, output, *, format="saved_model", dtype=None, size=None, t
         raise ValueError(f"--format: expected one of {', '.join(FORMATS)}; received {format!r}")
     if output.exists():
         raise FileExistsError(f"output: expected a folder that does not exist yet; received {output}")
-    origin, images = parity_images(run, dtype, (size or run.data["patch"]) if format == "litert" else None)
+    origin, images = parity_images(run, dtype, (size or run.data.patch) if format == "litert" else None)
     dtype = dtype or images[0].dtype.name
     if dtype not in DTYPES:
         raise ValueError(f"--dtype: expected one of {', '.join(DTYPES)}; received {dtype}")
@@ -163,10 +163,10 @@ def parity_images(run, dtype, size):
         What they are, and a list of arrays `(*size, channels)`.
     """
     first = getattr(run, "runs", [run])[0]
-    sizes = COMPARED_SIZES[run.data["rank"]] if size is None else (tuple(size),)
+    sizes = COMPARED_SIZES[run.data.spatial_dims] if size is None else (tuple(size),)
     rng = np.random.default_rng(0)
     try:
-        cases = data.labelled_cases(first.data)
+        cases = data.labelled_cases(first.data.as_mapping())
         images = []
         for index, size in enumerate(sizes):
             image = cases[index % len(cases)].image
@@ -174,7 +174,7 @@ def parity_images(run, dtype, size):
             images.append(image.read(data.Window(offset, size)))
         origin = "windows of the run's validation images"
     except (OSError, ValueError, KeyError, IndexError):
-        images = [rng.integers(0, 256, (*size, run.data["channels"])).astype(dtype or "uint8") for size in sizes]
+        images = [rng.integers(0, 256, (*size, run.data.channels)).astype(dtype or "uint8") for size in sizes]
         origin = "noise: the run's validation images cannot be read"
     if dtype is not None:
         images = [image.astype(dtype) for image in images]
@@ -234,19 +234,19 @@ def predicted_whole(run, source):
     one_piece = any(analysis.geometry(one.model).is_global for one in getattr(run, "runs", [run]))
     options = {"tile": max(source.shape)} if one_piece else {}
     plan = plan_image(run, source, memory=COMPARING_MEMORY, **options)
-    classes = len(run.data["class_names"])
+    classes = len(run.data.class_names)
     logits = np.empty((*source.shape, classes), np.float32)
     for window, part in predict_tiles(scorer(run, plan), reader(run, source), plan):
         logits[window.slices] = part
-    task, names = run.data["task"], tuple(run.data["class_names"])
+    task, names = run.data.task, run.data.class_names
     mask = Result(task, names, run.thresholds).values(logits)
     return mask if task == "multilabel" else mask[..., 0], metrics.probabilities(logits, task)
 
 
 def hanging(probabilities, run, tolerance):
     """Where a label may turn over within the tolerance."""
-    if run.data["task"] == "multiclass":
+    if run.data.task == "multiclass":
         two = np.sort(probabilities, axis=-1)[..., -2:]
         return two[..., 1] - two[..., 0] <= 2 * tolerance
     near = np.abs(probabilities - np.array(run.thresholds)) <= tolerance
-    return near[..., 0] if run.data["task"] == "binary" else near
+    return near[..., 0] if run.data.task == "binary" else near

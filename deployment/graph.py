@@ -29,12 +29,12 @@ class Bundle(tf.Module):
         """
         super().__init__()
         self._run, self._dtype = run, dtype
-        self._task = run.data["task"]
+        self._task = run.data.task
         self._members = members(run)
         self.networks = [member.network for member in self._members]
-        spatial = (None,) * run.data["rank"] if size is None else size
+        spatial = (None,) * run.data.spatial_dims if size is None else size
         batch = None if size is None else 1
-        signature = tf.TensorSpec((batch, *spatial, run.data["channels"]), dtype, name="images")
+        signature = tf.TensorSpec((batch, *spatial, run.data.channels), dtype, name="images")
         as_function = tf.function(input_signature=[signature], autograph=False)
         self.segment = as_function(lambda images: {"mask": self._mask(self._logits(images))})
         self.score = as_function(lambda images: {"probabilities": activated(self._logits(images), self._task)})
@@ -128,13 +128,13 @@ def members(run):
         ValueError: If one has no form in a graph.
     """
     runs = getattr(run, "runs", [run])
-    views = run.views if isinstance(run, Ensemble) else parse_tta("none", run.data["rank"])
+    views = run.views if isinstance(run, Ensemble) else parse_tta("none", run.data.spatial_dims)
     weights = run.weights if isinstance(run, Ensemble) else [1.0]
     geometries = [analysis.geometry(one.model) for one in runs]
     symmetric = any(view.turns or any(view.flipped) for view in views)
     found = []
     for one, weight, geometry in zip(runs, weights, geometries, strict=True):
-        if one.data["normalization"].get("stain"):
+        if one.data.normalization.get("stain"):
             raise ValueError(
                 f"run: expected one without stain normalisation, to have it in a graph; received {one.path}"
             )
@@ -147,7 +147,7 @@ def members(run):
         if weight:
             model = network(one)
             answer = tf.function(partial(model, training=False), autograph=False)
-            details = (one.data["normalization"], one.thresholds, weight, views, frame, allowed_by(geometry))
+            details = (one.data.normalization, one.thresholds, weight, views, frame, allowed_by(geometry))
             found.append(Member(model, answer, *details))
     return found
 

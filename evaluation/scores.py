@@ -76,7 +76,7 @@ def evaluate(
         counts.append(count)
     pixels = [count["pixels"] for count in counts]
     scores = {
-        "classes": run.data["class_names"][first_class(run) :],
+        "classes": list(run.data.class_names[first_class(run) :]),
         **overlap_scores(sum(pixels)),
         **means(images, OVERLAP),
         "competition_dice": metrics.competition_dice(pixels),
@@ -103,12 +103,12 @@ def evaluate(
 
 def first_class(run):
     """The first class that is scored: the one behind the background of a multiclass task."""
-    return 1 if run.data["task"] == "multiclass" else 0
+    return 1 if run.data.task == "multiclass" else 0
 
 
 def check_memory(run, cases, measures, cleaning, memory):
     """Refuses an image whose label maps, and what it takes to score them, do not fit the memory."""
-    planes = len(run.data["class_names"]) if run.data["task"] == "multilabel" else 1
+    planes = len(run.data.class_names) if run.data.task == "multilabel" else 1
     for case in cases:
         what = ", ".join(measures) or "post-processing"
         maps = (3 if cleaning else 2) * planes
@@ -158,7 +158,7 @@ def predict_and_count(run, case, measures, cleaning, gate, **plan_options):
         predicted label map `(2, *shape)`, for a task that is not multiclass `(2, *shape, classes)`, if a measure
         needs them.
     """
-    task, ignore, classes = run.data["task"], run.data["ignore_index"], len(run.data["class_names"])
+    task, ignore, classes = run.data.task, run.data.ignore_index, len(run.data.class_names)
     pixels, bins, maps = np.zeros((classes, 3), np.int64), None, None
     if cleaning or gate or set(measures) & set(WHOLE_MAP):
         maps = np.zeros((2, *case.image.shape, *(() if task == "multiclass" else (classes,))), np.uint8)
@@ -190,8 +190,8 @@ def predict_and_count(run, case, measures, cleaning, gate, **plan_options):
 
 def class_masks(run, maps):
     """Yields the true, the predicted and the valid pixels of each scored class, as booleans."""
-    multiclass, ignore = run.data["task"] == "multiclass", run.data["ignore_index"]
-    for number in range(first_class(run), len(run.data["class_names"])):
+    multiclass, ignore = run.data.task == "multiclass", run.data.ignore_index
+    for number in range(first_class(run), len(run.data.class_names)):
         truth, guess = maps if multiclass else maps[..., number]
         value = number if multiclass else 1
         valid = np.ones(truth.shape, bool) if ignore is None else truth != ignore

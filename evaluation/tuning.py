@@ -77,7 +77,7 @@ class Question:
     """
 
     task: str
-    class_names: list[str]
+    class_names: tuple[str, ...]
     ignore_index: int | None = None
     metric: str = METRICS[0]
     shared: bool = False
@@ -151,7 +151,7 @@ def decide(runs, *, metric=METRICS[0], shared=False, pattern=None, areas=True, t
     """
     folds = arranged(runs)
     first = runs[0].data
-    question = Question(first["task"], first["class_names"], first["ignore_index"], metric, shared, pattern, areas)
+    question = Question(first.task, first.class_names, first.ignore_index, metric, shared, pattern, areas)
     if question.task == "multiclass" and (shared or pattern):
         raise ValueError("--shared, --groups: expected a task with thresholds; received multiclass, which has none")
     with tempfile.TemporaryDirectory(prefix="maskzoo-decide-") as folder:
@@ -186,9 +186,9 @@ def arranged(runs):
     check_members(runs)
     folds = {}
     for run in runs:
-        if not run.data["validation"]:
+        if not run.data.validation:
             raise ValueError(f"{run.path}: expected a run that held out images to decide on; received one without")
-        folds.setdefault((str(run.data["spec"]["path"]), *sorted(run.data["validation"])), []).append(run)
+        folds.setdefault((str(run.data.spec["path"]), *sorted(run.data.validation)), []).append(run)
     sizes = sorted({len(fold) for fold in folds.values()})
     if len(sizes) > 1:
         raise ValueError(
@@ -202,9 +202,11 @@ def predicted(run, folder, tta, **plan_options):
     """Predicts a run's held-out images into files; returns a `HeldOut` for each."""
     ensemble = Ensemble([run], how="logits" if tta == "none" else "probabilities", tta=tta)
     images = []
-    for number, case in enumerate(tqdm(data.labelled_cases(run.data), unit="image", desc=run.name, disable=None)):
+    for number, case in enumerate(
+        tqdm(data.labelled_cases(run.data.as_mapping()), unit="image", desc=run.name, disable=None)
+    ):
         plan = ensemble.plan(case.image, **plan_options)
-        shape = (*plan.shape, len(run.data["class_names"]))
+        shape = (*plan.shape, len(run.data.class_names))
         logits = np.lib.format.open_memmap(folder / f"{number}.npy", "w+", np.float32, shape)
         for window, answers in predict_tiles(ensemble.scorer(plan), ensemble.reader(case.image), plan):
             logits[window.slices] = answers
@@ -264,7 +266,7 @@ def search(question, images):
         finding.decision |= {"holes": holes, "minimum_area": areas}
         if question.task == "multiclass":
             # Where one class has taken a hole, the next cannot: found only with all classes together.
-            cleaning = cleaning_of(finding.decision, classes)
+            cleaning = cleaning_of(classes, holes=holes, minimum_area=areas)
             counts = np.stack([label_counts(question, image, cleaning) for image in images])
             decided = question.score(counts[:, question.scored])
     finding.scores["decided"] = decided

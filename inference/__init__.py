@@ -15,9 +15,14 @@ if TYPE_CHECKING:
     from .predict_image import plan_image as plan_image
     from .predict_image import predict_image as predict_image
     from .results import check_output as check_output
+    from .run import Run as Run
     from .run import check_run as check_run
     from .run import load_run as load_run
     from .run import run_spatial_dims as run_spatial_dims
+    from .run_files import Decision as Decision
+    from .run_files import RunData as RunData
+    from .run_files import read_decision as read_decision
+    from .run_files import read_run_data as read_run_data
     from .tile_plan import plan_tiles as plan_tiles
     from .tile_plan import predict_tiles as predict_tiles
     from .tta import parse_tta as parse_tta
@@ -33,7 +38,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "journal": ["DiskFull"],
         "predict_image": ["plan_image", "predict_image"],
         "results": ["check_output"],
-        "run": ["check_run", "load_run", "run_spatial_dims"],
+        "run": ["Run", "check_run", "load_run", "run_spatial_dims"],
+        "run_files": ["Decision", "RunData", "read_decision", "read_run_data"],
         "tile_plan": ["plan_tiles", "predict_tiles"],
         "tta": ["parse_tta"],
     },

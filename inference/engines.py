@@ -124,7 +124,7 @@ def with_engine(run, name, precision, source, *, tell=print, **plan_options):
 
 def fastest_engine(run, images, tolerance, tell):
     """Times the engines on some images and returns the fastest that agrees with Keras."""
-    model, task = network(run), "multilabel" if is_model(run) else run.data["task"]
+    model, task = network(run), "multilabel" if is_model(run) else run.data.task
     keras_engine = open_engine(model)
     expected = metrics.probabilities(keras_engine.predict(images), task)
     fastest, least = None, np.inf
@@ -343,11 +343,11 @@ def training_windows(run, number=CALIBRATION_WINDOWS):
     if is_model(run):
         raise ValueError("--precision: expected a run with training images for int8; received a model without")
     # Told to hold out what it was trained on, it opens that.
-    cases = data.labelled_cases({**run.data, "validation": run.data["train"]})
-    size = analysis.nearest_size(run.model, run.data["patch"])
+    cases = data.labelled_cases(run.data.as_mapping() | {"validation": list(run.data.train)})
+    size = analysis.nearest_size(run.model, run.data.patch)
     rng, windows = np.random.default_rng(0), []
     for index in range(number):
-        read = data.Normalizer.from_dict(run.data["normalization"])(cases[index % len(cases)].image)
+        read = data.Normalizer.from_dict(run.data.normalization)(cases[index % len(cases)].image)
         shape = read.source.shape
         offset = [int(rng.integers(0, max(1, n - s + 1))) for n, s in zip(shape, size, strict=True)]
         windows.append(read(data.Window(offset, size))[None])

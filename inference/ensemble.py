@@ -1,7 +1,7 @@
 """Several trained runs, or one seen in several views, that answer as one model in a single pass over the image."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 
 import numpy as np
@@ -14,7 +14,12 @@ from .tta import parse_tta, see
 
 HOW = ("probabilities", "logits", "votes")
 # What the members of an ensemble must have in common.
-SHARED = {"task": "the task", "class_names": "the classes", "channels": "images with channels", "rank": "spatial axes"}
+SHARED = {
+    "task": "the task",
+    "class_names": "the classes",
+    "channels": "images with channels",
+    "spatial_dims": "spatial axes",
+}
 # Keeps logits finite where all members are sure.
 SMALLEST = 1e-7
 
@@ -62,19 +67,19 @@ class Ensemble:
             raise ValueError(f"--temperature: expected a number above 0; received {temperature}")
         self.how, self.temperature, self.tta = how, float(temperature), tta
         self.data = self.runs[0].data
-        self.views = parse_tta(tta, self.data["rank"])
+        self.views = parse_tta(tta, self.data.spatial_dims)
         check_scales(self.runs, self.views)
         found = decided_together(self.runs)
-        self.weights = checked_weights(found.get("weights") if weights is None else weights, len(self.runs))
-        self.decision = {key: value for key, value in found.items() if key != "weights"} or agreed(self.runs)
+        self.weights = checked_weights(found and found.weights if weights is None else weights, len(self.runs))
+        self.decision = found or agreed(self.runs)
         if how == "votes":
             thresholds = [0.5] * len(self.runs[0].thresholds)
-        elif "thresholds" in found:
-            thresholds = found["thresholds"]
+        elif found and found.thresholds:
+            thresholds = found.thresholds
         else:
             thresholds = np.average([run.thresholds for run in self.runs], axis=0, weights=self.weights).tolist()
         self.thresholds = tuple(thresholds)
-        self._normalizations = distinct([run.data["normalization"] for run in self.runs])
+        self._normalizations = distinct([run.data.normalization for run in self.runs])
 
     @property
     def name(self):
@@ -144,8 +149,8 @@ class Ensemble:
         pixels = plan.batch * math.prod(plan.input_size)
         need = max(p.memory - w for p, w in zip(plans, weights, strict=True)) + sum(weights)
         # The images in every normalisation, and turned; the sum over members, one answer and its probabilities.
-        images = self.data["channels"] * len(self._normalizations)
-        return round(need + 4 * pixels * (4 * images + 3 * len(self.data["class_names"])))
+        images = self.data.channels * len(self._normalizations)
+        return round(need + 4 * pixels * (4 * images + 3 * len(self.data.class_names)))
 
     def reader(self, source):
         """The function that reads a window once, in each normalisation of the members, channels behind channels."""
@@ -172,16 +177,16 @@ class Scorer:
         self._members = []
         for index, run in enumerate(ensemble.runs):
             part = plan.members[index] if plan.members else None
-            group = ensemble._normalizations.index(run.data["normalization"])
-            first = group * ensemble.data["channels"]
+            group = ensemble._normalizations.index(run.data.normalization)
+            first = group * ensemble.data.channels
             predict, allowed = logits_of(models[index]), partial(analysis.nearest_size, run.model)
-            channels = slice(first, first + ensemble.data["channels"])
+            channels = slice(first, first + ensemble.data.channels)
             self._members.append((run, ensemble.weights[index], part, channels, predict, allowed))
 
     def predict(self, images):
         """Returns the logits of the members' mean, `(batch, *size, classes)`; the size is that of the plan's tile."""
         ensemble, total = self._ensemble, None
-        task = ensemble.data["task"]
+        task = ensemble.data.task
         for run, weight, part, channels, predict, allowed in self._members:
             if weight == 0:
                 continue
@@ -256,7 +261,7 @@ def check_members(runs):
     """Refuses runs that do not answer the same question."""
     for run in runs[1:]:
         for key, what in SHARED.items():
-            expected, received = runs[0].data[key], run.data[key]
+            expected, received = getattr(runs[0].data, key), getattr(run.data, key)
             if expected != received:
                 raise ValueError(f"{run.path}: expected {what} of {runs[0].path}, {expected}; received {received}")
 
@@ -281,20 +286,22 @@ def checked_weights(weights, number):
 
 
 def decided_together(runs):
-    """What `decide` found for exactly these runs together, with `weights` in their order; empty where there is none."""
-    found = runs[0].decision.get("ensemble", {}) if len(runs) > 1 else runs[0].decision
-    if len(runs) == 1 or not found:
-        return dict(found)
-    weights = dict(zip(found["members"], found["weights"], strict=True))
+    """What `decide` found for exactly these runs together, its weights in their order; `None` where there is none."""
+    if len(runs) == 1:
+        return runs[0].decision
+    found = runs[0].decision.ensemble
+    if found is None:
+        return None
+    weights = dict(zip(found.members, found.weights, strict=True))
     if sorted(weights) != sorted(run.name for run in runs):
-        return {}
-    return found | {"weights": [weights[run.name] for run in runs]}
+        return None
+    return replace(found, weights=tuple(weights[run.name] for run in runs))
 
 
 def agreed(runs):
     """What all runs have decided alike."""
     first, *others = (run.decision for run in runs)
-    return {key: value for key, value in first.items() if all(key in o and o[key] == value for o in others)}
+    return first.agreed_with(others)
 
 
 def distinct(values):

@@ -17,8 +17,8 @@ class Listener:
         if "label" not in run.model.output_names:
             raise ValueError(f"--gate: expected runs trained with --label-head; received {run.path}")
         self._model = run.model
-        self._background = [1.0] if run.data["task"] == "multiclass" else []
-        self.chances = np.zeros(len(run.data["class_names"]))
+        self._background = [1.0] if run.data.task == "multiclass" else []
+        self.chances = np.zeros(len(run.data.class_names))
 
     def predict(self, images):
         outputs = self._model.predict_on_batch(images)
@@ -60,7 +60,7 @@ def without(values, absent, task, band=None):
 
 def gate_of(decision, classes, asked=None):
     """The gate that was decided, or asked for instead: a tuple with a number per class, or `None`."""
-    gate = tuple(decision.get("gate", (0,) * classes)) if asked is None else tuple(asked)
+    gate = (decision.gate or (0,) * classes) if asked is None else tuple(asked)
     if len(gate) == 1:
         gate *= classes
     if len(gate) != classes or not all(0 <= least < 1 for least in gate):

@@ -78,7 +78,7 @@ def scores_of(run, read, window, halo, crop):
     """The probabilities in a window that is predicted with a halo."""
     logits = logits_of(run.model)(read(window.padded(halo))[None])[0]
     inside = tuple(slice(start, start + size) for start, size in zip(crop, window.size, strict=True))
-    return metrics.probabilities(logits[inside], run.data["task"])
+    return metrics.probabilities(logits[inside], run.data.task)
 
 
 def contrasting_windows(source, size):

@@ -46,7 +46,7 @@ def plan_image(run, source, *, seam_tolerance=0.0, tell=None, **options):
     read = reader(run, source)
     if hasattr(run, "plan"):
         return run.plan(source, seam_tolerance=seam_tolerance, tell=tell, **options)
-    plan = plan_within(run, source, read, seam_tolerance, tell, patch=run.data["patch"], **options)
+    plan = plan_within(run, source, read, seam_tolerance, tell, patch=run.data.patch, **options)
     if any(plan.overlap) and seam_tolerance and plan.tiles >= WORTH_A_REPORT:
         tell(blending_report(run, source, read, plan))
     return plan
@@ -106,7 +106,7 @@ def predict_image(
     data.check_writable(output)
     read = reader(run, source)
     thresholds = thresholds_for(run, data.file_stem(source.name))
-    result = Result(run.data["task"], tuple(run.data["class_names"]), thresholds, probabilities)
+    result = Result(run.data.task, run.data.class_names, thresholds, probabilities)
     cleaning, gate = (None, None) if probabilities else (cleaning, gate)
     listeners = listen(run) if gate else None
     identity = {
@@ -256,7 +256,7 @@ def fingerprints(run, source):
     runs = getattr(run, "runs", [run])
     found = {
         "run": [fingerprint(Path(one.path, name)) for one in runs for name in (one.model_file, "data.json")],
-        "decision": [list(run.thresholds), getattr(run, "decision", None)],
+        "decision": [list(run.thresholds), run.decision.as_mapping()],
         "software": {name: version(name) for name in ("maskzoo", "keras", "tensorflow", "numpy")},
     }
     if source.path is not None:
@@ -288,10 +288,11 @@ def reader(run, source):
     Raises:
         ValueError: If the source's rank or channels differ from those of the training images.
     """
-    if len(source.shape) != run.data["rank"]:
+    if len(source.shape) != run.data.spatial_dims:
         raise ValueError(
-            f"{source.name}: expected an image of {run.data['rank']} spatial axes; received one of shape {source.shape}"
+            f"{source.name}: expected an image of {run.data.spatial_dims} spatial axes; "
+            f"received one of shape {source.shape}"
         )
     if hasattr(run, "reader"):
         return run.reader(source)
-    return data.Normalizer.from_dict(run.data["normalization"])(source)
+    return data.Normalizer.from_dict(run.data.normalization)(source)

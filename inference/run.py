@@ -1,9 +1,12 @@
 """A trained run, as prediction needs it: its model, how images are normalised, its classes and decisions."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from maskzoo.errors import MissingFile, RunError
+
+from .run_files import DATA_FILE, DECISION_FILE, Decision, RunData, read_decision, read_run_data
 
 MODEL, LAST = "best.keras", "last.keras"
 EPOCHS = {":best": MODEL, ":last": LAST}
@@ -16,18 +19,18 @@ class Run:
     Attributes:
         path: The folder.
         model: The Keras model of the best or the last epoch; it returns logits.
-        data: What `data.json` holds: task, class names, channels, rank, normalisation, names of the held-out images.
+        data: What the run was trained on: task, classes, channels, normalisation, names of the held-out images.
         thresholds: Probability from which a class counts as present, one per class (binary and multilabel tasks).
-        decision: What `decision.json` holds: thresholds, and what `decide` found beside them.
+        decision: What was chosen for the run: thresholds, and what `decide` found beside them.
         model_file: Name of the model's file in the folder.
         engine: What predicts in the model's place: see `engines.open_engine`.
     """
 
     path: Path
     model: Any
-    data: dict
+    data: RunData
     thresholds: tuple[float, ...]
-    decision: dict = field(default_factory=dict)
+    decision: Decision = field(default_factory=Decision)
     model_file: str = MODEL
     engine: Any = None
 
@@ -47,14 +50,14 @@ def check_run(path):
         The path, as `load_run` takes it.
 
     Raises:
-        FileNotFoundError: If the folder, its model or one of its descriptions is missing.
+        MissingFile: If the folder, its model or one of its descriptions is missing.
     """
     folder, model_file = split_epoch(path)
     if not folder.is_dir():
-        raise FileNotFoundError(f"run: expected a run folder; received {path}, which is not a folder")
-    for name in (model_file, "data.json", "decision.json"):
+        raise MissingFile(path, "a run folder", "none of this name")
+    for name in (model_file, DATA_FILE, DECISION_FILE):
         if not (folder / name).is_file():
-            raise FileNotFoundError(f"run: expected a trained run with a {name}; received {folder}, which has none")
+            raise MissingFile(folder, f"a trained run with a {name}", "one without")
     return Path(path)
 
 
@@ -69,7 +72,7 @@ def split_epoch(path):
 
 def run_spatial_dims(path):
     """The number of spatial axes of a run's images; answers without importing Keras."""
-    return json.loads((split_epoch(path)[0] / "data.json").read_text(encoding="utf-8"))["rank"]
+    return read_run_data(split_epoch(path)[0]).spatial_dims
 
 
 def thresholds_for(run, name):
@@ -81,14 +84,14 @@ def thresholds_for(run, name):
     """
     from .. import data
 
-    groups = run.decision.get("groups")
+    groups = run.decision.groups
     if groups is None:
         return tuple(run.thresholds)
     try:
-        group = data.groups_by_pattern([name], groups["pattern"])[name]
+        group = data.groups_by_pattern([name], groups.pattern)[name]
     except ValueError:
         return tuple(run.thresholds)
-    return tuple(groups["thresholds"].get(group, run.thresholds))
+    return tuple(groups.thresholds.get(group, run.thresholds))
 
 
 def load_run(path):
@@ -98,8 +101,8 @@ def load_run(path):
         path: A run folder, or `RUN:last` for the model of its last epoch.
 
     Raises:
-        FileNotFoundError: If a part of it is missing.
-        ValueError: If its model or its decisions cannot be read.
+        MissingFile: If a part of it is missing.
+        RunError: If its model or its decisions cannot be read.
     """
     import keras
 
@@ -110,11 +113,12 @@ def load_run(path):
     try:
         model = keras.saving.load_model(folder / model_file, compile=False)
     except (OSError, ValueError, KeyError) as error:
-        raise ValueError(
-            f"run: expected {folder / model_file} to be a readable Keras model; received {error}"
-        ) from error
-    description = json.loads((folder / "data.json").read_text(encoding="utf-8"))
-    decision = json.loads((folder / "decision.json").read_text(encoding="utf-8"))
-    if "fine" in description:
-        model = models.serial(model, **description["fine"])
-    return Run(folder, model, description, tuple(decision["thresholds"]), decision, model_file)
+        raise RunError(folder / model_file, "a Keras model that can be read", error) from error
+    described, decision = read_run_data(folder), read_decision(folder)
+    if len(decision.thresholds) != described.num_classes:
+        raise RunError(
+            folder / DECISION_FILE, f"{described.num_classes} thresholds, one per class", list(decision.thresholds)
+        )
+    if described.roi_classes is not None:
+        model = models.serial(model, **described.roi_classes)
+    return Run(folder, model, described, decision.thresholds, decision, model_file)

@@ -6,7 +6,7 @@ and some bytes for each object.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -310,23 +310,29 @@ class Cleaning:
         return "; ".join(part for part in parts if part)
 
 
-def cleaning_of(decision, classes, *, holes=None, minimum_area=None, watershed=0, largest=False):
-    """The `Cleaning` that was decided, or asked for instead.
+def cleaning_of(
+    classes: int,
+    *,
+    holes: float | Sequence[float] | None = None,
+    minimum_area: int | Sequence[int] | None = None,
+    watershed: float = 0,
+    largest: bool = False,
+) -> Cleaning:
+    """Returns a `Cleaning` from sizes per class, or from one size for all classes.
 
     Args:
-        decision: What `decision.json` holds.
         classes: Number of classes.
-        holes: Instead of what was decided, for all classes.
-        minimum_area: The same.
-        watershed: Attribute of `Cleaning`.
-        largest: The same.
+        holes: As in `Cleaning`; `None` for 0.
+        minimum_area: As in `Cleaning`; `None` for 0.
+        watershed: As in `Cleaning`.
+        largest: As in `Cleaning`.
     """
-    decided = {"holes": holes, "minimum_area": minimum_area}
-    sizes = {
-        name: tuple(decision.get(name, (0,) * classes)) if asked is None else (asked,) * classes
-        for name, asked in decided.items()
-    }
-    return Cleaning(**sizes, watershed=watershed, largest=largest)
+    return Cleaning(per_class(holes, classes), watershed, per_class(minimum_area, classes), largest)
+
+
+def per_class(size, classes: int) -> tuple:
+    """A size for each class, from one for all classes or `None` for 0."""
+    return tuple(size) if isinstance(size, Sequence) else (size or 0,) * classes
 
 
 def clean(strips, holes=0, watershed=0, minimum_area=0, largest=False, connectivity=1, empty=None):

@@ -6,6 +6,7 @@ import sys
 import keras
 
 from .. import data, losses, models
+from ..inference.run_files import Decision, RunData
 from ..metrics import Dice, IoU
 from ..models import analysis
 from . import optimisation
@@ -74,9 +75,9 @@ def train(recipe, run):
         losses.WeightSchedule(build_loss(stage, dataset), stage.loss_weights or {})
     write_recipe(recipe, run)
     describe(network, geometry, patch, dataset, replicas, run)
-    regions = {"fine": regions_of(recipe, dataset)} if recipe.roi_classes else {}
-    write_json(run / "data.json", {**dataset.as_mapping(), "patch": list(patch), **regions})
-    write_json(run / "decision.json", {"thresholds": [0.5] * dataset.num_classes})
+    regions = {"roi_classes": regions_of(recipe, dataset)} if recipe.roi_classes else {}
+    RunData.from_mapping({**dataset.as_mapping(), "patch": patch, **regions}).write(run)
+    Decision((0.5,) * dataset.num_classes).write(run)
     write_json(run / "manifest.json", manifest(recipe, dataset) | {"parameters": analysis.parameters(network)[0]})
 
     trackers = open_trackers(None if recipe.host else recipe.track, run, recipe)

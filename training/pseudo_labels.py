@@ -23,13 +23,13 @@ def unseen_by(image, descriptions):
 
     Args:
         image: Path of the image.
-        descriptions: What `data.json` of each run holds.
+        descriptions: The `RunData` of each run.
     """
     name = data.file_stem(image)
     return [
         number
         for number, description in enumerate(descriptions)
-        if name not in {Path(known).name for known in description["train"]}
+        if name not in {Path(known).name for known in description.train}
     ]
 
 
@@ -55,7 +55,7 @@ class PseudoSet:
 
     Args:
         folder: A folder that is not there yet.
-        description: What `data.json` of a run holds: task and classes.
+        description: The `RunData` of a run.
         threshold: Confidence, from 0.5 to 1, from which a label counts; less sure pixels are ignored in training.
         share: Share of the images that is kept, those that are labelled with most confidence.
 
@@ -73,7 +73,7 @@ class PseudoSet:
         if self.folder.exists():
             raise FileExistsError(f"output: expected a folder that is not there yet; received {folder}")
         self.threshold, self.share, self.rows = threshold, share, []
-        self.task, self.names = description["task"], description["class_names"]
+        self.task, self.names = description.task, description.class_names
         self.table, self.specified = self.folder / TABLE, self.folder / SET
         self.unfinished = self.folder.with_name(f".{self.folder.name}.{os.getpid()}.unfinished")
         planes = [str(number) for number in range(len(self.names))] if self.task == "multilabel" else [""]

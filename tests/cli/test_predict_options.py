@@ -373,4 +373,4 @@ def test_mistakes_are_one_line(trained, tmp_path, capsys):
         error = capsys.readouterr().err.strip().splitlines()[-1]
         assert error.startswith("error: "), error
         assert expected in error, error
-    assert json.loads((trained / "decision.json").read_text()) == {"thresholds": [0.5]}
+    assert json.loads((trained / "decision.json").read_text()) == {"thresholds": [0.5], "format": 1}

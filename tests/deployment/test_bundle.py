@@ -15,6 +15,7 @@ from maskzoo import cli, data, deployment, inference, models
 from maskzoo.deployment import bundle, graph
 from maskzoo.inference.ensemble import Ensemble
 from maskzoo.inference.run import Run
+from maskzoo.inference.run_files import Decision, RunData
 
 SIZES = ((5, 3), (40, 57), (64, 64))
 
@@ -45,7 +46,7 @@ def as_run(model, task="binary", normalization=None, thresholds=None, path="run"
         "normalization": normalization.as_dict(),
     }
     thresholds = tuple(thresholds or [0.5] * classes)
-    return Run(Path(path), model, description, thresholds, {"thresholds": list(thresholds)})
+    return Run(Path(path), model, RunData.from_mapping(description), thresholds, Decision(thresholds))
 
 
 @pytest.fixture(scope="module")
@@ -239,7 +240,7 @@ def test_an_answer_that_differs_is_not_written(folder, tmp_path, monkeypatch):
 
 def test_what_no_graph_can_hold_is_refused(unet, tmp_path, capsys, folder):
     run = as_run(unet)
-    run.data["normalization"]["stain"] = {"method": "macenko"}
+    run.data.normalization["stain"] = {"method": "macenko"}
     with pytest.raises(ValueError, match="expected one without stain normalisation"):
         bundle.Bundle(run, "uint8")
     assert export(folder, tmp_path) == 2

@@ -149,7 +149,7 @@ def test_the_keys_of_scores_are_those_that_train_writes(tmp_path, evaluated):
     folder = sure_run(tmp_path, [(row_of(8, 1), row_of(8, 1))])
     scores = evaluated(folder)
     trained = inference.load_run(folder)
-    assert scores == evaluation.evaluate(trained, data.labelled_cases(trained.data))
+    assert scores == evaluation.evaluate(trained, data.labelled_cases(trained.data.as_mapping()))
     assert scores.keys() >= {"classes", "dice", "iou", "mean_dice", "images"}
     assert scores["images"][0].keys() >= {"name", "dice"}
     # Nothing that was not asked for.
@@ -390,7 +390,7 @@ def test_streaming_metrics_over_batches_equal_the_command(tmp_path, evaluated, t
     pairs = random_pairs(task, np.random.default_rng(1), classes, shape=(32, 32), count=3)
     folder = exact_run(tmp_path, pairs, scheme_of(task, classes))
     trained = inference.load_run(folder)
-    cases = data.labelled_cases(trained.data)
+    cases = data.labelled_cases(trained.data.as_mapping())
     scores = evaluated(folder)
     options = {"task": task, "num_classes": classes, "ignore_index": 255}
     streaming = {name: getattr(metrics, kind)(**options) for name, kind in KINDS.items()}
@@ -548,7 +548,7 @@ def test_images_in_several_units_are_refused(tmp_path, capsys):
 
 def test_a_wrong_measure_or_no_case_is_refused_by_the_function(tmp_path):
     trained = inference.load_run(sure_run(tmp_path, [(row_of(8, 1), row_of(8, 1))]))
-    cases = data.labelled_cases(trained.data)
+    cases = data.labelled_cases(trained.data.as_mapping())
     with pytest.raises(ValueError, match="measures: expected surface"):
         evaluation.evaluate(trained, cases, measures=["surfaces"])
     with pytest.raises(ValueError, match="at least one labelled image"):

@@ -1,6 +1,7 @@
 """What `decide` finds is the best of all possibilities, tried one by one on small predictions."""
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from maskzoo import metrics
 from maskzoo.evaluation import tuning as decisions
 from maskzoo.evaluation.tuning import HeldOut, Question
 from maskzoo.inference.run import thresholds_for
+from maskzoo.inference.run_files import Decision
 
 THRESHOLDS = np.arange(1, 1024) / 1024
 
@@ -90,14 +92,15 @@ def test_each_group_of_images_gets_its_own_thresholds():
     ]
     question = question_of(pattern="^[ab]")
     finding = decisions.search(question, images)
-    finding.thresholds = finding.decision["thresholds"]
+    decided = Decision.from_mapping(finding.decision)
+    run = SimpleNamespace(thresholds=decided.thresholds, decision=decided)
     for group in "ab":
         mine = [image for image in images if image.name.startswith(group)]
         best = max(brute_scores(question, mine, t)[0] for t in THRESHOLDS)
-        thresholds = thresholds_for(finding, f"{group}7")
+        thresholds = thresholds_for(run, f"{group}7")
         assert brute_scores(question, mine, thresholds)[0] == pytest.approx(best, abs=1e-12)
     overall = tuple(finding.decision["thresholds"])
-    assert thresholds_for(finding, "c0") == overall
+    assert thresholds_for(run, "c0") == overall
     single = decisions.search(question_of(), images)
     assert overall == tuple(single.decision["thresholds"])
     assert finding.decision["score"] > single.decision["score"]

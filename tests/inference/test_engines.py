@@ -183,7 +183,7 @@ def test_an_engine_predicts_an_image_tile_by_tile():
     run = as_run(lively("unet_padded", (None, None, 3), filters=(4, 8)))
     source = data.open_source(noise((70, 90)), spatial_dims=2)
     plan = inference.plan_image(run, source, tile=32)
-    read = data.Normalizer.from_dict(run.data["normalization"])(source)
+    read = data.Normalizer.from_dict(run.data.normalization)(source)
     engine = engines.open_engine(run.model, "onnx")
     for (window, expected), (same, received) in zip(
         inference.predict_tiles(run.model, read, plan), inference.predict_tiles(engine, read, plan), strict=True

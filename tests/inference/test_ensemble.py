@@ -10,6 +10,7 @@ import pytest
 from maskzoo import data, inference, metrics, models
 from maskzoo.inference.ensemble import Ensemble
 from maskzoo.inference.run import Run
+from maskzoo.inference.run_files import Decision, RunData
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.normal(0, 40, (90, 123, 2)).astype(np.float32) + 10
@@ -36,13 +37,14 @@ def as_run(model, name="run", task="binary", normalization="none", decision=None
         "normalization": data.Normalizer(normalization, channels).as_dict(),
     }
     decision = {"thresholds": [0.5] * classes} | (decision or {})
-    return Run(Path(name), model, description, tuple(decision["thresholds"]), decision)
+    decision = Decision.from_mapping(decision)
+    return Run(Path(name), model, RunData.from_mapping(description), decision.thresholds, decision)
 
 
 def answer(ensemble, image, **options):
     source = data.open_source(image, spatial_dims=2)
     plan = ensemble.plan(source, **options)
-    answers = np.full((*plan.shape, len(ensemble.data["class_names"])), np.nan, np.float32)
+    answers = np.full((*plan.shape, len(ensemble.data.class_names)), np.nan, np.float32)
     for window, logits in inference.predict_tiles(ensemble.scorer(plan), ensemble.reader(source), plan):
         assert np.isnan(answers[window.slices]).all(), "a pixel was written twice"
         answers[window.slices] = logits
@@ -152,10 +154,10 @@ def test_what_was_decided_for_these_runs_is_taken_whatever_their_order():
     c = as_run(convolution(0), "c", decision={"thresholds": [0.6], "minimum_area": [5]})
     ensemble = Ensemble([b, a])
     assert (ensemble.weights, ensemble.thresholds) == ([0.75, 0.25], (0.4,))
-    assert ensemble.decision["minimum_area"] == [9]
+    assert ensemble.decision.minimum_area == (9,)
     other = Ensemble([a, c], weights=[1, 3])
     assert other.thresholds == pytest.approx((0.5,))
-    assert other.decision == {"minimum_area": [5]}
+    assert other.decision == Decision(minimum_area=(5,))
 
 
 def test_members_that_do_not_fit_are_refused():
@@ -190,7 +192,7 @@ def test_members_that_do_not_fit_are_refused():
 def test_the_last_epoch_is_named_behind_the_run(tmp_path):
     best, last = convolution(0), convolution(1)
     best.save(tmp_path / "best.keras")
-    (tmp_path / "data.json").write_text(json.dumps(as_run(best).data))
+    (tmp_path / "data.json").write_text(json.dumps(as_run(best).data.as_mapping()))
     (tmp_path / "decision.json").write_text(json.dumps({"thresholds": [0.5]}))
     with pytest.raises(FileNotFoundError, match=r"with a last\.keras"):
         inference.check_run(f"{tmp_path}:last")

@@ -9,6 +9,7 @@ from random_weights import randomised
 
 from maskzoo import data, inference, models
 from maskzoo.inference.run import Run
+from maskzoo.inference.run_files import RunData
 from maskzoo.inference.tile_plan import ramp, read_batch, tile_windows
 from maskzoo.models import analysis
 
@@ -301,7 +302,7 @@ def test_the_halo_is_the_shortest_within_the_tolerance(tmp_path, tolerance, expe
     pixels = np.random.default_rng(0).random((2000, 6000)).astype(np.float32)
     described = {"task": "binary", "class_names": ["a"], "channels": 1, "rank": 2, "patch": 64}
     described["normalization"] = {"kind": "none", "channels": 1}
-    run = Run(tmp_path, far_seeing(100), described, (0.5,))
+    run = Run(tmp_path, far_seeing(100), RunData.from_mapping(described), (0.5,))
     told = []
     plan = inference.plan_image(
         run, data.open_source(pixels, spatial_dims=2), seam_tolerance=tolerance, tell=told.append, tile=256
@@ -318,7 +319,7 @@ def test_how_far_blended_tiles_differ_is_told(tmp_path, slope):
     """Neighbouring tiles of 32 overlap by 8: their means on a slope differ by 24 steps of it, wherever they lie."""
     described = {"task": "binary", "class_names": ["a"], "channels": 1, "rank": 2, "patch": 32}
     described["normalization"] = {"kind": "none", "channels": 1}
-    run = Run(tmp_path, global_model(), described, (0.5,))
+    run = Run(tmp_path, global_model(), RunData.from_mapping(described), (0.5,))
     pixels = np.broadcast_to(slope * np.linspace(-1e-2, 1e-2, 400, dtype=np.float32)[:, None], (400, 400))
     told = []
     plan = inference.plan_image(

@@ -136,7 +136,7 @@ def test_the_files_of_a_run_are_plain_models_that_predict(uninterrupted, folder)
         assert type(model).__name__ == "Functional"
         assert all(layer.trainable for layer in model.layers)
     assert len(list((uninterrupted / "kept").glob("*.keras"))) == 2
-    assert inference.load_run(uninterrupted).data["patch"] == [32, 32]
+    assert inference.load_run(uninterrupted).data.patch == (32, 32)
 
 
 def test_the_average_of_the_best_epochs_is_their_mean(uninterrupted):

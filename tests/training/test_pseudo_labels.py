@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from maskzoo import cli, data, training
+from maskzoo import cli, data, inference, training
 from maskzoo.training.pseudo_labels import guesses
 
 RAMP = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (32, 1))
@@ -139,7 +139,7 @@ def test_several_classes_can_be_trained_on(task, tmp_path, images):
     shares = np.zeros((*RAMP.shape, 3), np.uint8)
     shares[:, :20], shares[:, 20:40], shares[:, 40:] = (255, 0, 0), (0, 255, 0), (70, 100, 85)
     source = data.open_source(shares, spatial_dims=2)
-    description = {"task": task, "class_names": ["ground", "cell", "wall"]}
+    description = inference.RunData(task, ("ground", "cell", "wall"), 1, 2, {"kind": "none", "channels": 1}, (32, 32))
     with training.PseudoSet(tmp_path / "pseudo", description, 0.9) as pseudo_set:
         for name in ("a", "b"):
             with data.open_source(images / f"{name}.png", spatial_dims=2) as image:

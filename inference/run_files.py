@@ -1,0 +1,253 @@
+"""The files that describe a run: `data.json`, what it was trained on, and `decision.json`, what was chosen for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from maskzoo.errors import MissingFile, RunError
+from maskzoo.files import write_json
+
+DATA_FILE, DECISION_FILE = "data.json", "decision.json"
+# The number that this version writes; files of earlier versions have none, and are read as number 0.
+DATA_FORMAT, DECISION_FORMAT = 1, 1
+
+
+@dataclass(frozen=True)
+class RunData:
+    """What a run was trained on, as prediction and evaluation need to know it: the content of `data.json`.
+
+    Attributes:
+        task: `binary`, `multilabel` or `multiclass`.
+        class_names: One name per output channel of the model.
+        channels: Channels of every image.
+        spatial_dims: Number of spatial axes; `rank` in the file.
+        normalization: How images are normalised, for `data.Normalizer.from_dict`.
+        patch: Window size that the model was trained on, one number per spatial axis.
+        ignore_index: Label of pixels that do not count, `None` where all do.
+        labels: What label values mean, for `data.LabelScheme.from_dict`.
+        spec: The data set, as the fields of `data.DataSpec`.
+        seed: Seed of the split.
+        train: Names of the images that the run was trained on.
+        validation: Names of the images that it held out.
+        fingerprint: Hash of names and contents of the data set.
+        roi_classes: Options of `models.two_stage`, for a run of two networks; `fine` in the file.
+        format: Number of the file's format.
+    """
+
+    task: str
+    class_names: tuple[str, ...]
+    channels: int
+    spatial_dims: int
+    # Values that JSON holds, read by the classes of `data` that are named above.
+    normalization: Mapping[str, Any]
+    patch: tuple[int, ...]
+    ignore_index: int | None = None
+    labels: Mapping[str, Any] = field(default_factory=dict)
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    train: tuple[str, ...] = ()
+    validation: tuple[str, ...] = ()
+    fingerprint: str = ""
+    roi_classes: Mapping[str, Any] | None = None
+    format: int = field(default=DATA_FORMAT, compare=False)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of output channels of the model, 1 for a binary task."""
+        return len(self.class_names)
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any], path: object = DATA_FILE) -> RunData:
+        """Reads the content of a `data.json`.
+
+        Args:
+            values: The JSON object; entries that are not known are left out.
+            path: The file, for messages.
+
+        Raises:
+            RunError: If it was written by a newer version, or something in it is missing.
+        """
+        values = {JSON_NAMES.get(name, name): value for name, value in values.items()}
+        values["format"] = checked_format(values, DATA_FORMAT, path)
+        known = {entry.name: values[entry.name] for entry in fields(cls) if entry.name in values}
+        if isinstance(known.get("patch"), int):
+            known["patch"] = (known["patch"],) * known.get("spatial_dims", 0)
+        for name in ("class_names", "patch", "train", "validation"):
+            if name in known:
+                known[name] = tuple(known[name])
+        if missing := [FILE_NAMES.get(name, name) for name in REQUIRED if name not in known]:
+            raise RunError(path, "the description of a trained run", f"one without {', '.join(missing)}")
+        return cls(**known)
+
+    def as_mapping(self) -> dict[str, Any]:
+        """Returns the content of the file, with the names that `data.labelled_cases` takes too."""
+        values = {entry.name: plain(getattr(self, entry.name)) for entry in fields(self)}
+        values = {FILE_NAMES.get(name, name): value for name, value in values.items()} | {
+            "num_classes": self.num_classes,
+            "format": DATA_FORMAT,
+        }
+        if self.roi_classes is None:
+            del values["fine"]
+        return values
+
+    def write(self, run: Path) -> None:
+        """Writes the file into a run folder."""
+        write_json(run / DATA_FILE, self.as_mapping())
+
+
+# Names in the file, where they differ from those in Python; versions before this one read them.
+JSON_NAMES = {"rank": "spatial_dims", "fine": "roi_classes"}
+FILE_NAMES = {name: key for key, name in JSON_NAMES.items()}
+REQUIRED = ("task", "class_names", "channels", "spatial_dims", "normalization", "patch")
+
+
+@dataclass(frozen=True)
+class ThresholdGroups:
+    """Thresholds of their own for groups of images.
+
+    Attributes:
+        pattern: Regular expression whose match in an image's name is its group.
+        thresholds: For every group a threshold per class.
+    """
+
+    pattern: str
+    thresholds: Mapping[str, tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was chosen for a run, or for an ensemble of runs: the content of `decision.json`.
+
+    `None` stands for what nobody has chosen.
+
+    Attributes:
+        thresholds: Probability from which a class counts as present, one per class; empty where nothing was chosen.
+        groups: Thresholds of their own for groups of images.
+        holes: For each class, the number of pixels up to which holes are filled.
+        minimum_area: For each class, the least number of pixels of an object.
+        gate: For each class, the least probability of its image-level label.
+        members: Names of the runs of an ensemble.
+        weights: Their weights.
+        metric: What the choice was made by.
+        score: Its value with all that was chosen.
+        score_at_half: Its value at a threshold of 0.5.
+        gain: The difference of the two.
+        gain_of_thresholds_left_out: The gain on images that had no part in the choice of their thresholds.
+        chosen_on: The number of `images`, the names of the `runs` and the `tta` that the choice was made with.
+        ensemble: What was chosen for this run together with others.
+        format: Number of the file's format.
+    """
+
+    thresholds: tuple[float, ...] = ()
+    groups: ThresholdGroups | None = None
+    holes: tuple[float, ...] | None = None
+    minimum_area: tuple[int, ...] | None = None
+    gate: tuple[float, ...] | None = None
+    members: tuple[str, ...] | None = None
+    weights: tuple[float, ...] | None = None
+    metric: str | None = None
+    score: float | None = None
+    score_at_half: float | None = None
+    gain: float | None = None
+    gain_of_thresholds_left_out: float | None = None
+    chosen_on: Mapping[str, Any] | None = None  # JSON values, which are only shown
+    ensemble: Decision | None = None
+    format: int = field(default=DECISION_FORMAT, compare=False)
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any], path: object = DECISION_FILE) -> Decision:
+        """Reads the content of a `decision.json`.
+
+        Args:
+            values: The JSON object; entries that are not known are left out.
+            path: The file, for messages.
+
+        Raises:
+            RunError: If it was written by a newer version.
+        """
+        known = {entry.name: values[entry.name] for entry in fields(cls) if entry.name in values}
+        known["format"] = checked_format(values, DECISION_FORMAT, path)
+        for name in ("thresholds", "holes", "minimum_area", "gate", "members", "weights"):
+            if known.get(name) is not None:
+                known[name] = tuple(known[name])
+        if known.get("groups") is not None:
+            groups = known["groups"]
+            thresholds = {group: tuple(values) for group, values in groups["thresholds"].items()}
+            known["groups"] = ThresholdGroups(groups["pattern"], thresholds)
+        if known.get("ensemble") is not None:
+            known["ensemble"] = cls.from_mapping(known["ensemble"], path)
+        return cls(**known)
+
+    def as_mapping(self) -> dict[str, Any]:
+        """Returns the content of the file: what was chosen, without what was not."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "format"}
+        found = {name: plain(value) for name, value in values.items() if value is not None}
+        if self.groups is not None:
+            found["groups"] = {"pattern": self.groups.pattern, "thresholds": plain(self.groups.thresholds)}
+        if self.ensemble is not None:
+            found["ensemble"] = {k: v for k, v in self.ensemble.as_mapping().items() if k != "format"}
+        return found | {"format": DECISION_FORMAT}
+
+    def agreed_with(self, others: list[Decision]) -> Decision:
+        """Returns the part that was chosen alike in all of several decisions, each for one run."""
+        different = {
+            entry.name: entry.default
+            for entry in fields(self)
+            if any(getattr(other, entry.name) != getattr(self, entry.name) for other in others)
+        }
+        return replace(self, **different | {"ensemble": None})
+
+    def write(self, run: Path) -> None:
+        """Writes the file into a run folder."""
+        write_json(run / DECISION_FILE, self.as_mapping())
+
+
+def read_run_data(folder: Path) -> RunData:
+    """Reads the `data.json` of a run folder.
+
+    Raises:
+        MissingFile: If there is none.
+        RunError: If it is damaged, or was written by a newer version.
+    """
+    path = folder / DATA_FILE
+    return RunData.from_mapping(read_object(path), path)
+
+
+def read_decision(folder: Path) -> Decision:
+    """Reads the `decision.json` of a run folder; raises as `read_run_data`."""
+    path = folder / DECISION_FILE
+    return Decision.from_mapping(read_object(path), path)
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Reads a JSON object."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise MissingFile(path, "a file of a trained run", "none") from None
+    except ValueError as error:
+        raise RunError(path, "a JSON file", error) from None
+    if not isinstance(values, dict):
+        raise RunError(path, "a JSON object", values)
+    return values
+
+
+def checked_format(values: Mapping[str, Any], newest: int, path: object) -> int:
+    """Returns the format number of a file; refuses one that this version does not know."""
+    number = values.get("format", 0)
+    if not isinstance(number, int) or number > newest:
+        raise RunError(path, f"format {newest} or older", f"{number}, which a newer version of maskzoo wrote")
+    return number
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON gives it back: lists for tuples, dictionaries for mappings."""
+    if isinstance(value, Mapping):
+        return {key: plain(part) for key, part in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [plain(part) for part in value]
+    return value
