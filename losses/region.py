@@ -3,21 +3,24 @@
 Classes are averaged by the class weights; a weight of 0 for class 0 takes the background out of a multiclass loss.
 """
 
-from keras import ops
+from maskzoo.errors import OptionError
 
+from .pixel import weighted_bce
 from .registry import register_loss
-from .target import class_mean, spatial_sum
+from .target import Target, Tensor, class_mean, ops, spatial_sum
 
 # Where `smooth` is 0 this keeps the ratio of two empty masks at 1, so that their loss is 0.
 EPSILON = 1e-5
 
 
-def dice_distance(y, p, target, smooth, squared, batch):
+def dice_distance(y: Tensor, p: Tensor, target: Target, smooth: float, squared: bool, batch: bool) -> Tensor:
     """Returns `1 - (2 sum(y p) + s) / (sum(y) + sum(p) + s)` per class, or with squares in the denominator.
 
     Args:
         y: Labels `(batch, *spatial, channels)`, 0 where ignored.
-        p: Probabilities, 0 where ignored.
+        p: Probabilities of the same shape, 0 where ignored.
+        target: The batch.
+        smooth, squared, batch: As in `dice`.
 
     Returns:
         `(batch, channels)`, or `(1, channels)` when the sums run over the batch.
@@ -31,7 +34,7 @@ def dice_distance(y, p, target, smooth, squared, batch):
 
 
 @register_loss()
-def dice(target, *, smooth=1.0, squared=False, batch=False):
+def dice(target: Target, *, smooth: float = 1.0, squared: bool = False, batch: bool = False) -> Tensor:
     """Soft Dice loss `1 - (2 sum(y p) + s) / (sum(y) + sum(p) + s)` per class, averaged by the class weights.
 
     Args:
@@ -47,8 +50,24 @@ def dice(target, *, smooth=1.0, squared=False, batch=False):
     return class_mean(dice_distance(y, p, target, smooth, squared, batch), target, batch)
 
 
+@register_loss("binary", "multilabel")
+def combo(target: Target, *, alpha: float = 0.5, beta: float = 0.5, smooth: float = 1.0) -> Tensor:
+    """Combo loss `alpha * weighted BCE - (1 - alpha) * Dice`; its minimum is `alpha - 1`, below 0.
+
+    Args:
+        alpha: Weight of the cross-entropy.
+        beta: Weight of the positive pixels in it, negative ones having `1 - beta`.
+        smooth: As in `dice`.
+
+    Source: Taghanaki et al., "Combo Loss: Handling Input and Output Imbalance in Multi-Organ Segmentation",
+    Computerized Medical Imaging and Graphics 2019, equation 3.
+    """
+    distance = dice_distance(target.labels, target.probabilities * target.valid, target, smooth, False, False)
+    return alpha * weighted_bce(target, positive_weight=beta) - (1 - alpha) * class_mean(1 - distance, target)
+
+
 @register_loss()
-def jaccard(target, *, smooth=1.0, batch=False):
+def jaccard(target: Target, *, smooth: float = 1.0, batch: bool = False) -> Tensor:
     """Soft Jaccard loss `1 - (2 I + s) / (2 U + s)` per class, `I = sum(y p)`, `U = sum(y) + sum(p) - I`.
 
     Args:
@@ -61,14 +80,16 @@ def jaccard(target, *, smooth=1.0, batch=False):
     return class_mean(_tversky_distance(target, 1, 1, max(smooth, EPSILON) / 2, batch), target, batch)
 
 
-def _tversky_distance(target, alpha, beta, smooth, batch):
+def _tversky_distance(target: Target, alpha: float, beta: float, smooth: float, batch: bool) -> Tensor:
     y, p = target.labels, target.probabilities * target.valid
     errors = alpha * spatial_sum((1 - y) * p, target, batch) + beta * spatial_sum(y * (1 - p), target, batch)
     return errors / (spatial_sum(y * p, target, batch) + errors + smooth)
 
 
 @register_loss()
-def tversky(target, *, alpha=0.3, beta=0.7, smooth=1.0, batch=False):
+def tversky(
+    target: Target, *, alpha: float = 0.3, beta: float = 0.7, smooth: float = 1.0, batch: bool = False
+) -> Tensor:
     """Tversky loss `1 - (TP + s) / (TP + alpha FP + beta FN + s)` per class, from soft counts.
 
     Args:
@@ -83,7 +104,15 @@ def tversky(target, *, alpha=0.3, beta=0.7, smooth=1.0, batch=False):
 
 
 @register_loss()
-def focal_tversky(target, *, alpha=0.3, beta=0.7, gamma=0.75, smooth=1.0, batch=False):
+def focal_tversky(
+    target: Target,
+    *,
+    alpha: float = 0.3,
+    beta: float = 0.7,
+    gamma: float = 0.75,
+    smooth: float = 1.0,
+    batch: bool = False,
+) -> Tensor:
     """Tversky loss of each class to the power `gamma`, averaged by the class weights.
 
     Args:
@@ -101,7 +130,7 @@ def focal_tversky(target, *, alpha=0.3, beta=0.7, gamma=0.75, smooth=1.0, batch=
 
 
 @register_loss()
-def hardness_dice(target, *, hardness=0.6):
+def hardness_dice(target: Target, *, hardness: float = 0.6) -> Tensor:
     """Dice loss in which pixels weigh `hardness |p - y| + 1 - hardness`, averaged over foreground and background.
 
     For multiclass it is averaged over all classes, by the class weights.
@@ -115,7 +144,7 @@ def hardness_dice(target, *, hardness=0.6):
     y, p = target.labels, target.probabilities * target.valid
     weights = hardness * ops.abs(p - y) + 1 - hardness
 
-    def distance(y, p):
+    def distance(y: Tensor, p: Tensor) -> Tensor:
         errors, total = spatial_sum(weights * (y + p - 2 * y * p), target), spatial_sum(weights * (y + p), target)
         return errors / (total + EPSILON)
 
@@ -125,7 +154,7 @@ def hardness_dice(target, *, hardness=0.6):
 
 
 @register_loss()
-def lovasz(target, *, symmetric=False, classes="present"):
+def lovasz(target: Target, *, symmetric: bool = False, classes: str = "present") -> Tensor:
     """Lovasz extension of the Jaccard loss, per sample and class: hinge on logits, or softmax for multiclass.
 
     Args:
@@ -133,17 +162,17 @@ def lovasz(target, *, symmetric=False, classes="present"):
         classes: Multiclass: `present` averages over the classes that a sample's labels have, `all` over all.
 
     Raises:
-        ValueError: for `symmetric` with a multiclass task, or another value of `classes`.
+        OptionError: `symmetric` is set for a multiclass task, or `classes` has another value.
 
     Source: Berman, Rannen Triki, Blaschko, "The Lovasz-Softmax loss", CVPR 2018, algorithm 1, equations 8 to 11;
     symmetric: Yu, Blaschko, "The Lovasz Hinge", TPAMI 2018.
     """
     if classes not in ("present", "all"):
-        raise ValueError(f"loss lovasz: expected classes 'present' or 'all'; received {classes!r}")
+        raise OptionError("loss", "classes of lovasz to be 'present' or 'all'", repr(classes))
     y = target.labels
     if target.task == "multiclass":
         if symmetric:
-            raise ValueError("loss lovasz: expected symmetric False for task multiclass; received True")
+            raise OptionError("loss", "symmetric of lovasz to be False for task multiclass", True)
         present = spatial_sum(y, target) > 0 if classes == "present" else None
         return class_mean(_lovasz_extension(ops.abs(y - target.probabilities), y, target), target, present=present)
     signs = 2 * y - 1
@@ -154,7 +183,7 @@ def lovasz(target, *, symmetric=False, classes="present"):
     return class_mean(loss, target)
 
 
-def _lovasz_extension(errors, y, target):
+def _lovasz_extension(errors: Tensor, y: Tensor, target: Target) -> Tensor:
     """Returns the Lovasz extension of the Jaccard distance at errors >= 0: `(batch, channels)`."""
     flat = (ops.shape(errors)[0], -1, errors.shape[-1])
     valid = ops.broadcast_to(target.valid, ops.shape(errors))

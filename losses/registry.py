@@ -1,46 +1,43 @@
-"""Losses by name: a function of a `Target` that returns one value per sample."""
+"""Losses by name: functions of a `Target` that return one value per sample, with the tasks that they are for."""
 
-import difflib
 import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
-TASKS = ("binary", "multilabel", "multiclass")
+from .target import TASKS
 
-_LOSSES = {}
+# `f(target, *, options) -> (batch,)`: each loss has keyword options of its own.
+LossFunction = Callable[..., Any]
+AnyLoss = TypeVar("AnyLoss", bound=LossFunction)
 
 
-def register_loss(*tasks):
+class RegisteredLoss(NamedTuple):
+    """A loss and the tasks that it is for.
+
+    Attributes:
+        function: `f(target, *, options) -> (batch,)`.
+        tasks: Some of `TASKS`.
+    """
+
+    function: LossFunction
+    tasks: tuple[str, ...]
+
+
+LOSSES: dict[str, RegisteredLoss] = {}
+
+
+def register_loss(*tasks: str) -> Callable[[AnyLoss], AnyLoss]:
     """Registers a function `f(target, *, options) -> (batch,)` under its own name, for the given tasks or for all."""
 
-    def register(function):
-        if function.__name__ in _LOSSES:
+    def register(function: AnyLoss) -> AnyLoss:
+        if function.__name__ in LOSSES:
             raise ValueError(f"loss: expected a new name; received {function.__name__!r} twice")
-        _LOSSES[function.__name__] = (function, tasks or TASKS)
+        LOSSES[function.__name__] = RegisteredLoss(function, tasks or TASKS)
         return function
 
     return register
 
 
-def list_losses():
-    """Returns the sorted names of the losses that `build_loss` knows."""
-    return sorted(_LOSSES)
-
-
-def find_loss(name, task):
-    """Returns the function of a loss, or raises when the name is unknown or the loss has no meaning for the task."""
-    if name not in _LOSSES:
-        raise ValueError(f"loss: expected one of {', '.join(list_losses())}; received {name!r}{nearest(name, _LOSSES)}")
-    function, tasks = _LOSSES[name]
-    if task not in tasks:
-        raise ValueError(f"loss {name}: expected task {' or '.join(tasks)}; received {task!r}")
-    return function
-
-
-def defaults(function):
-    """Returns the options of a registered loss with their defaults."""
+def loss_options(function: LossFunction) -> dict[str, Any]:
+    """Returns the options of a registered loss with their defaults: numbers, booleans, words or `None`."""
     return {p.name: p.default for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY}
-
-
-def nearest(name, names):
-    """Returns the words that point from a misspelt name to the nearest right one, or nothing."""
-    close = difflib.get_close_matches(name, names, 1)
-    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,8 +1,19 @@
 """What every loss starts from: the one place where tasks, class weights and ignored pixels are dealt with."""
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeAlias
 
-from keras import ops
+import keras
+
+from maskzoo.errors import OptionError
+
+TASKS = ("binary", "multilabel", "multiclass")
+
+# A floating-point tensor of the current backend. Keras has no common type for those of TensorFlow, JAX and PyTorch.
+Tensor: TypeAlias = Any
+
+# `Any`, because what type checkers read off the code of all backends together is that each operation may return None.
+ops: Any = keras.ops
 
 # Far beyond any useful logit, and small enough that sums stay finite in float32; bounds infinite logits too.
 LARGEST_LOGIT = 1e6
@@ -19,22 +30,28 @@ class Target(NamedTuple):
         task: `binary`, `multilabel` or `multiclass`.
     """
 
-    labels: Any
-    logits: Any
-    valid: Any
-    class_weights: Any
+    labels: Tensor
+    logits: Tensor
+    valid: Tensor
+    class_weights: Tensor
     task: str
 
     @property
-    def spatial_axes(self):
+    def spatial_axes(self) -> tuple[int, ...]:
         return tuple(range(1, len(self.logits.shape) - 1))
 
     @property
-    def probabilities(self):
+    def probabilities(self) -> Tensor:
         return ops.softmax(self.logits) if self.task == "multiclass" else ops.sigmoid(self.logits)
 
 
-def prepare(y_true, y_pred, task, class_weights=None, ignore_index=None):
+def prepare(
+    y_true: Tensor,
+    y_pred: Tensor,
+    task: str,
+    class_weights: Sequence[float] | None = None,
+    ignore_index: int | None = None,
+) -> Target:
     """Brings labels and logits of any task into a `Target`; ignored pixels have neither label nor weight.
 
     Args:
@@ -46,7 +63,7 @@ def prepare(y_true, y_pred, task, class_weights=None, ignore_index=None):
         ignore_index: Label value of pixels that must not count.
 
     Raises:
-        ValueError: when the shapes or the number of class weights do not fit the logits.
+        OptionError: The shapes or the number of class weights do not fit the logits.
     """
     channels = y_pred.shape[-1]
     if len(y_true.shape) == len(y_pred.shape) - 1:
@@ -55,12 +72,10 @@ def prepare(y_true, y_pred, task, class_weights=None, ignore_index=None):
     if len(y_true.shape) != len(expected) or any(
         a is not None and b is not None and a != b for a, b in zip(y_true.shape, expected, strict=True)
     ):
-        raise ValueError(
-            f"labels: expected shape {tuple(expected)} for {task} logits of shape {tuple(y_pred.shape)}; "
-            f"received {tuple(y_true.shape)}"
-        )
+        logits = f"for {task} logits of shape {tuple(y_pred.shape)}"
+        raise OptionError("labels", f"shape {tuple(expected)} {logits}", tuple(y_true.shape))
     if class_weights is not None and len(class_weights) != channels:
-        raise ValueError(f"class_weights: expected {channels} values, one per channel; received {len(class_weights)}")
+        raise OptionError("class_weights", f"one number per class, here {channels}", len(class_weights))
     if len(y_pred.shape) == 2:
         y_true, y_pred = ops.expand_dims(y_true, 1), ops.expand_dims(y_pred, 1)
     valid = ops.ones_like(y_true) if ignore_index is None else ops.cast(y_true != ignore_index, y_pred.dtype)
@@ -71,11 +86,12 @@ def prepare(y_true, y_pred, task, class_weights=None, ignore_index=None):
     return Target(labels, ops.clip(y_pred, -LARGEST_LOGIT, LARGEST_LOGIT), valid, weights, task)
 
 
-def pixel_mean(values, target):
+def pixel_mean(values: Tensor, target: Target) -> Tensor:
     """Averages values per pixel over the valid pixels of each sample, each pixel weighted by its class.
 
     Args:
         values: `(batch, *spatial, channels)`, or 1 channel for multiclass.
+        target: The batch.
 
     Returns:
         `(batch,)`; 0 for a sample without a valid pixel.
@@ -88,17 +104,19 @@ def pixel_mean(values, target):
     return ops.divide_no_nan(ops.sum(values * weights, axis=axes), ops.sum(weights, axis=axes))
 
 
-def spatial_sum(values, target, batch=False):
+def spatial_sum(values: Tensor, target: Target, batch: bool = False) -> Tensor:
     """Sums over the spatial axes, and over the batch when asked: `(batch, channels)` or `(1, channels)`."""
     values = ops.sum(values, axis=target.spatial_axes)
     return ops.sum(values, axis=0, keepdims=True) if batch else values
 
 
-def class_mean(values, target, batch=False, present=None):
+def class_mean(values: Tensor, target: Target, batch: bool = False, present: Tensor | None = None) -> Tensor:
     """Averages a value per class by the class weights, over the classes that have valid pixels.
 
     Args:
         values: `(batch, channels)`, or `(1, channels)` when `batch` says that it is defined over the batch.
+        target: The batch.
+        batch: Whether the values are defined over the whole batch.
         present: Which classes count, same shape as `values`; by default those with a valid pixel.
 
     Returns:
@@ -111,7 +129,7 @@ def class_mean(values, target, batch=False, present=None):
     return ops.broadcast_to(mean, ops.shape(target.logits)[:1])
 
 
-def nonempty(target):
+def nonempty(target: Target) -> Target:
     """Ignores every sample that has no foreground: no positive pixel, or for multiclass no pixel of a class above 0."""
     foreground = target.labels[..., 1:] if target.task == "multiclass" else target.labels
     axes = tuple(range(1, len(foreground.shape)))

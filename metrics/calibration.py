@@ -1,16 +1,25 @@
 """Whether probabilities mean what they say."""
 
 import numpy as np
+from numpy.typing import ArrayLike
+
+from maskzoo.errors import OptionError
 
 
-def calibration_counts(truth, probabilities, task="binary", ignore_index=None, bins=15):
+def calibration_counts(
+    truth: ArrayLike,
+    probabilities: ArrayLike,
+    task: str = "binary",
+    ignore_index: int | None = None,
+    bins: int = 15,
+) -> np.ndarray:
     """Sorts pixels into bins of equal width by their probability.
 
     Args:
         truth: binary and multilabel: 0 and 1, the shape of `probabilities`; multiclass: class numbers, without its last
             axis.
-        probabilities: `(..., classes)`. binary and multilabel: each is held against how often the class is there;
-            multiclass: the largest one is held against how often it is right.
+        probabilities: `(..., classes)`. binary and multilabel: each is compared with how often the class is there;
+            multiclass: the largest one is compared with how often it is right.
         task: `binary`, `multilabel` or `multiclass`.
         ignore_index: Value in `truth` of pixels that do not count.
         bins: Number of bins between 0 and 1; a probability on the border of two belongs to the lower.
@@ -19,14 +28,15 @@ def calibration_counts(truth, probabilities, task="binary", ignore_index=None, b
         float64 `(bins, 3)`: number of pixels, sum of their probabilities, number of events. Counts of images add up.
 
     Raises:
-        ValueError: when the shapes do not fit or a number is not a probability.
+        OptionError: The shapes do not fit, or a number is not a probability.
     """
     truth, probabilities = np.asarray(truth), np.asarray(probabilities, float)
     expected = probabilities.shape[:-1] if task == "multiclass" else probabilities.shape
     if truth.shape != expected:
-        raise ValueError(f"truth: expected shape {expected} for {task} probabilities; received {truth.shape}")
+        raise OptionError("truth", f"shape {expected} for {task} probabilities", truth.shape)
     if not ((probabilities >= 0) & (probabilities <= 1)).all():
-        raise ValueError("probabilities: expected numbers from 0 to 1; received others")
+        outside = probabilities[~((probabilities >= 0) & (probabilities <= 1))]
+        raise OptionError("probabilities", "numbers from 0 to 1", outside[0])
     if task == "multiclass":
         confidence, event = probabilities.max(-1), probabilities.argmax(-1) == truth
     else:
@@ -39,7 +49,7 @@ def calibration_counts(truth, probabilities, task="binary", ignore_index=None, b
     return np.stack([column.astype(float) for column in columns], axis=1)
 
 
-def expected_calibration_error(counts):
+def expected_calibration_error(counts: ArrayLike) -> float:
     """Returns the mean distance between probability and frequency over bins, weighted by pixels; 0 without pixels.
 
     Args:

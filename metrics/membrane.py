@@ -1,13 +1,14 @@
-"""Scores of a division into segments, as the membranes of electron microscopy make one."""
+"""Scores of a segmentation whose segments are separated by membranes, as in electron microscopy."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import ndimage
 from skimage.segmentation import watershed
 
 from .objects import paired_labels
 
 
-def segments_from_membrane(membrane, thin=True):
+def segments_from_membrane(membrane: ArrayLike, thin: bool = True) -> np.ndarray:
     """Labels the regions that membranes enclose.
 
     Args:
@@ -15,29 +16,29 @@ def segments_from_membrane(membrane, thin=True):
         thin: Whether regions grow over the membranes until they meet, so that a membrane's thickness does not count.
 
     Returns:
-        int32 labels from 1; 0 on membranes unless they are thinned. All 0 where there is nothing but membrane.
+        int32 labels from 1; 0 on membranes unless they are thinned. All 0 if everything is membrane.
     """
-    membrane = np.asarray(membrane) != 0
-    labels, count = ndimage.label(~membrane)
-    if thin and count:
-        labels = watershed(ndimage.distance_transform_edt(membrane), labels)
+    mask = np.asarray(membrane).astype(bool)
+    labels = np.empty(mask.shape, np.int32)
+    if ndimage.label(~mask, output=labels) and thin:
+        labels = watershed(ndimage.distance_transform_edt(mask), labels)
     return labels.astype(np.int32)
 
 
-def segment_scores(truth, prediction):
-    """Scores a division against the true one, foreground-restricted: where the truth is 0 nothing counts.
+def segment_scores(truth: ArrayLike, prediction: ArrayLike) -> dict[str, float]:
+    """Scores segments against the true ones, foreground-restricted: pixels where the truth is 0 do not count.
 
     Args:
         truth: Whole-number labels; 0 is membrane or unknown.
         prediction: Labels of the same shape; each element with label 0 is a segment of its own.
 
     Returns:
-        A dict of numbers from 0 to 1, higher is better: `rand` and `information`, and of each the parts that fall when
-        segments are split (`rand_split`, `information_split`) or merged (`rand_merge`, `information_merge`).
-        All 1 when the truth has no foreground.
+        A dict of numbers from 0 to 1, higher is better: `rand` and `information`; `rand_split` and
+        `information_split`, which fall when segments are split; `rand_merge` and `information_merge`, which fall when
+        they are merged. All are 1 if the truth has no foreground.
 
     Raises:
-        ValueError: when shapes differ or labels are not whole numbers from 0.
+        OptionError: The shapes differ, or labels are not whole numbers from 0.
 
     Source: Arganda-Carreras et al., "Crowdsourcing the creation of image segmentation algorithms for connectomics",
     Frontiers in Neuroanatomy 2015, equations 1 to 6 with alpha 0.5.
@@ -49,22 +50,20 @@ def segment_scores(truth, prediction):
         keys = ("rand", "rand_split", "rand_merge", "information", "information_split", "information_merge")
         return dict.fromkeys(keys, 1.0)
     kept = prediction > 0
-    singles = total - kept.sum()
+    singles = int(total - kept.sum())
     _, both = np.unique(np.stack([truth[kept], prediction[kept]]).astype(np.int64), axis=1, return_counts=True)
     _, predicted = np.unique(prediction[kept], return_counts=True)
     _, true = np.unique(truth, return_counts=True)
 
-    def moments(counts, singles):
-        shares = counts / total
-        squares = (shares**2).sum() + singles / total**2
-        entropy = -(shares * np.log(shares)).sum() + singles / total * np.log(total)
+    def moments(counts: np.ndarray, singles: int) -> tuple[float, float]:
+        fractions = counts / total
+        squares = (fractions**2).sum() + singles / total**2
+        entropy = -(fractions * np.log(fractions)).sum() + singles / total * np.log(total)
         return squares, entropy
 
-    (pairs, joint), (guesses, guess_entropy), (truths, true_entropy) = (
-        moments(both, singles),
-        moments(predicted, singles),
-        moments(true, 0),
-    )
+    pairs, joint = moments(both, singles)
+    guesses, guess_entropy = moments(predicted, singles)
+    truths, true_entropy = moments(true, 0)
     mutual = true_entropy + guess_entropy - joint
     return {
         "rand": float(2 * pairs / (guesses + truths)),
@@ -76,6 +75,6 @@ def segment_scores(truth, prediction):
     }
 
 
-def _ratio(part, whole):
+def _ratio(part: float, whole: float) -> float:
     # A single segment has no entropy: nothing to lose.
     return float(min(max(part / whole, 0), 1)) if whole > 1e-12 else 1.0

@@ -1,23 +1,34 @@
 """Scores of instances: objects are matched by the overlap of their labels."""
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import ArrayLike
+
+from maskzoo.errors import OptionError
 
 THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 
 
-def paired_labels(truth, prediction):
-    """Returns both as arrays, or raises when their shapes differ or their labels are not whole numbers from 0."""
+def paired_labels(truth: ArrayLike, prediction: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Returns both as arrays.
+
+    Raises:
+        OptionError: The shapes differ, or labels are not whole numbers from 0.
+    """
     truth, prediction = np.asarray(truth), np.asarray(prediction)
     if truth.shape != prediction.shape:
-        raise ValueError(f"prediction: expected the shape of the truth, {truth.shape}; received {prediction.shape}")
+        raise OptionError("prediction", f"the shape of the truth, {truth.shape}", prediction.shape)
     for name, labels in (("truth", truth), ("prediction", prediction)):
         if labels.dtype.kind not in "biu" or labels.min(initial=0) < 0:
             received = f"{labels.dtype} from {labels.min(initial=0)}"
-            raise ValueError(f"{name}: expected whole numbers from 0 as labels; received {received}")
+            raise OptionError(name, "whole numbers from 0 as labels", received)
     return truth, prediction
 
 
-def match_objects(truth, prediction, ignore_index=None):
+def match_objects(
+    truth: ArrayLike, prediction: ArrayLike, ignore_index: int | None = None
+) -> tuple[np.ndarray, int, int]:
     """Measures the overlap of each true object with each predicted one.
 
     Args:
@@ -30,7 +41,7 @@ def match_objects(truth, prediction, ignore_index=None):
         objects there are.
 
     Raises:
-        ValueError: when shapes differ or labels are not whole numbers from 0.
+        OptionError: The shapes differ, or labels are not whole numbers from 0.
     """
     truth, prediction = paired_labels(truth, prediction)
     if ignore_index is not None:
@@ -46,8 +57,13 @@ def match_objects(truth, prediction, ignore_index=None):
     return ious, true_ids.size, predicted_ids.size
 
 
-def object_counts(truth, prediction, thresholds=THRESHOLDS, ignore_index=None):
-    """Counts found, invented and missed objects at thresholds of intersection over union.
+def object_counts(
+    truth: ArrayLike,
+    prediction: ArrayLike,
+    thresholds: float | Sequence[float] = THRESHOLDS,
+    ignore_index: int | None = None,
+) -> np.ndarray:
+    """Counts true positive, false positive and false negative objects at thresholds of intersection over union.
 
     Args:
         truth, prediction, ignore_index: As in `match_objects`.
@@ -58,33 +74,36 @@ def object_counts(truth, prediction, thresholds=THRESHOLDS, ignore_index=None):
         and the score of the 2018 Data Science Bowl the mean of `iou_from_counts`.
 
     Raises:
-        ValueError: as in `match_objects`, and for a threshold outside its range.
+        OptionError: As in `match_objects`, or a threshold is outside its range.
     """
-    thresholds = np.atleast_1d(np.asarray(thresholds, float))
-    if not ((thresholds >= 0.5) & (thresholds < 1)).all():
-        raise ValueError(f"thresholds: expected numbers from 0.5 to below 1; received {thresholds.tolist()}")
+    limits = np.atleast_1d(np.asarray(thresholds, float))
+    if not ((limits >= 0.5) & (limits < 1)).all():
+        raise OptionError("thresholds", "numbers from 0.5 to below 1", limits.tolist())
     ious, true_count, predicted_count = match_objects(truth, prediction, ignore_index)
-    tp = (ious[None] > thresholds[:, None]).sum(1)
+    tp = (ious[None] > limits[:, None]).sum(1)
     return np.stack([tp, predicted_count - tp, true_count - tp], axis=1)
 
 
-def panoptic_counts(truth, prediction, ignore_index=None):
-    """Returns what panoptic quality is made of, as an array that adds up over images: `[sum of IoU, tp, fp, fn]`.
+def panoptic_counts(truth: ArrayLike, prediction: ArrayLike, ignore_index: int | None = None) -> np.ndarray:
+    """Counts what panoptic quality is computed from; counts of several images may be added.
 
-    Arguments as in `match_objects`; objects match above an intersection over union of 0.5. Several classes are counted
-    one by one.
+    Args:
+        truth, prediction, ignore_index: As in `match_objects`. Call it once per class.
+
+    Returns:
+        float64 `[sum of IoU, tp, fp, fn]`; objects match above an intersection over union of 0.5.
     """
     ious, true_count, predicted_count = match_objects(truth, prediction, ignore_index)
     matched = ious[ious > 0.5]
     return np.array([matched.sum(), matched.size, predicted_count - matched.size, true_count - matched.size])
 
 
-def panoptic_quality(counts):
+def panoptic_quality(counts: ArrayLike) -> dict[str, float]:
     """Computes panoptic quality from `panoptic_counts`.
 
     Returns:
         A dict: `panoptic_quality`, the product of `segmentation_quality` (mean IoU of the matched) and
-        `recognition_quality` (their F1). Without any object on both sides all are 1.
+        `recognition_quality` (F1 of the objects). All are 1 if there is no object on either side.
 
     Source: Kirillov, He, Girshick, Rother, Dollar, "Panoptic Segmentation", CVPR 2019, equations 1 and 2.
     """

@@ -1,16 +1,26 @@
 """Keras metrics that count pixels over an epoch, so that their value does not depend on the batch size."""
 
 import math
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import keras
-from keras import ops
+import numpy as np
+
+from maskzoo.errors import OptionError
+
+# A tensor of the current backend, or an array. Keras has no common type for those of TensorFlow, JAX and PyTorch.
+Tensor: TypeAlias = Any
+
+# `Any`, because what type checkers read off the code of all backends together is that each operation may return None.
+ops: Any = keras.ops
 
 # Counts are kept as high * CHUNK + low: float32 alone stops counting at 2^24 pixels.
 CHUNK = 2.0**20
 
 
-class _Counts(keras.metrics.Metric):
-    """True positives, false positives and false negatives per class, summed over samples and replicas.
+class PixelCounts(keras.metrics.Metric):
+    """The base of the metrics: tp, fp and fn per class, summed over samples and replicas.
 
     Args:
         task: `binary`, `multilabel` (labels `(batch, *spatial, num_classes)` in {0, 1}) or `multiclass` (class numbers
@@ -23,26 +33,27 @@ class _Counts(keras.metrics.Metric):
 
     def __init__(
         self,
-        task="binary",
-        num_classes=1,
-        threshold=0.5,
-        ignore_index=None,
-        include_background=False,
-        name=None,
-        dtype="float32",
-    ):
+        task: str = "binary",
+        num_classes: int = 1,
+        threshold: float | Sequence[float] = 0.5,
+        ignore_index: int | None = None,
+        include_background: bool = False,
+        name: str | None = None,
+        dtype: str = "float32",
+    ) -> None:
         super().__init__(name=name or type(self).__name__.lower(), dtype=dtype)
         if task not in ("binary", "multilabel", "multiclass"):
-            raise ValueError(f"task: expected binary, multilabel or multiclass; received {task!r}")
+            raise OptionError("task", "binary, multilabel or multiclass", repr(task))
         thresholds = [threshold] if isinstance(threshold, int | float) else list(threshold)
         if not all(0 < t < 1 for t in thresholds) or len(thresholds) not in (1, num_classes):
-            raise ValueError(f"threshold: expected 1 or {num_classes} numbers between 0 and 1; received {threshold}")
+            numbers = "a number" if num_classes == 1 else f"1 or {num_classes} numbers"
+            raise OptionError("threshold", f"{numbers} between 0 and 1", threshold)
         self.task, self.num_classes, self.threshold = task, num_classes, threshold
         self.ignore_index, self.include_background = ignore_index, include_background
         self._logit_thresholds = [math.log(t / (1 - t)) for t in thresholds]
-        self.counts = self.add_variable((2, num_classes, 3), "zeros", dtype="float32", name="counts")
+        self.counts: Tensor = self.add_variable((2, num_classes, 3), "zeros", dtype="float32", name="counts")
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:
         """Adds the counts of a batch.
 
         Args:
@@ -55,10 +66,8 @@ class _Counts(keras.metrics.Metric):
             y_true = ops.expand_dims(y_true, -1)
         channels = 1 if self.task == "multiclass" else self.num_classes
         if (len(y_true.shape), y_true.shape[-1], y_pred.shape[-1]) != (len(y_pred.shape), channels, self.num_classes):
-            raise ValueError(
-                f"{self.name}: expected {self.num_classes} logit channels and {channels} label channels; "
-                f"received shapes {tuple(y_pred.shape)} and {tuple(y_true.shape)}"
-            )
+            expected = f"logits with {self.num_classes} and labels with {channels} as the last axis"
+            raise OptionError(self.name, expected, f"shapes {tuple(y_pred.shape)} and {tuple(y_true.shape)}")
         # uint8 labels would wrap around in arithmetic.
         y_true = ops.cast(y_true, "int32" if self.task == "multiclass" else "float32")
         valid = ops.ones_like(y_true)
@@ -83,21 +92,26 @@ class _Counts(keras.metrics.Metric):
         carry = ops.floor(low / CHUNK)
         self.counts.assign(ops.stack([high + carry, low - carry * CHUNK]))
 
-    def per_class(self):
+    def per_class(self) -> np.ndarray:
         """Returns the score of each class, background included, as a NumPy array `(num_classes,)`."""
         return ops.convert_to_numpy(self._scores())
 
-    def _scores(self):
+    def _scores(self) -> Tensor:
         counts = self.counts[0] * CHUNK + self.counts[1]
         return self._score(counts[:, 0], counts[:, 1], counts[:, 2])
 
-    def result(self):
+    def _score(self, tp: Tensor, fp: Tensor, fn: Tensor) -> Tensor:
+        """The score of each class `(num_classes,)` from its numbers of pixels."""
+        raise NotImplementedError
+
+    def result(self) -> Tensor:
         scores = self._scores()
         if self.task == "multiclass" and not self.include_background:
             scores = scores[1:]
         return ops.mean(scores)
 
-    def get_config(self):
+    # What Keras writes as JSON.
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "task": self.task,
@@ -108,39 +122,39 @@ class _Counts(keras.metrics.Metric):
         }
 
 
-def _ratio(part, whole, errors):
+def _ratio(part: Tensor, whole: Tensor, errors: Tensor) -> Tensor:
     """Returns part / whole; where whole is 0: 1 without any error (empty on empty), else 0."""
     empty = ops.cast(errors == 0, part.dtype)
     return ops.where(whole > 0, part / ops.maximum(whole, 1e-30), empty)
 
 
 @keras.saving.register_keras_serializable("maskzoo")
-class Dice(_Counts):
-    """Dice `2 tp / (2 tp + fp + fn)` of all pixels of an epoch; 1 for a class that is neither there nor predicted."""
+class Dice(PixelCounts):
+    """Dice `2 tp / (2 tp + fp + fn)` of all pixels of an epoch; 1 for a class that is neither present nor predicted."""
 
-    def _score(self, tp, fp, fn):
+    def _score(self, tp: Tensor, fp: Tensor, fn: Tensor) -> Tensor:
         return _ratio(2 * tp, 2 * tp + fp + fn, fp + fn)
 
 
 @keras.saving.register_keras_serializable("maskzoo")
-class IoU(_Counts):
-    """Intersection over union `tp / (tp + fp + fn)`; 1 for a class that is neither there nor predicted."""
+class IoU(PixelCounts):
+    """Intersection over union `tp / (tp + fp + fn)`; 1 for a class that is neither present nor predicted."""
 
-    def _score(self, tp, fp, fn):
+    def _score(self, tp: Tensor, fp: Tensor, fn: Tensor) -> Tensor:
         return _ratio(tp, tp + fp + fn, fp + fn)
 
 
 @keras.saving.register_keras_serializable("maskzoo")
-class Precision(_Counts):
-    """Share of predicted pixels that are right, `tp / (tp + fp)`; 0 for a class that is there but never predicted."""
+class Precision(PixelCounts):
+    """Fraction of predicted pixels that are right, `tp / (tp + fp)`; 0 for a class that is only present."""
 
-    def _score(self, tp, fp, fn):
+    def _score(self, tp: Tensor, fp: Tensor, fn: Tensor) -> Tensor:
         return _ratio(tp, tp + fp, fp + fn)
 
 
 @keras.saving.register_keras_serializable("maskzoo")
-class Recall(_Counts):
-    """Share of true pixels that are found, `tp / (tp + fn)`; 0 for a class that is predicted but never there."""
+class Recall(PixelCounts):
+    """Fraction of true pixels that are found, `tp / (tp + fn)`; 0 for a class that is only predicted."""
 
-    def _score(self, tp, fp, fn):
+    def _score(self, tp: Tensor, fp: Tensor, fn: Tensor) -> Tensor:
         return _ratio(tp, tp + fn, fp + fn)
