@@ -1,12 +1,12 @@
 """Searches thresholds, holes to fill, minimum areas and ensemble weights on the images that runs held out.
 
-What is found is written to decision.json in each run, from where predict and evaluate take it, and drawn in
-decision.png: the score at every threshold. Runs that held out the same images are decided on one by one and as an
-ensemble, whose weights are searched too. Runs that held out others are taken for the same model trained on another
-fold, and get one decision together.
+The result is written to decision.json in each run, where predict and evaluate find it, and drawn in decision.png: the
+score at every threshold. Runs that held out the same images are tuned one by one and as an ensemble, whose weights are
+searched too. Runs that held out different images are taken for one model trained on several folds, and are tuned
+together.
 
 Thresholds are tried in steps of 1/1024, areas at every size that an object has; all of them exactly, from one pass over
-the predictions. The predictions lie in the folder for temporary files meanwhile: 4 bytes per pixel, class and run.
+the predictions. Meanwhile the predictions are kept in the folder for temporary files: 4 bytes per pixel, class and run.
 
 "left out" is the score of each image at the thresholds that all other images choose: what to expect of new images.
 
@@ -17,42 +17,53 @@ examples:
   maskzoo decide runs/unet runs/fpn
       two models with the same held-out images: a decision for each, and weights for both together
   maskzoo decide runs/membrane --groups '^[a-z]+'
-      thresholds of their own for the images whose names begin alike
+      separate thresholds for the images whose names begin with the same letters
 """
 
+import logging
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+from maskzoo.errors import OptionError
+from maskzoo.names import one_of
 
 from .. import evaluation, inference
-from . import load_keras
-from .predict import add_tiling_options, tiling_options
+from .backend import load_keras
+from .parser import Parser
+from .predict_options import add_tiling_options, tiling_options
+from .tables import counted, text_table
+
+logger = logging.getLogger(__name__)
 
 METRICS = ("mean_dice", "dice", "mean_iou", "iou")
 
 
-def add_arguments(parser):
+def add_arguments(parser: Parser) -> None:
+    """Adds the options of `decide`."""
     parser.add_argument("runs", type=str, nargs="+", help="run folders that train wrote")
-    parser.add_argument("--metric", type=str, default=METRICS[0], help=f"what to make large: {', '.join(METRICS)}")
-    parser.add_argument("--shared", action="store_true", default=False, help="one threshold for all classes")
+    parser.add_argument("--metric", type=str, default=METRICS[0], help=f"score to maximise: {', '.join(METRICS)}")
+    parser.add_flag("--shared", help="one threshold for all classes")
     parser.add_argument(
         "--groups",
         type=str | None,
         default=None,
-        help="regular expression that finds the group of an image in its name; each gets thresholds of its own",
+        help="regular expression that finds the group of an image in its name; each group gets its own thresholds",
     )
+    parser.add_flag("--thresholds-only", help="leave holes and small objects as they are")
     parser.add_argument(
-        "--thresholds-only", action="store_true", default=False, help="leave holes and small objects as they are"
-    )
-    parser.add_argument(
-        "--tta", type=str, default="none", help="decide on predictions with test-time augmentation: see predict --help"
+        "--tta", type=str, default="none", help="test-time augmentation of the predictions: see predict --help"
     )
     add_tiling_options(parser)
 
 
-def run(arguments):
+def run(arguments: Namespace) -> None:
+    """Runs `decide`."""
     options = tiling_options(arguments)
     if arguments.metric not in METRICS:
-        raise ValueError(f"--metric: expected one of {', '.join(METRICS)}; received {arguments.metric!r}")
+        raise OptionError("metric", one_of(arguments.metric, METRICS), repr(arguments.metric))
     folders = [inference.check_run(path) for path in arguments.runs]
     load_keras()
     runs = [inference.load_run(folder) for folder in folders]
@@ -71,10 +82,11 @@ def run(arguments):
     named = {" + ".join(run.name for run in column): f for column, f in zip(columns, findings, strict=True)}
     named |= {"ensemble": together} if together else {}
     for name, finding in named.items():
-        print(f"{name}, {finding.decision['chosen_on']['images']} images\n{finding_table(finding, classes)}")
+        images = counted(finding.decision["chosen_on"]["images"], "image")
+        print(f"{name}, {images}\n{finding_table(finding, classes)}")
         left_out = finding.decision["gain_of_thresholds_left_out"]
         if left_out is not None and left_out <= 0:
-            print("images left out do not gain: do not expect the thresholds to help on new ones")
+            print("left-out images do not gain: do not expect these thresholds to help on new images")
         print()
     if together:
         parts = zip(together.decision["members"], together.decision["weights"], strict=True)
@@ -84,19 +96,20 @@ def run(arguments):
             write_decision(member, finding, together)
             if description.task != "multiclass":
                 evaluation.draw_findings(member.path / "decision.png", named, classes)
-    print("wrote decision.json" + (" and decision.png" if description.task != "multiclass" else "") + " into each run")
+    pictures = "" if description.task == "multiclass" else " and decision.png"
+    logger.info("wrote decision.json%s into each run", pictures)
 
 
-def write_decision(run, finding, together):
-    """Writes what was found into a run folder; what was found for an ensemble before stays, if there is no new one."""
+def write_decision(run: inference.Run, finding: evaluation.Finding, together: evaluation.Finding | None) -> None:
+    """Writes a result into a run folder; that of an ensemble found earlier stays if there is no new one."""
     ensemble = inference.Decision.from_mapping(together.decision) if together else run.decision.ensemble
-    # The thresholds of a run are those of its best epoch's model.
+    # The thresholds of a run belong to the model of its best epoch.
     own = run.decision if run.name.endswith(":last") else inference.Decision.from_mapping(finding.decision)
     replace(own, ensemble=ensemble).write(Path(run.path))
 
 
-def finding_table(finding, classes):
-    """What was found as aligned text, a row per class."""
+def finding_table(finding: evaluation.Finding, classes: Sequence[str]) -> str:
+    """A result as aligned text, a row per class."""
     decision, scores = finding.decision, finding.scores
     first = len(decision["thresholds"]) - len(classes)
     groups = decision.get("groups", {"thresholds": {"": decision["thresholds"]}})["thresholds"]
@@ -112,9 +125,4 @@ def finding_table(finding, classes):
             title = f"{decision['metric'].replace('_', ' ')}, {title}" if key == "half" else title
             columns[f"{title} "] = [f"{value:.4f}" for value in scores[key]]
     columns["gain "] = [f"{d - h:+.4f}" for d, h in zip(scores["decided"], scores["half"], strict=True)]
-    cells = [["class", *columns], *map(list, zip(classes, *columns.values(), strict=True))]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
-        for row in cells
-    )
+    return text_table([["class", *columns], *map(list, zip(classes, *columns.values(), strict=True))])

@@ -1,38 +1,43 @@
-"""Checks on this machine whether a training is right: several devices against one, memory, reading.
+"""Checks training on this machine: whether several devices equal one, memory, reading speed.
 
-Takes the options of train. Where there are not several GPUs, several logical processors take their place: what is
-proved is the arithmetic of a step, which is the same. Exit code 1 says that several devices do not equal one.
+Takes the options of train. Without several GPUs, several logical CPU devices take their place: what is checked is the
+arithmetic of a training step, which is the same. The exit code is 1 if several devices do not equal one.
 
 examples:
   maskzoo doctor --recipe recipes/membrane.yaml --data FOLDER
   maskzoo doctor --model vnet3d --data FOLDER --batch-size 8 --accumulate 4 --memory 16GB
-      also whether it would fit a device of 16 GB, and what would
+      also whether it fits a device of 16 GB, and if not, what does
 """
 
 import logging
 import sys
+from argparse import Namespace
 
 from .. import data, training
-from . import load_keras, train
-from .predict import parse_bytes
+from . import train
+from .backend import load_keras
+from .console import fail
+from .parser import Parser
+from .sizes import parse_bytes
+from .tables import counted
 
-# Recipes are found as they are for train.
-complete = train.complete
 SIGNS = {"ok": "ok", "advice": "!", "wrong": "WRONG"}
 
 
-def add_arguments(parser):
+def add_arguments(parser: Parser) -> None:
+    """Adds the options of `doctor`: those of `train`, and the memory of a device."""
     train.add_arguments(parser)
     parser.add_argument(
-        "--memory", type=str | None, default=None, help="memory of a device, such as 16GB; by default what it has free"
+        "--memory", type=str | None, default=None, help="memory of a device, such as 16GB; by default what is free"
     )
 
 
-def run(arguments):
+def run(arguments: Namespace) -> None:
+    """Runs `doctor`."""
     recipe = training.Recipe.of(arguments)
     memory = arguments.memory and parse_bytes(arguments.memory)
     data.read_spec(recipe.data, **recipe.data_options())
-    # That the same step is built again and again is what is wanted here.
+    # TensorFlow warns that the same step is built again and again, which is intended here.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     load_keras("tensorflow")
     # Imported late: it brings Keras, which a wrong option must not wait for.
@@ -43,5 +48,4 @@ def run(arguments):
         wrong += finding.state == "wrong"
         print(f"{SIGNS[finding.state]:<6} {finding.name:<16} {finding.text}", flush=True)
     if wrong:
-        print(f"error: {wrong} of the checks went wrong: several devices do not train as one", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(fail(f"{counted(wrong, 'check')} failed: several devices do not train as one", code=1))

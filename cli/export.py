@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from .. import deployment, inference
-from . import load_keras
+from .backend import load_keras
 from .predict_options import add_answer_options, check_answer_options, load_answer, tell_decision
 
 

@@ -7,7 +7,7 @@ import sys
 from typing import Literal
 
 from .. import inference, postprocessing
-from . import load_keras
+from .backend import load_keras
 
 HOW = ("probabilities", "logits", "votes")
 

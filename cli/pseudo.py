@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from .. import data, inference, training
-from . import load_keras
+from .backend import load_keras
 from .predict import OUTPUT_SUFFIX, add_tiling_options, tiling_options
 
 

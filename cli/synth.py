@@ -8,28 +8,37 @@
 examples:
   maskzoo synth nuclei OUT
   maskzoo synth kidney OUT --size 20000
-      slides of 400 million pixels each, made block by block; memory is that of a small slide
+      slides of 400 million pixels each, made block by block in the memory that a small slide takes
 """
 
+import logging
 import shlex
+from argparse import Namespace
+
+from maskzoo.errors import OptionError
 
 from .. import data
+from .parser import Parser
+
+logger = logging.getLogger(__name__)
 
 
-def add_arguments(parser):
+def add_arguments(parser: Parser) -> None:
+    """Adds the options of `synth`."""
     parser.add_argument("kind", type=str, help="nuclei, kidney, xray, organs, clouds, volumes or tumour")
-    parser.add_argument("output", type=str, help="folder to make")
+    parser.add_argument("output", type=str, help="folder to create")
     parser.add_argument("--count", type=int | None, default=None, help="number of images, at least 2")
     parser.add_argument("--size", type=int | None, default=None, help="pixels per axis, at least 32")
     parser.add_argument("--seed", type=int, default=0, help="the same seed makes the same images")
 
 
-def run(arguments):
+def run(arguments: Namespace) -> None:
+    """Runs `synth`."""
     if arguments.seed < 0:
-        raise ValueError(f"--seed: expected at least 0; received {arguments.seed}")
+        raise OptionError("seed", "at least 0", arguments.seed)
     spec = data.write_synthetic(
         arguments.kind, arguments.output, count=arguments.count, size=arguments.size, seed=arguments.seed
     )
     model = "vnet3d" if arguments.kind in ("volumes", "tumour") else "unet_padded"
-    print(f"wrote {spec.parent}")
-    print(f"try: python train.py --model {model} --data {shlex.quote(str(spec))}")
+    logger.info("wrote %s", spec.parent)
+    logger.info("try: python train.py --model %s --data %s", model, shlex.quote(str(spec)))

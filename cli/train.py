@@ -2,64 +2,86 @@
 
 examples:
   python train.py --model vnet3d
-      trains on volumes that it makes itself, in a few minutes
+      trains on synthetic volumes, in a few minutes
   python train.py --model unet_padded --data FOLDER
-      trains on FOLDER/images with FOLDER/masks, files of the same names
+      trains on FOLDER/images and FOLDER/masks, which hold files of the same names
   python train.py --recipe recipes/membrane.yaml --data FOLDER
-      takes every option from a recipe; the command line wins over it; --recipe membrane means the same
+      takes every option from a recipe; options on the command line override it; --recipe membrane means the same
   python train.py --run runs/vnet3d-synthetic --resume
-      goes on with a run that was stopped
+      resumes a run that was stopped
   python train.py --model unet --data FOLDER --folds 5 --seeds 3 --run runs/unet
-      fifteen trainings, one after the other, and a table of their scores; --resume goes on with those that are missing
+      fifteen trainings, one after the other, and a table of their scores; --resume continues with the missing ones
 """
 
+from __future__ import annotations
+
 import itertools
+import logging
 import shlex
 import sys
+from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from maskzoo.errors import OptionError
+from maskzoo.names import one_of
 
 from .. import data, training
-from . import load_keras, nearest
+from ..training.recipe import RENAMED
+from .backend import load_keras
+from .parser import Parser
 from .predict import OUTPUT_SUFFIX
+from .score_tables import score_table
+from .tables import counted, text_table
+
+if TYPE_CHECKING:
+    from .. import inference
+
+logger = logging.getLogger(__name__)
 
 # Beside this room, in a checkout as in an installed package.
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 
 
-def add_arguments(parser):
+def add_arguments(parser: Parser) -> None:
+    """Adds the options of `train`."""
     parser.add_argument("--recipe", action="config", help="YAML file with any of the options below as keys")
     parser.add_dataclass_options(training.Recipe)
+    parser.renamed |= RENAMED
+    parser.rewrite = with_recipes
 
 
-def complete(arguments):
-    """Finds recipes by name, and puts a run's own before the options of a resumed run, so that it goes on as it began.
+def with_recipes(arguments: list[str]) -> list[str]:
+    """Finds recipes by name, and puts a run's own recipe before the options of a resumed run, so that they agree.
 
     Raises:
-        ValueError: If no recipe has the name.
+        OptionError: If no recipe has the name.
     """
-    arguments = [
+    found = [
         recipe_path(argument) if before == "--recipe" else argument
         for before, argument in zip(["", *arguments], arguments, strict=False)
     ]
-    if "--resume" not in arguments:
-        return arguments
-    runs = [after for before, after in itertools.pairwise(arguments) if before == "--run"]
-    runs += [argument.removeprefix("--run=") for argument in arguments if argument.startswith("--run=")]
+    if "--resume" not in found:
+        return found
+    runs = [after for before, after in itertools.pairwise(found) if before == "--run"]
+    runs += [argument.removeprefix("--run=") for argument in found if argument.startswith("--run=")]
     recipes = [path for run in runs if (path := Path(run) / training.RECIPE).is_file()]
-    return [part for path in recipes for part in ("--recipe", str(path))] + arguments
+    return [part for path in recipes for part in ("--recipe", str(path))] + found
 
 
-def recipe_path(name):
-    """The file of a recipe: of one of ours by its name alone."""
+def recipe_path(name: str) -> str:
+    """The file of a recipe, which may be one of ours by its name alone."""
     if Path(name).suffix or Path(name).exists():
         return name
     known = {path.stem: str(path) for path in sorted(RECIPES.glob("*.yaml"))}
     if name not in known:
-        raise ValueError(f"--recipe: expected a YAML file, or {nearest(name, known)}; received {name}")
+        raise OptionError("recipe", f"a YAML file, or {one_of(name, known)}", name)
     return known[name]
 
 
-def run(arguments):
+def run(arguments: Namespace) -> None:
+    """Runs `train`."""
     recipe = training.Recipe.of(arguments)
     data.read_spec(recipe.data, **recipe.data_options())
     if recipe.is_several:
@@ -68,33 +90,33 @@ def run(arguments):
         train_one(recipe)
 
 
-def train_several(recipe):
+def train_several(recipe: training.Recipe) -> None:
     """Trains on all folds and with all seeds, and prints a table of the scores."""
     launcher = [sys.argv[0]] if Path(sys.argv[0]).name == "train.py" else ["-m", "maskzoo", "train"]
     folder, rows = training.train_folds(recipe, [sys.executable, *launcher])
-    print(f"\n{fold_table(rows)}\n\n{folder / 'scores.csv'}; try: maskzoo runs {shlex.quote(str(folder))}")
+    print(f"\n{fold_table(rows)}\n")
+    logger.info("%s; try: maskzoo runs %s", folder / "scores.csv", shlex.quote(str(folder)))
 
 
-def fold_table(rows):
+def fold_table(rows: list[dict[str, Any]]) -> str:  # numbers and names
     """The scores of every training as aligned text."""
     titles = {"best": "best Dice", "best_epoch": "in epoch", "last": "last Dice", "images": "whole images"}
     cells = [[titles.get(name, name) for name in rows[0]]]
     for row in rows:
         values = [row.get(name, "") for name in rows[0]]
         cells.append([f"{value:.4f}" if isinstance(value, float) else str(value) for value in values])
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join("  ".join(map(str.rjust, line, widths)).rstrip() for line in cells)
+    return text_table(cells, left=())
 
 
-def train_one(recipe):
+def train_one(recipe: training.Recipe) -> None:
     """Trains, then scores the model on the images that were held out."""
     with training.folder_of_host(recipe) as folder:
         dataset = fit(recipe, folder)
     if not recipe.host:
-        score(recipe, folder, dataset)
+        evaluate_held_out(recipe, folder, dataset)
 
 
-def fit(recipe, folder):
+def fit(recipe: training.Recipe, folder: Path) -> data.Dataset:
     """Trains into a run folder, which is removed again if nothing came of it."""
     # From here on the run is not finished.
     (folder / "scores.json").unlink(missing_ok=True)
@@ -104,32 +126,31 @@ def fit(recipe, folder):
     except KeyboardInterrupt:
         if training.discard_unfinished(folder):
             raise
-        raise KeyboardInterrupt(f"; go on with --run {recipe.run or folder} --resume") from None
+        raise KeyboardInterrupt(f"; continue with --run {recipe.run or folder} --resume") from None
     except BaseException:
         training.discard_unfinished(folder)
         raise
 
 
-def score(recipe, folder, dataset):
-    """Scores the best epoch on the held-out images, and says how to go on."""
+def evaluate_held_out(recipe: training.Recipe, folder: Path, dataset: data.Dataset) -> None:
+    """Scores the best epoch on the held-out images, and says what to do next."""
     # Imported late: it brings TensorFlow, which a wrong option must not wait for.
     from .. import evaluation, inference
-    from .evaluate import score_table
 
     trained = inference.load_run(folder)
     if recipe.fold is not None:
         store_probabilities(trained, dataset.validation, folder / training.OUT_OF_FOLD)
     scores = evaluation.evaluate(trained, dataset.validation)
     training.write_json(folder / "scores.json", scores)
-    print(f"\nbest epoch on the {len(dataset.validation)} held-out images, predicted whole:")
-    print(score_table(scores))
+    images = counted(len(dataset.validation), "held-out image")
+    print(f"\nbest epoch on {images}, predicted whole:\n{score_table(scores)}\n")
     dice = sum(scores["mean_dice"]) / len(scores["mean_dice"])
-    print(f"\nDice {dice:.3f}; pictures: {folder / 'samples.png'}, {folder / 'curves.png'}")
-    print(f"try: {predict_command(folder, dataset)}")
+    logger.info("Dice %.3f; pictures: %s, %s", dice, folder / "samples.png", folder / "curves.png")
+    logger.info("try: %s", predict_command(folder, dataset))
 
 
-def store_probabilities(trained, cases, folder):
-    """Stores 8-bit probabilities of images that the run has not seen, a band per class."""
+def store_probabilities(trained: inference.Run, cases: Sequence[data.Case], folder: Path) -> None:
+    """Stores 8-bit probabilities of images that the run was not trained on, one band per class."""
     from .. import inference
 
     folder.mkdir(exist_ok=True)
@@ -140,7 +161,7 @@ def store_probabilities(trained, cases, folder):
             inference.predict_image(trained, case.image, output, probabilities="uint8", restart=True)
 
 
-def predict_command(folder, dataset):
+def predict_command(folder: Path, dataset: data.Dataset) -> str:
     """The predict command for a held-out image of the run."""
     case = dataset.validation[0]
     image = case.path or example_image(folder, case)
@@ -149,7 +170,7 @@ def predict_command(folder, dataset):
     return f"{program} {shlex.join([str(folder), str(image), str(output)])}"
 
 
-def example_image(folder, case):
+def example_image(folder: Path, case: data.Case) -> Path:
     """Writes a synthetic image into the run folder, so that there is one to predict on."""
     path = folder / f"{case.name}{OUTPUT_SUFFIX[len(case.image.shape)]}"
     window = data.Window((0,) * len(case.image.shape), case.image.shape)
