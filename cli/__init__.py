@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -28,6 +29,9 @@ VERBS = {
     "folds": "split the images of a data set into folds, shared by every run and tool",
     "synth": "write a synthetic data set in the format of a real one",
 }
+
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def main(verb: str | None = None, arguments: Sequence[str] | None = None) -> None:
@@ -68,10 +72,9 @@ def run_verb(verb: str, program: str, arguments: list[str]) -> int:
         module.add_arguments(parser)
         parser.add_common_options()
         flags = parser.flags()
-        if hasattr(module, "complete"):
-            arguments = module.complete(arguments)
         parsed = parser.parse_args(arguments)
-        with logging_to_terminal(flags, verbose=parsed.verbose, quiet=parsed.quiet, data=getattr(parsed, "json", False)):
+        is_data = vars(parsed).get("json", False)
+        with logging_to_terminal(flags, verbose=parsed.verbose, quiet=parsed.quiet, data=is_data):
             module.run(parsed)
     except KeyboardInterrupt as interrupt:
         return fail(f"interrupted{interrupt}", code=130)
@@ -81,6 +84,11 @@ def run_verb(verb: str, program: str, arguments: list[str]) -> int:
         return fail(f"out of memory: {error}")
     except (MaskzooError, OSError) as error:
         if os.environ.get("MASKZOO_DEBUG"):
+            raise
+        return fail(error_text(error, flags))
+    except ValueError as error:  # until every room raises classes of maskzoo.errors
+        raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+        if not raised_in.is_relative_to(ROOT) or "site-packages" in raised_in.relative_to(ROOT).parts:
             raise
         return fail(error_text(error, flags))
     return 0

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from maskzoo.errors import MaskzooError, OptionError
+from maskzoo.errors import OptionError
 
 from .. import data
 from .backend import load_keras
@@ -78,7 +78,7 @@ def run(arguments: Namespace) -> None:
     for name, input_shape in tqdm(shapes.items(), disable=None, leave=False):
         try:
             rows.append(describe(name, input_shape, arguments))
-        except MaskzooError as error:
+        except ValueError as error:
             if arguments.models:
                 raise
             refused.append(f"{name} left out: {error}")

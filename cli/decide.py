@@ -20,12 +20,14 @@ examples:
       separate thresholds for the images whose names begin with the same letters
 """
 
+from __future__ import annotations
+
 import logging
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from maskzoo.errors import OptionError
 from maskzoo.names import one_of
@@ -35,6 +37,10 @@ from .backend import load_keras
 from .parser import Parser
 from .predict_options import add_tiling_options, tiling_options
 from .tables import counted, text_table
+
+if TYPE_CHECKING:
+    from ..evaluation.tuning import Finding
+    from ..inference import Run
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +106,7 @@ def run(arguments: Namespace) -> None:
     logger.info("wrote decision.json%s into each run", pictures)
 
 
-def write_decision(run: inference.Run, finding: evaluation.Finding, together: evaluation.Finding | None) -> None:
+def write_decision(run: Run, finding: Finding, together: Finding | None) -> None:
     """Writes a result into a run folder; that of an ensemble found earlier stays if there is no new one."""
     ensemble = inference.Decision.from_mapping(together.decision) if together else run.decision.ensemble
     # The thresholds of a run belong to the model of its best epoch.
@@ -108,7 +114,7 @@ def write_decision(run: inference.Run, finding: evaluation.Finding, together: ev
     replace(own, ensemble=ensemble).write(Path(run.path))
 
 
-def finding_table(finding: evaluation.Finding, classes: Sequence[str]) -> str:
+def finding_table(finding: Finding, classes: Sequence[str]) -> str:
     """A result as aligned text, a row per class."""
     decision, scores = finding.decision, finding.scores
     first = len(decision["thresholds"]) - len(classes)

@@ -1,17 +1,17 @@
 """Scores a trained run on labelled images: per class, over all pixels, as means over images, and for each image.
 
-Dice, IoU, precision and recall are always there; an empty prediction of an empty truth counts 1. --metrics adds more,
-from names joined by commas:
+Dice, IoU, precision and recall are always reported; an empty prediction of an empty truth counts 1. --metrics adds
+more, by names joined by commas:
 
-  presence      is a class in an image at all, told from its predicted pixels: AUC, precision, recall
-  calibration   do the probabilities mean what they say: expected calibration error
+  presence      whether an image shows a class at all, judged by its predicted pixels: AUC, precision, recall
+  calibration   whether predicted probabilities match frequencies: expected calibration error
   surface       95 % Hausdorff and average distance of the borders in the images' unit, surface Dice
   membrane      foreground-restricted Rand and information scores of the segments that a membrane class encloses
-  objects       F1 of the connected parts over ten IoU thresholds, and panoptic quality
+  objects       F1 of connected components over ten IoU thresholds, and panoptic quality
 
-Overlap, presence and calibration are counted tile by tile, in images of any size. Surface, membrane and objects gather
-the whole label map of an image as uint8 and need about 70 bytes of memory per pixel; an image for which --memory does
-not suffice is refused before anything is predicted.
+Overlap, presence and calibration are counted tile by tile, in images of any size. Surface, membrane and objects need
+the whole label map of an image and about 70 bytes of memory per pixel; an image that needs more than --memory is
+refused before anything is predicted.
 
 examples:
   maskzoo evaluate runs/membrane
@@ -23,53 +23,61 @@ examples:
   maskzoo evaluate runs/membrane/fold* --members --data FOLDER
       five folds together, and each alone, on images that none of them was trained on
   maskzoo evaluate runs/nuclei --engine openvino --precision int8
-      what a faster engine costs, to compare with the scores without one
+      the scores with a faster engine, to compare with those of Keras
   maskzoo evaluate runs/hippocampus --metrics surface,objects --tolerance 2
-      distances in millimetres, as the volumes' headers say
+      distances in millimetres, as given in the volumes' headers
 """
 
-import csv
+from __future__ import annotations
+
 import json
+import logging
 import math
-import statistics
-import sys
-from functools import partial
+from argparse import Namespace
+from typing import TYPE_CHECKING
+
+from maskzoo.errors import OptionError
+from maskzoo.names import one_of
 
 from .. import data, evaluation
-from . import nearest
-from .compare import write_whole
-from .predict import add_tiling_options, tiling_options
+from .parser import Parser
 from .predict_options import (
+    RUNS_HELP,
     add_answer_options,
     add_engine_options,
+    add_tiling_options,
     check_answer_options,
     check_engine_options,
     load_answer,
     tell_decision,
+    tiling_options,
     with_engine,
 )
+from .score_tables import finite, image_rows, member_table, score_table
+from .tables import counted, write_csv
+
+if TYPE_CHECKING:
+    from ..inference import Ensemble, Run
+
+logger = logging.getLogger(__name__)
 
 MEASURES = ("overlap", "presence", "calibration", "surface", "membrane", "objects")
 
 
-def add_arguments(parser):
-    parser.add_argument(
-        "runs",
-        type=str,
-        nargs="+",
-        help="run folders that train wrote, RUN:last for the last epoch; several answer together",
-    )
+def add_arguments(parser: Parser) -> None:
+    """Adds the options of `evaluate`."""
+    parser.add_argument("runs", type=str, nargs="+", help=RUNS_HELP)
     parser.add_argument(
         "--data",
         type=str | None,
         default=None,
-        help="folder or YAML of a labelled data set; by default the run's held-out images",
+        help="folder or YAML file of a labelled data set; by default the run's held-out images",
     )
     parser.add_argument(
         "--metrics",
         type=str,
         default="overlap",
-        help=f"what to score, joined by commas: {','.join(MEASURES)}; overlap is always among them",
+        help=f"what to score, joined by commas: {','.join(MEASURES)}; overlap is always included",
     )
     parser.add_argument(
         "--tolerance",
@@ -77,21 +85,20 @@ def add_arguments(parser):
         default=1.0,
         help="distance between borders that counts as agreement in the surface Dice, in the images' unit",
     )
-    parser.add_argument(
-        "--members", action="store_true", default=False, help="score each run alone too, beside all of them together"
-    )
-    parser.add_argument("--json", action="store_true", default=False, help="print JSON, with the scores of each image")
+    parser.add_flag("--members", help="also score each run alone")
+    parser.add_flag("--json", help="print JSON, with the scores of each image")
     parser.add_argument("--csv", type=str | None, default=None, help="also write a row per image, the worst first")
     add_answer_options(parser)
     add_engine_options(parser)
     add_tiling_options(parser)
 
 
-def run(arguments):
+def run(arguments: Namespace) -> None:
+    """Runs `evaluate`."""
     tiling_options(arguments)  # refuses mistakes
     measures = parse_measures(arguments.metrics)
     if not 0 <= arguments.tolerance < math.inf:
-        raise ValueError(f"--tolerance: expected a distance of at least 0; received {arguments.tolerance}")
+        raise OptionError("tolerance", "a distance of at least 0", arguments.tolerance)
     check_engine_options(arguments)
     folders = check_answer_options(arguments)
     if arguments.data is not None:
@@ -107,11 +114,11 @@ def run(arguments):
     if arguments.members:
         scores["members"] = member_scores(arguments, folders, cases, measured)
     if arguments.csv is not None:
-        write_whole(arguments.csv, lambda path: write_rows(path, image_rows(scores)))
+        write_csv(arguments.csv, image_rows(scores))
     if arguments.json:
         print(json.dumps(finite(scores), indent=2))
     else:
-        print(f"{len(cases)} image{'s'[: len(cases) > 1]}")
+        print(counted(len(cases), "image"))
         print(score_table(scores))
         if arguments.members:
             print(f"\n{member_table(scores)}")
@@ -121,8 +128,7 @@ def answer_scores(arguments, answer, cases, measured):
     """The scores of what `load_answer` returned, by the engine that is asked for."""
     options = tiling_options(arguments)
     trained, cleaning, gate = answer
-    tell = partial(print, file=sys.stderr)
-    trained = with_engine(arguments, trained, gate, cases[0].image, tell=tell, **options)
+    trained = with_engine(arguments, trained, gate, cases[0].image, tell=logger.info, **options)
     return evaluation.evaluate(trained, cases, cleaning=cleaning, gate=gate, **measured, **options)
 
 
@@ -132,17 +138,17 @@ def member_scores(arguments, folders, cases, measured):
     return {str(folder): answer_scores(alone, load_answer(alone, [folder]), cases, measured) for folder in folders}
 
 
-def check_held_out(trained, path):
+def check_held_out(trained: Run | Ensemble, path: str | None) -> None:
     """Refuses runs that did not hold out the same images, where it is those that they would be scored on."""
     members = getattr(trained, "runs", [trained])
     if path is None and any(set(run.data.validation) != set(trained.data.validation) for run in members):
-        raise ValueError("--data: expected images that none of the runs was trained on, for runs of several folds")
+        raise OptionError("data", "images that none of the runs was trained on, for runs of several folds", "none")
 
 
-def parse_measures(text):
+def parse_measures(text: str) -> list[str]:
     """The measures named in `surface,objects`."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
         if name not in MEASURES:
-            raise ValueError(f"--metrics: expected {nearest(name, MEASURES)}; received {name!r}")
+            raise OptionError("metrics", one_of(name, MEASURES), repr(name))
     return names

@@ -1,7 +1,8 @@
 """Writes trained runs as one model for deployment: raw images of any size in, the final mask out.
 
-Inside are normalisation, mirrored borders, views, the ensemble, activation and thresholds. The model is compared with
-predict on images that the run held out, and only written if it answers alike; parity.json beside it tells how closely.
+The model includes normalisation, mirrored borders, test-time augmentation, the ensemble, activation and thresholds. It
+is compared with predict on images that the run held out, and only written if the results agree; parity.json beside it
+says how closely.
 
 examples:
   maskzoo export runs/membrane membrane
@@ -11,27 +12,31 @@ examples:
       only the network: normalised images in, logits out
 """
 
+import logging
+from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from maskzoo.errors import ExistingFile, OptionError
+
 from .. import deployment, inference
 from .backend import load_keras
-from .predict_options import add_answer_options, check_answer_options, load_answer, tell_decision
+from .parser import Parser
+from .predict_options import RUNS_HELP, add_answer_options, check_answer_options, load_answer, tell_decision
+
+logger = logging.getLogger(__name__)
 
 
-def add_arguments(parser):
-    parser.add_argument(
-        "runs",
-        type=str,
-        nargs="+",
-        help="run folders that train wrote, RUN:last for the last epoch; several answer together",
-    )
-    parser.add_argument("output", type=str, help="folder to write; it must not exist yet")
+def add_arguments(parser: Parser) -> None:
+    """Adds the options of `export`."""
+    parser.add_argument("runs", type=str, nargs="+", help=RUNS_HELP)
+    parser.add_argument("output", type=str, help="folder to create")
     parser.add_argument(
         "--format",
         type=Literal["saved_model", "onnx", "openvino", "litert"],
         default="saved_model",
-        help="what runs it: TensorFlow (also TensorFlow Serving), ONNX Runtime, OpenVINO or LiteRT",
+        help="runtime: TensorFlow (also TensorFlow Serving), ONNX Runtime, OpenVINO or LiteRT",
     )
     parser.add_argument(
         "--dtype",
@@ -40,34 +45,37 @@ def add_arguments(parser):
         help="type of the raw pixels; by default that of the images that the run held out",
     )
     parser.add_argument(
-        "--size", type=list[int] | None, default=None, help="the one size of images, for litert; default the patch"
+        "--size", type=list[int] | None, default=None, help="fixed image size, for litert; by default the patch"
     )
-    parser.add_argument(
-        "--bare", action="store_true", default=False, help="a SavedModel from normalised images to logits, of one run"
-    )
+    parser.add_flag("--bare", help="a SavedModel from normalised images to logits, of one run")
     add_answer_options(parser)
 
 
-def run(arguments):
+def run(arguments: Namespace) -> None:
+    """Runs `export`."""
     output = Path(arguments.output)
     folders = check_answer_options(arguments)
     if output.exists():
-        raise FileExistsError(f"output: expected a folder that does not exist yet; received {output}")
+        raise ExistingFile(output, "a folder that does not exist yet", "one that does")
     if arguments.size is not None and arguments.format != "litert":
-        raise ValueError(f"--size: expected none for {arguments.format}, which takes any; received {arguments.size}")
+        raise OptionError("size", f"none for {arguments.format}, which takes images of any size", arguments.size)
     if arguments.bare:
         export_bare(arguments, folders, output)
     else:
         answer, cleaning, gate = load_answer(arguments, folders)
         tell_decision(answer, cleaning, gate)
-        options = {"format": arguments.format, "dtype": arguments.dtype, "size": arguments.size}
-        report = deployment.export_bundle(answer, output, **options)
-        print(f"compared with predict on {report['images']}, {report['dtype']}")
+        report = deployment.export_bundle(
+            answer, output, format=arguments.format, dtype=arguments.dtype, size=arguments.size
+        )
+        logger.info("compared with predict on %s, %s", report["images"], report["dtype"])
         for image in report["sizes"]:
             size = " x ".join(map(str, image["size"]))
-            print(
-                f"{size}: {image['different_pixels']} of {image['pixels']} pixels differ; "
-                f"largest difference of probabilities {image['largest_difference']:.1e}"
+            logger.info(
+                "%s: %d of %d pixels differ; largest difference of probabilities %.1e",
+                size,
+                image["different_pixels"],
+                image["pixels"],
+                image["largest_difference"],
             )
         parts = (
             (cleaning, f"post-processing ({cleaning})"),
@@ -75,13 +83,14 @@ def run(arguments):
             (answer.decision.groups, "thresholds per group"),
         )
         if left_out := [name for asked, name in parts if asked]:
-            print(f"not in it: {', '.join(left_out)}")
-    print(f"wrote {output}")
+            logger.warning("not included: %s", ", ".join(left_out))
+    logger.info("wrote %s", output)
 
 
-def export_bare(arguments, folders, output):
+def export_bare(arguments: Namespace, folders: Sequence[Path], output: Path) -> None:
+    """Writes the network of one run alone."""
     if len(folders) > 1 or arguments.format != "saved_model":
-        raise ValueError(f"--bare: expected one run and saved_model; received {len(folders)} and {arguments.format}")
+        raise OptionError("bare", "one run and saved_model", f"{len(folders)} and {arguments.format}")
     load_keras()
     for size, difference in deployment.export_saved_model(inference.load_run(folders[0]), output):
-        print(f"{' x '.join(map(str, size))}: largest difference from the Keras model {difference:.1e}")
+        logger.info("%s: largest difference from the Keras model %.1e", " x ".join(map(str, size)), difference)

@@ -64,9 +64,7 @@ def run(arguments: Namespace) -> None:
     logger.info("wrote %s", arguments.output)
 
 
-def summary(
-    folds: Mapping[str, int], groups: Mapping[str, str] | None, strata: Mapping[str, float] | None
-) -> str:
+def summary(folds: Mapping[str, int], groups: Mapping[str, str] | None, strata: Mapping[str, float] | None) -> str:
     """A table of the folds: how many images and groups they have, and their mean fraction of foreground.
 
     Args:

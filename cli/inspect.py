@@ -1,46 +1,62 @@
 """Looks at every image and label of a data set: sizes, types, label values, classes, and pairs that look wrong.
 
-Suspicious are: files that cannot be read, images without label, sizes that differ, labels with undeclared values,
-empty and full labels, blank images, and images that occur twice. They are listed; nothing is changed, and no picture
+Suspicious pairs are listed: files that cannot be read, images without a label, sizes that differ, labels with
+undeclared values, empty and full labels, blank images, and images that occur twice. Nothing is changed, and no picture
 is written unless --picture names one.
 
 examples:
   maskzoo inspect FOLDER
       FOLDER/images with FOLDER/masks or FOLDER/labels
   maskzoo inspect set.yaml --picture overlays.png
-      also draws labels over some images, spread over the data set
+      also draws labels over some images from all over the data set
   maskzoo inspect set.yaml --against OTHER_FOLDER --picture overlays.png
-      also says whether a classifier tells the images of OTHER_FOLDER apart from those of the set, and by what;
+      also says whether a classifier can tell the images of OTHER_FOLDER from those of the set, and by which features;
       that picture is overlays-against.png
 """
 
 import json
+import logging
+from argparse import Namespace
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from maskzoo.errors import OptionError
 
 from .. import data
+from .parser import Parser
+from .tables import counted
+
+logger = logging.getLogger(__name__)
 
 LISTED = 10
+Report = dict[str, Any]  # what was found, as JSON values
 
 
-def add_arguments(parser):
+def add_arguments(parser: Parser) -> None:
+    """Adds the options of `inspect`."""
     parser.add_argument("spec", type=str, help="folder or YAML file of a labelled data set, or `synthetic`")
     parser.add_argument("--picture", type=str | None, default=None, help="PNG to write, with labels drawn over images")
     parser.add_argument(
         "--against", type=str | None, default=None, help="folder or YAML file of other images, with or without labels"
     )
     parser.add_argument("--samples", type=int, default=6, help="images in the picture")
-    parser.add_argument("--rank", type=int | None, default=None, help="spatial axes, 2 or 3; by default the files'")
-    parser.add_argument("--json", action="store_true", default=False, help="print JSON, with every suspicious pair")
+    parser.add_argument(
+        "--spatial-dims", type=int | None, default=None, help="number of spatial axes, 2 or 3; by default the files'"
+    )
+    parser.renamed["rank"] = "spatial_dims"
+    parser.add_flag("--json", help="print JSON, with every suspicious pair")
 
 
-def run(arguments):
+def run(arguments: Namespace) -> None:
+    """Runs `inspect`."""
     if arguments.samples < 1:
-        raise ValueError(f"--samples: expected at least 1; received {arguments.samples}")
+        raise OptionError("samples", "at least 1", arguments.samples)
     if arguments.spatial_dims not in (None, 2, 3):
-        raise ValueError(f"--rank: expected 2 or 3; received {arguments.spatial_dims}")
+        raise OptionError("spatial_dims", "2 or 3", arguments.spatial_dims)
     if arguments.picture is not None:
         if Path(arguments.picture).suffix.lower() != ".png":
-            raise ValueError(f"--picture: expected a file name that ends in .png; received {arguments.picture}")
+            raise OptionError("picture", "a file name that ends in .png", arguments.picture)
         data.check_writable(arguments.picture)
     if arguments.against is not None:
         data.check_path(arguments.against)
@@ -59,13 +75,13 @@ def run(arguments):
             names = [str(arguments.spec), arguments.against]
             data.save_shift(path.with_name(f"{path.stem}-against.png"), shift, names)
     elif not arguments.json:
-        print("\nlabels drawn over images: add --picture FILE.png")
+        logger.info("\nto see labels drawn over images: add --picture FILE.png")
 
 
-def report_text(report):
+def report_text(report: Report) -> str:
     """The report as text; of many suspicious pairs of a kind, the first ones."""
     lines = [
-        f"{report['path']}: {report['files']} images, {report['pairs']} with a label",
+        f"{report['path']}: {counted(report['files'], 'image')}, {report['pairs']} with a label",
         f"  files     {tally(report['suffixes'])}",
         f"  sizes     {tally(report['sizes'])}",
         *([size_range(report)] if len(report["sizes"]) > 1 else []),
@@ -75,7 +91,7 @@ def report_text(report):
     if report["values"]:
         lines.append("  values    {:g} to {:g}".format(*report["values"]))
     if report["sampled"]:
-        lines.append(f"  of {report['sampled']} large images only windows spread over them were looked at")
+        lines.append(f"  {counted(report['sampled'], 'large image')}: only windows spread over them were read")
     if values := report["label_values"]:
         lines += ["", f"  {'label value':<20}{'pixels':>10}{'files':>8}"]
         shown = values[:20]
@@ -86,7 +102,7 @@ def report_text(report):
         lines += ["", f"  {head:<20}{'pixels':>10}{'images':>8}"]
         lines += [f"  {row['name']:<20}{row['share']:>10.2%}{row['images']:>8}" for row in report["classes"]]
     if report["ignore"]:
-        lines.append(f"  shares are of the pixels that count; ignored values: {', '.join(map(str, report['ignore']))}")
+        lines.append(f"  fractions of the pixels that count; ignored values: {', '.join(map(str, report['ignore']))}")
     lines.append("")
     for kind, names in report["suspicious"].items():
         lines.append(f"suspicious: {kind} ({len(names)})")
@@ -96,10 +112,10 @@ def report_text(report):
     return "\n".join([*lines, *against_lines(report["against"])] if "against" in report else lines)
 
 
-def against_lines(against):
+def against_lines(against: Report) -> list[str]:
     """Whether two sets of images differ, and the features that do most."""
     low, high = against["interval"]
-    verdict = "they differ" if low > 0.5 else "no difference that it could find"
+    verdict = "they differ" if low > 0.5 else "no difference found"
     (here, there), (some, others) = against["images"], against["windows"]
     return [
         "",
@@ -114,13 +130,14 @@ def against_lines(against):
     ]
 
 
-def size_range(report):
+def size_range(report: Report) -> str:
+    """The smallest and the largest size per axis."""
     low, high = (" x ".join(map(str, report[key])) for key in ("smallest", "largest"))
     return f"            per axis at least {low}, at most {high}"
 
 
-def tally(counts):
-    """`256 x 256 (80), 360 x 360 (5)`; a thing that is alone needs no number."""
+def tally(counts: Mapping[str, int]) -> str:
+    """`256 x 256 (80), 360 x 360 (5)`; without a number where there is one only."""
     if len(counts) == 1:
         return str(next(iter(counts)))
     parts = [f"{thing} ({number})" for thing, number in list(counts.items())[:8]]

@@ -1,7 +1,6 @@
 """The parser behind every verb: jsonargparse, with errors in one line that name the nearest option, and plain help."""
 
 import argparse
-import logging
 import re
 import sys
 import types
@@ -126,6 +125,10 @@ class Parser(jsonargparse.ArgumentParser):
             if changed != text:
                 return super().parse_string(changed, **kwargs)
         return super().parse_path(cfg_path, *args, **kwargs)
+
+    def format_help(self) -> str:
+        """The help, in which arguments in backquotes are shown as options."""
+        return with_flags(super().format_help(), self.flags())
 
     def options_first(self, arguments: Iterable[str]) -> list[str]:
         """Moves options in front of positional arguments, which argparse would otherwise take in pieces."""
@@ -274,6 +277,10 @@ class HelpFormatter(jsonargparse.DefaultHelpFormatter):
         help = (action.help or "").replace("%", "%%")
         nothing = action.default in (None, False, {}, [], argparse.SUPPRESS)
         return help if nothing or not action.option_strings else f"{help} (default: {action.default})"
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        # jsonargparse lets lists be appended to with `--name+`, which is of no use here.
+        return re.sub(r", --[\w-]+\+ \S+", "", super()._format_action_invocation(action))
 
     def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
         return placeholder(type_of(action)) or super()._get_default_metavar_for_optional(action)

@@ -19,30 +19,32 @@ examples:
       on the workers of a Dask scheduler; --cluster local:4 starts four on this machine
 """
 
-import re
 import shutil
 import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal
 
+from maskzoo.files import written_atomically
+
 from .. import data, inference
-from .compare import write_whole
 from .predict_options import (
+    OUTPUT_SUFFIX,
     add_answer_options,
     add_engine_options,
+    add_tiling_options,
     check_answer_options,
     check_engine_options,
     load_answer,
     tell_decision,
+    tiling_options,
     with_engine,
 )
+from .sizes import parse_sizes
 
 SUFFIXES = (".tif", ".png", ".nii.gz", ".npy", ".csv", ".geojson")
-OUTPUT_SUFFIX = {2: ".tif", 3: ".nii.gz"}
 # In the folder of results: the progress, and which results are finished.
 ARCHIVE = ".maskzoo"
-UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 
 
 def add_arguments(parser):
@@ -109,16 +111,10 @@ def add_arguments(parser):
         help="predict with Dask: local starts workers on this machine, local:N so many, tcp://host:8786 is a scheduler",
     )
     add_tiling_options(parser)
+    parser.rewrite = with_cluster
 
 
-def add_tiling_options(parser):
-    parser.add_argument(
-        "--tile", type=int | None, default=None, help="pixels per tile and axis; by default chosen within --memory"
-    )
-    parser.add_argument("--memory", type=str, default="4GB", help="bound on the memory to use, such as 800MB or 16GB")
-
-
-def complete(arguments):
+def with_cluster(arguments: list[str]) -> list[str]:
     """Gives `--cluster` its usual value where none follows, but another option, a path that is there, or nothing."""
     completed = list(arguments)
     for number, argument in enumerate(arguments):
@@ -126,30 +122,6 @@ def complete(arguments):
         if argument == "--cluster" and following != "local" and (following[0] == "-" or Path(following).exists()):
             completed[number] = "--cluster=local"
     return completed
-
-
-def tiling_options(arguments):
-    """The keyword arguments of `inference.plan_image` from a parsed command line."""
-    if arguments.tile is not None and arguments.tile < 1:
-        raise ValueError(f"--tile: expected at least 1; received {arguments.tile}")
-    return {"tile": arguments.tile, "memory": parse_bytes(arguments.memory)}
-
-
-def parse_sizes(text):
-    """The sizes in `512` or `384x512`; `None` for `None`."""
-    if text is None:
-        return None
-    if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", text):
-        raise ValueError(f"--resize: expected sizes such as 512 or 384x512; received {text!r}")
-    sizes = [int(size) for size in text.split("x")]
-    return sizes if len(sizes) > 1 else sizes[0]
-
-
-def parse_bytes(text):
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?\s*", text, re.IGNORECASE)
-    if not found:
-        raise ValueError(f"--memory: expected a size such as 800MB or 16GB; received {text!r}")
-    return int(float(found[1]) * UNITS[found[2].upper()])
 
 
 def run(arguments):
@@ -319,5 +291,6 @@ def join_tables(table, parts):
                     shutil.copyfileobj(rows, file)
 
     if parts:
-        write_whole(table, write)
+        with written_atomically(table) as unfinished:
+            write(unfinished)
         print(f"wrote {table}")

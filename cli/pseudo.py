@@ -1,71 +1,97 @@
-"""Labels images with trained runs, where those are sure: a data set that `train --data` takes.
+"""Labels images with trained runs where they are confident: a data set that `train --data` takes.
 
 An image is labelled by the runs that were not trained on an image of its name, together; one that all of them were
-trained on is left out. Pixels of which they are not sure are ignored in training. Images are ranked by the mean
-confidence of the pixels that show a class (of all pixels, where none does), and are linked, not copied.
+trained on is left out. Pixels of low confidence are ignored in training. Images are ranked by the mean confidence of
+the pixels that show a class (of all pixels, where none does), and are linked, not copied.
 
 examples:
   maskzoo pseudo runs/unet/fold*-seed0 more-images/ pseudo/
-  maskzoo pseudo runs/unet runs/fpn more-images/ pseudo/ --threshold 0.95 --share 0.5
+  maskzoo pseudo runs/unet runs/fpn more-images/ pseudo/ --threshold 0.95 --fraction 0.5
       only pixels of 95 % confidence, and only the better half of the images
   maskzoo train --data pseudo/set.yaml --init-from runs/unet
 """
 
+from __future__ import annotations
+
+import logging
 import shlex
 import tempfile
+from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from maskzoo.errors import MissingFile, OptionError
 
 from .. import data, inference, training
 from .backend import load_keras
-from .predict import OUTPUT_SUFFIX, add_tiling_options, tiling_options
+from .parser import Parser
+from .predict_options import OUTPUT_SUFFIX, add_tiling_options, tiling_options
+
+if TYPE_CHECKING:
+    from ..inference import Ensemble, Run
+
+logger = logging.getLogger(__name__)
 
 
-def add_arguments(parser):
+def add_arguments(parser: Parser) -> None:
+    """Adds the options of `pseudo`."""
     parser.add_argument("runs", type=str, nargs="+", help="run folders that train wrote")
     parser.add_argument("images", type=str, help="folder of images")
-    parser.add_argument("output", type=str, help="folder to write")
+    parser.add_argument("output", type=str, help="folder to create")
     parser.add_argument("--threshold", type=float, default=0.9, help="confidence from which a label counts")
-    parser.add_argument("--share", type=float, default=1.0, help="share of the images to keep, the surest first")
+    parser.add_argument(
+        "--fraction", type=float, default=1.0, help="fraction of the images to keep, the most confident first"
+    )
+    parser.renamed["share"] = "fraction"
     add_tiling_options(parser)
 
 
-def run(arguments):
+def run(arguments: Namespace) -> None:
+    """Runs `pseudo`."""
     options = tiling_options(arguments)
     folders = [inference.check_run(folder) for folder in arguments.runs]
     place = Path(arguments.images)
     if not place.is_dir():
-        raise FileNotFoundError(f"images: expected a folder of images; received {place}")
+        raise MissingFile(place, "a folder of images", "nothing at that path")
     images = sorted(path for path in place.iterdir() if data.is_image(path))
     descriptions = [inference.read_run_data(folder) for folder in folders]
-    groups = {}
+    groups: dict[tuple[int, ...], list[Path]] = {}
     for image in images:
         groups.setdefault(tuple(training.unseen_by(image, descriptions)), []).append(image)
     for image in (seen := groups.pop((), [])):
-        print(f"left out: {image}: every run was trained on an image of this name")
+        logger.warning("left out: %s: every run was trained on an image of this name", image)
     if not groups:
-        raise ValueError(f"images: expected some that a run was not trained on; received {len(seen)} others in {place}")
-    pseudo = training.PseudoSet(arguments.output, descriptions[0], arguments.threshold, arguments.share)
+        raise OptionError("images", "some that a run was not trained on", f"{len(seen)} others in {place}")
+    pseudo = training.PseudoSet(arguments.output, descriptions[0], arguments.threshold, arguments.fraction)
     load_keras()
     trained = [inference.load_run(folder) for folder in folders]
     with pseudo, tempfile.TemporaryDirectory(prefix="maskzoo-pseudo-") as scratch:
         for numbers, members in groups.items():
             runs = [trained[number] for number in numbers]
-            answering = inference.Ensemble(runs) if len(runs) > 1 else runs[0]
+            predictor = inference.Ensemble(runs) if len(runs) > 1 else runs[0]
             for image in members:
-                label(pseudo, answering, runs, image, Path(scratch), options)
+                label(pseudo, predictor, runs, image, Path(scratch), options)
         rows = pseudo.finish()
     ignored = sum(row["ignored"] for row in rows) / len(rows)
     kept = sum(row["kept"] for row in rows)
-    print(f"{kept} of {len(rows)} images, {ignored:.0%} of the pixels ignored; {pseudo.table}")
-    print(f"try: maskzoo train --data {shlex.quote(str(pseudo.specified))} --init-from {folders[0]}")
+    logger.info("%d of %d images, %.0f%% of the pixels ignored; %s", kept, len(rows), 100 * ignored, pseudo.table)
+    logger.info("try: maskzoo train --data %s --init-from %s", shlex.quote(str(pseudo.specified)), folders[0])
 
 
-def label(pseudo, answering, runs, image, scratch, options):
-    """Adds an image to the set, with what the runs say of it."""
-    spatial_dims = answering.data.spatial_dims
+def label(
+    pseudo: training.PseudoSet,
+    predictor: Run | Ensemble,
+    runs: Sequence[Run],
+    image: Path,
+    scratch: Path,
+    options: dict[str, int | None],
+) -> None:
+    """Adds an image to the set, with what the runs predict for it."""
+    spatial_dims = predictor.data.spatial_dims
     output = scratch / f"probabilities{OUTPUT_SUFFIX[spatial_dims]}"
     with data.open_source(image, spatial_dims=spatial_dims) as source:
-        inference.predict_image(answering, source, output, probabilities="uint8", restart=True, **options)
+        inference.predict_image(predictor, source, output, probabilities="uint8", restart=True, **options)
         with data.open_source(output, spatial_dims=spatial_dims) as probabilities:
             pseudo.add(image, source, probabilities, [run.name for run in runs])
     output.unlink()

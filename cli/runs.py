@@ -61,9 +61,7 @@ Row = dict[str, Any]  # what is known of a run: JSON values
 
 def add_arguments(parser: Parser) -> None:
     """Adds the options of `runs`."""
-    parser.add_argument(
-        "folders", type=str, nargs="*", help="run folders, or folders that hold some; by default runs/"
-    )
+    parser.add_argument("folders", type=str, nargs="*", help="run folders, or folders that hold some; by default runs/")
     parser.add_argument("--csv", type=str | None, default=None, help="also write the table to this file")
     parser.add_flag("--markdown", help="print the table as Markdown")
     parser.add_flag("--json", help="print JSON")

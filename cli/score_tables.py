@@ -2,8 +2,6 @@
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from .tables import score, text_table
 

@@ -31,12 +31,13 @@ from .. import data, training
 from ..training.recipe import RENAMED
 from .backend import load_keras
 from .parser import Parser
-from .predict import OUTPUT_SUFFIX
+from .predict_options import OUTPUT_SUFFIX
 from .score_tables import score_table
 from .tables import counted, text_table
 
 if TYPE_CHECKING:
-    from .. import inference
+    from ..data import Case, Dataset
+    from ..inference import Run
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +117,7 @@ def train_one(recipe: training.Recipe) -> None:
         evaluate_held_out(recipe, folder, dataset)
 
 
-def fit(recipe: training.Recipe, folder: Path) -> data.Dataset:
+def fit(recipe: training.Recipe, folder: Path) -> Dataset:
     """Trains into a run folder, which is removed again if nothing came of it."""
     # From here on the run is not finished.
     (folder / "scores.json").unlink(missing_ok=True)
@@ -132,7 +133,7 @@ def fit(recipe: training.Recipe, folder: Path) -> data.Dataset:
         raise
 
 
-def evaluate_held_out(recipe: training.Recipe, folder: Path, dataset: data.Dataset) -> None:
+def evaluate_held_out(recipe: training.Recipe, folder: Path, dataset: Dataset) -> None:
     """Scores the best epoch on the held-out images, and says what to do next."""
     # Imported late: it brings TensorFlow, which a wrong option must not wait for.
     from .. import evaluation, inference
@@ -149,7 +150,7 @@ def evaluate_held_out(recipe: training.Recipe, folder: Path, dataset: data.Datas
     logger.info("try: %s", predict_command(folder, dataset))
 
 
-def store_probabilities(trained: inference.Run, cases: Sequence[data.Case], folder: Path) -> None:
+def store_probabilities(trained: Run, cases: Sequence[Case], folder: Path) -> None:
     """Stores 8-bit probabilities of images that the run was not trained on, one band per class."""
     from .. import inference
 
@@ -161,7 +162,7 @@ def store_probabilities(trained: inference.Run, cases: Sequence[data.Case], fold
             inference.predict_image(trained, case.image, output, probabilities="uint8", restart=True)
 
 
-def predict_command(folder: Path, dataset: data.Dataset) -> str:
+def predict_command(folder: Path, dataset: Dataset) -> str:
     """The predict command for a held-out image of the run."""
     case = dataset.validation[0]
     image = case.path or example_image(folder, case)
@@ -170,7 +171,7 @@ def predict_command(folder: Path, dataset: data.Dataset) -> str:
     return f"{program} {shlex.join([str(folder), str(image), str(output)])}"
 
 
-def example_image(folder: Path, case: data.Case) -> Path:
+def example_image(folder: Path, case: Case) -> Path:
     """Writes a synthetic image into the run folder, so that there is one to predict on."""
     path = folder / f"{case.name}{OUTPUT_SUFFIX[len(case.image.shape)]}"
     window = data.Window((0,) * len(case.image.shape), case.image.shape)

@@ -26,7 +26,7 @@ def test_mistakes_are_one_line_and_name_the_right_word(capsys, tmp_path):
         ("train", "--recipe", recipe): "epochs",
         ("train", "--recipe", tmp_path / "none.yaml"): "none.yaml",
         ("train", "--data", tmp_path / "nowhere"): "nowhere",
-        ("train", "--epochs", "many"): "--epochs: expected int; received many",
+        ("train", "--epochs", "many"): "--epochs: expected a whole number; received many",
         ("train", "--epochs", "0"): "--epochs: expected at least 1; received 0",
         ("train", "--option", "filters"): "NAME=VALUE",
         ("train", "--resume"): "--run",

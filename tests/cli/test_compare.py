@@ -11,7 +11,8 @@ from matplotlib import image
 from matplotlib.figure import Figure
 
 from maskzoo import cli
-from maskzoo.cli.compare import name_points
+from maskzoo.cli.compare_picture import name_points
+from maskzoo.errors import OptionError
 from maskzoo.models import registry
 
 
@@ -138,13 +139,13 @@ def test_summary_comes_before_the_table_and_not_into_the_json(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["tinny"], "model: expected one of gate, thin, tiny; received tinny (nearest: tiny)"),
+        (["tinny"], "tiny"),
         (["--input-shape", "256"], "--input-shape: expected sizes and channels such as 256,256,1"),
         (["--input-shape", "256,-1,1"], "received 256,-1,1"),
         (["--plot", "zoo.txt"], "--plot: expected a file that ends in .png, .svg, .pdf; received zoo.txt"),
         (
             ["--csv", "nowhere/zoo.csv"],
-            "--csv: expected a file in a folder that can be written; received nowhere/zoo.csv",
+            "nowhere/zoo.csv: expected a place that can be written",
         ),
         (["--mesure"], "unknown option: expected --measure"),
     ],
@@ -162,17 +163,16 @@ def test_mistakes_are_one_line(capsys, arguments, message):
 
 def test_a_model_that_cannot_be_read_is_left_out_of_the_zoo_but_not_when_it_is_named(capsys, monkeypatch):
     def picky(input_shape=(None, None, 3), num_classes=1):
-        raise ValueError("picky: expected 3 channels; received 1")
+        raise OptionError("input_shape", "3 channels", 1)
 
     monkeypatch.setitem(registry.MODELS, "picky", picky)
     compare()
     printed = capsys.readouterr()
     assert "picky" not in printed.out
-    assert printed.err.endswith("picky left out: picky: expected 3 channels; received 1\n")
-    monkeypatch.setattr(cli, "is_for_people", lambda error: True)
+    assert printed.err.endswith("picky left out: input_shape: expected 3 channels; received 1\n")
     with pytest.raises(SystemExit):
         compare("picky")
-    assert capsys.readouterr().err == "error: picky: expected 3 channels; received 1\n"
+    assert capsys.readouterr().err == "error: --input-shape: expected 3 channels; received 1\n"
 
 
 def test_names_in_the_picture_cover_no_dots_and_no_other_names():

@@ -7,9 +7,9 @@ import shutil
 import numpy as np
 import pytest
 import rasterio
+from exact_run import exact_run, write_image
 from run_verb import run
 from scipy import ndimage
-from test_evaluation import exact_run, write_image
 
 from maskzoo import data, inference, metrics
 from maskzoo.inference import gate

@@ -108,15 +108,16 @@ def test_a_broken_run_is_shown_as_such(folder, capsys, name, content, problem):
     broken = next(row for row in rows if Path(row["run"]).name == "good")
     assert broken["state"] == "broken"
     assert problem in broken["problem"]
-    assert "broken: " in listed(capsys, folder).splitlines()[-1]
+    cli.main("runs", [str(folder)])
+    assert problem in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_mistakes_are_one_line(folder, tmp_path, capsys):
     assert "nowhere" in refused(capsys, tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    assert "expected some that hold runs" in refused(capsys, tmp_path / "empty")
+    assert "expected a folder that holds runs" in refused(capsys, tmp_path / "empty")
     assert "--json" in refused(capsys, folder, "--json", "--markdown")
-    assert "--csv" in refused(capsys, folder, "--csv", tmp_path / "none" / "runs.csv")
+    assert "runs.csv" in refused(capsys, folder, "--csv", tmp_path / "none" / "runs.csv")
 
 
 def test_a_hundred_runs_are_listed_without_keras(tmp_path):

@@ -1,7 +1,6 @@
 """`evaluate` by hand, by brute force and by independent implementations: models whose logits are the image itself."""
 
 import csv
-import dataclasses
 import itertools
 import json
 import subprocess
@@ -9,11 +8,11 @@ import sys
 import tracemalloc
 from pathlib import Path
 
-import keras
 import nibabel
 import numpy as np
 import pytest
 import rasterio
+from exact_run import exact_run, write_image
 from run_verb import run
 from scipy import ndimage
 from scipy.spatial import cKDTree
@@ -25,7 +24,6 @@ from maskzoo.evaluation import scores as evaluation
 
 ROOT = Path(__file__).resolve().parents[2]
 ALL = "overlap,presence,calibration,surface,membrane,objects"
-CELL = data.LabelScheme("binary", ("cell",), ((0,), (1,)), ignore=(255,))
 YES, NO = 4.0, -4.0
 
 
@@ -43,48 +41,6 @@ def evaluated(capsys):
         return json.loads(capsys.readouterr().out, parse_constant=refuse)
 
     return evaluate
-
-
-def write_image(path, array, **georeference):
-    """Writes `(*shape, channels)` as the suffix says."""
-    if path.suffix == ".nii":
-        image = nibabel.Nifti1Image(array[..., 0], georeference.get("affine"))
-        image.header.set_xyzt_units(georeference.get("unit", "mm"))
-        nibabel.save(image, path)
-    elif path.suffix == ".tif":
-        profile = {"height": array.shape[0], "width": array.shape[1], "count": array.shape[2], "dtype": array.dtype}
-        with rasterio.open(path, "w", "GTiff", **profile, **georeference) as file:
-            file.write(np.moveaxis(array, -1, 0))
-    else:
-        np.save(path, array)
-
-
-def exact_run(root, pairs, scheme=CELL, suffix=".npy", **georeference):
-    """A run whose model returns its input, with `(logits, label)` pairs as its held-out images and labels."""
-    for name in ("run", "data/images", "data/labels"):
-        (root / name).mkdir(parents=True)
-    for number, (logits, label) in enumerate(pairs):
-        write_image(root / "data/images" / f"{number}{suffix}", np.asarray(logits, np.float32), **georeference)
-        write_image(root / "data/labels" / f"{number}{suffix}", np.asarray(label, np.uint8), **georeference)
-    spatial_dims, channels = logits.ndim - 1, logits.shape[-1]
-    image = keras.Input((None,) * spatial_dims + (channels,))
-    keras.Model(image, keras.layers.Activation("linear", dtype="float32")(image)).save(root / "run/best.keras")
-    description = {
-        "task": scheme.task,
-        "class_names": scheme.class_names,
-        "ignore_index": scheme.ignore_index,
-        "rank": spatial_dims,
-        "channels": channels,
-        "patch": [32] * spatial_dims,
-        "normalization": data.Normalizer("none", channels).as_dict(),
-        "labels": scheme.as_dict(),
-        "spec": dataclasses.asdict(data.DataSpec(path=str(root / "data"))),
-        "seed": 0,
-        "validation": [str(number) for number in range(len(pairs))],
-    }
-    (root / "run/data.json").write_text(json.dumps(description))
-    (root / "run/decision.json").write_text(json.dumps({"thresholds": [0.5] * scheme.num_classes}))
-    return root / "run"
 
 
 def logits_of(mask):
