@@ -15,7 +15,7 @@ import yaml
 
 from maskzoo import __version__
 from maskzoo.errors import OptionError, UnreadableFile
-from maskzoo.names import one_of
+from maskzoo.names import nearest_name, one_of
 
 from .console import fail, with_flags
 
@@ -145,10 +145,12 @@ class Parser(jsonargparse.ArgumentParser):
         """Prints a mistake in one line and exits."""
         message = str(message)
         if found := re.search(r"[Uu]nrecognized arguments: (--[^\s=]+)", message):
-            message = f"unknown option: expected {one_of(found[1], self.options())}; received {found[1]}"
+            meant = nearest_name(found[1], self.options()) or "one of those that --help lists"
+            message = f"unknown option: expected {meant}; received {found[1]}"
         elif found := re.search(r"Option '([^']+)' is not accepted", message):
             keys = [option[2:].replace("-", "_") for option in self.options()]
-            message = f"unknown key in the recipe: expected {one_of(found[1], keys)}; received {found[1]}"
+            meant = nearest_name(found[1], keys) or "an option of train with _ for -"
+            message = f"unknown key in the recipe: expected {meant}; received {found[1]}"
         elif found := re.match(r'Parser key "([^".]+)[^"]*":', message):
             message = self.wrong_value(found[1], message)
         sys.exit(fail(with_flags(message, self.flags())))
@@ -156,7 +158,8 @@ class Parser(jsonargparse.ArgumentParser):
     def wrong_value(self, key: str, message: str) -> str:
         """Says what an option expects and what it got, from a message that may list every type that was tried."""
         if "File does not exist" in message or "not readable" in message:
-            return f"--{key}: expected a file that can be read; received {message.rsplit(': ', 1)[-1]}"
+            path = message.rsplit(": ", 1)[-1].strip("'")
+            return f"--{key}: expected a file that can be read; received {path}"
         found = re.search(r"(?:Given value|Got value): (.*)", message)
         received = found[1] if found else message
         action = next(action for action in self._actions if action.dest == key)
@@ -202,6 +205,8 @@ def type_in_words(kind: Any, received: str = "") -> str:  # a type, also such as
     if kind in WORDS:
         return WORDS[kind]
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal and len(parts) == 1:
+        return str(parts[0])
     if origin is Literal:
         return one_of(received, list(map(str, parts)))
     if origin in (typing.Union, types.UnionType):

@@ -5,8 +5,17 @@ import re
 from collections.abc import Iterable
 
 # Spellings of other libraries and papers, as the words of a name.
-SYNONYMS = {"backbone": "encoder", "classes": "num classes", "nclasses": "num classes", "dropout rate": "dropout"}
-NEAR = 0.6
+SYNONYMS = {
+    "backbone": "encoder",
+    "classes": "num classes",
+    "nclasses": "num classes",
+    "dropout rate": "dropout",
+    "unet 2d": "unet",
+    "unet2d": "unet",
+    "att unet": "attention unet",
+}
+# Similarity from which a name may have been meant, as `difflib` measures it.
+NEAR = 0.7
 
 
 def nearest_name(word: str, known: Iterable[str]) -> str | None:
@@ -22,7 +31,9 @@ def nearest_name(word: str, known: Iterable[str]) -> str | None:
         if candidate in plain:
             return plain[candidate]
     close = difflib.get_close_matches(asked, plain, n=1, cutoff=NEAR)
-    return plain[close[0]] if close else None
+    begun = [name for name in plain if len(asked) > 2 and name.startswith(asked)]
+    found = [*close, *sorted(begun, key=len)]
+    return plain[found[0]] if found else None
 
 
 def one_of(word: str, known: Iterable[str]) -> str:
