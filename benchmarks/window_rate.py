@@ -31,6 +31,7 @@ from rasterio.windows import Window as Box
 from maskzoo import data, losses, models
 
 SIDE, BATCH, WORKERS, BLOCK = 512, 4, 2, 1024
+LOADING = data.LoadingOptions(workers=WORKERS)
 CODECS = {
     "lzw": {"compress": "lzw", "predictor": 2},
     "deflate": {"compress": "deflate", "predictor": 2},
@@ -83,7 +84,7 @@ def case(image):
 def windows_of(image, epoch, batches):
     """The windows that the data set reads in an epoch."""
     noted = Noted(image)
-    dataset = data.WindowDataset([case(noted)], SIDE, BATCH, steps=batches)
+    dataset = data.WindowDataset([case(noted)], SIDE, BATCH, data.WindowOptions(steps=batches))
     dataset.epoch = epoch
     for index in range(batches):
         dataset[index]
@@ -114,7 +115,7 @@ def bare(files, windows):
 def measure(path, batches, repeats):
     """Rates of the data set and of the bare loops with one and two threads, `(repeats, 3)`."""
     image = data.open_source(path)
-    dataset = data.WindowDataset([case(image)], SIDE, BATCH, steps=batches, workers=WORKERS)
+    dataset = data.WindowDataset([case(image)], SIDE, BATCH, data.WindowOptions(steps=batches), loading=LOADING)
     rates = []
     with rasterio.open(path) as one, rasterio.open(path) as two, rasterio.open(path) as three:
         for dataset.epoch in range(repeats + 1):
@@ -132,9 +133,8 @@ def measure(path, batches, repeats):
 
 def batch_time(path, batches):
     """Milliseconds of a batch with the `pathology` preset, through two workers."""
-    dataset = data.WindowDataset(
-        [case(data.open_source(path))], SIDE, BATCH, steps=batches, workers=WORKERS, augment="pathology"
-    )
+    options = data.WindowOptions(steps=batches, augment="pathology")
+    dataset = data.WindowDataset([case(data.open_source(path))], SIDE, BATCH, options, loading=LOADING)
     dataset[0]
     dataset.on_epoch_end()
     return 1e3 / rate(batches, lambda: [dataset[index] for index in range(batches)])

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from .labels.run_lengths import encode_rle as encode_rle
     from .labels.run_lengths import encode_windows as encode_windows
     from .labels.scheme import LabelScheme as LabelScheme
+    from .sampling.options import LoadingOptions as LoadingOptions
+    from .sampling.options import SamplingOptions as SamplingOptions
+    from .sampling.options import WindowOptions as WindowOptions
     from .sampling.window_dataset import WindowDataset as WindowDataset
     from .sets.cases import Case as Case
     from .sets.cases import DataSet as DataSet
@@ -91,6 +94,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "labels.outlines": ["trace_outlines"],
         "labels.run_lengths": ["decode_rle", "encode_rle", "encode_windows"],
         "labels.scheme": ["LabelScheme"],
+        "sampling.options": ["LoadingOptions", "SamplingOptions", "WindowOptions"],
         "sampling.window_dataset": ["WindowDataset"],
         "sets.cases": ["Case", "DataSet", "labelled_cases", "load_data"],
         "sets.folds": ["groups_by_pattern", "held_out_names", "make_folds", "read_folds", "write_folds"],

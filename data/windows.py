@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from numbers import Integral
+from typing import SupportsIndex, overload
 
 import numpy as np
+
+from maskzoo.errors import OptionError
+
+# Pixels on every side, or per axis a number or a pair (before, after).
+Halo = int | Sequence[int | Sequence[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,24 +24,25 @@ class Window:
         size: Number of pixels per axis, at least 1.
 
     Raises:
-        ValueError: Where the two differ in length or a size is below 1.
+        OptionError: If the two differ in length or a size is below 1.
     """
 
     offset: tuple[int, ...]
     size: tuple[int, ...]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "offset", tuple(int(value) for value in self.offset))
         object.__setattr__(self, "size", tuple(int(value) for value in self.size))
         if len(self.offset) != len(self.size) or min(self.size, default=0) < 1:
-            raise ValueError(
-                f"window: expected one offset and one size of at least 1 per axis; "
-                f"received offset {self.offset}, size {self.size}"
+            raise OptionError(
+                "window",
+                "one offset and one size of at least 1 per axis",
+                f"offset {self.offset}, size {self.size}",
             )
 
     @property
     def stop(self) -> tuple[int, ...]:
-        """The first pixel behind the window, per axis."""
+        """The first pixel after the window, per axis."""
         return tuple(start + size for start, size in zip(self.offset, self.size, strict=True))
 
     @property
@@ -49,7 +55,7 @@ class Window:
         """Slices that cut the window out of an array; only for windows that start inside the image."""
         return tuple(slice(start, stop) for start, stop in zip(self.offset, self.stop, strict=True))
 
-    def padded(self, halo) -> Window:
+    def padded(self, halo: Halo) -> Window:
         """Returns the window grown by a halo.
 
         Args:
@@ -61,35 +67,42 @@ class Window:
             tuple(size + before + after for size, (before, after) in zip(self.size, pairs, strict=True)),
         )
 
-    def inside(self, shape) -> bool:
+    def inside(self, shape: Sequence[int]) -> bool:
         """Says whether every pixel of the window lies in an image of this shape."""
         return min(self.offset) >= 0 and all(stop <= length for stop, length in zip(self.stop, shape, strict=True))
 
 
-class WindowGrid(Sequence):
+class WindowGrid(Sequence[Window]):
     """The windows of a regular grid in row-major order, computed when asked for: see `window_grid`."""
 
-    def __init__(self, starts, sizes):
+    def __init__(self, starts: Sequence[Sequence[int]], sizes: Sequence[Sequence[int]]) -> None:
         self._starts = starts
         self._sizes = sizes
         self._counts = tuple(len(axis) for axis in starts)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return prod(self._counts)
 
-    def __getitem__(self, index):
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Window: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Window]: ...
+
+    def __getitem__(self, index: SupportsIndex | slice) -> Window | list[Window]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
+        index = index.__index__()
         if not -len(self) <= index < len(self):
             raise IndexError(f"window grid: expected an index below {len(self)}; received {index}")
-        position = np.unravel_index(index % len(self), self._counts)
+        position = [int(i) for i in np.unravel_index(index % len(self), self._counts)]
         return Window(
             tuple(axis[i] for axis, i in zip(self._starts, position, strict=True)),
             tuple(axis[i] for axis, i in zip(self._sizes, position, strict=True)),
         )
 
 
-def window_grid(shape, size, step=None) -> WindowGrid:
+def window_grid(shape: Sequence[int], size: int | Sequence[int], step: int | Sequence[int] | None = None) -> WindowGrid:
     """Covers an image with windows.
 
     Without `step` the windows are a partition: every pixel lies in exactly one, those at the far border are cut. With
@@ -99,18 +112,18 @@ def window_grid(shape, size, step=None) -> WindowGrid:
     Args:
         shape: Image size per spatial axis.
         size: Window size, one number or one per axis.
-        step: Distance of neighbouring windows, one number or one per axis, between 1 and the window size.
+        step: Distance between neighbouring windows, one number or one per axis, between 1 and the window size.
 
     Returns:
         A sequence of `Window`, last axis fastest.
 
     Raises:
-        ValueError: Where a size is below 1, a step leaves gaps, or the numbers of axes differ.
+        OptionError: If a size is below 1, a step leaves gaps, or the numbers of axes differ.
     """
     shape = tuple(int(length) for length in shape)
     size = per_axis("window size", size, len(shape))
     if min(shape, default=0) < 1 or min(size) < 1:
-        raise ValueError(f"window grid: expected sizes of at least 1; received shape {shape}, window {size}")
+        raise OptionError("window grid", "sizes of at least 1", f"shape {shape}, window {size}")
     starts, sizes = [], []
     if step is None:
         for length, extent in zip(shape, size, strict=True):
@@ -119,7 +132,7 @@ def window_grid(shape, size, step=None) -> WindowGrid:
         return WindowGrid(starts, sizes)
     step = per_axis("window step", step, len(shape))
     if any(not 1 <= stride <= extent for stride, extent in zip(step, size, strict=True)):
-        raise ValueError(f"window grid: expected a step between 1 and the window size {size}; received {step}")
+        raise OptionError("window grid", f"a step between 1 and the window size {size}", step)
     for length, extent, stride in zip(shape, size, step, strict=True):
         last = max(length - extent, 0)
         starts.append([*range(0, last, stride), last])
@@ -127,7 +140,7 @@ def window_grid(shape, size, step=None) -> WindowGrid:
     return WindowGrid(starts, sizes)
 
 
-def halo_pairs(halo, ndim) -> tuple[tuple[int, int], ...]:
+def halo_pairs(halo: Halo, ndim: int) -> tuple[tuple[int, int], ...]:
     """Writes a halo out as one pair (before, after) per axis.
 
     Args:
@@ -135,17 +148,16 @@ def halo_pairs(halo, ndim) -> tuple[tuple[int, int], ...]:
         ndim: Number of axes.
 
     Raises:
-        ValueError: Where the number of axes differs.
+        OptionError: If the number of axes differs.
     """
-    if isinstance(halo, Integral):
-        halo = (halo,) * ndim
-    if len(halo) != ndim:
-        raise ValueError(f"halo: expected {ndim} axes; received {halo}")
-    pairs = ((axis, axis) if isinstance(axis, Integral) else axis for axis in halo)
+    axes = (halo,) * ndim if isinstance(halo, int | np.integer) else halo
+    if len(axes) != ndim:
+        raise OptionError("halo", f"{ndim} axes", halo)
+    pairs = ((axis, axis) if isinstance(axis, int | np.integer) else axis for axis in axes)
     return tuple((int(before), int(after)) for before, after in pairs)
 
 
-def crop(array, halo):
+def crop(array: np.ndarray, halo: Halo) -> np.ndarray:
     """Cuts a halo off the leading axes of an array, which is what `Window.padded` added.
 
     Args:
@@ -155,13 +167,13 @@ def crop(array, halo):
     Returns:
         A view of the array.
     """
-    pairs = halo_pairs(halo, array.ndim - 1 if isinstance(halo, Integral) else len(halo))
+    pairs = halo_pairs(halo, array.ndim - 1 if isinstance(halo, int | np.integer) else len(halo))
     return array[
         tuple(slice(before, length - after) for (before, after), length in zip(pairs, array.shape, strict=False))
     ]
 
 
-def mirrored(start, size, length) -> np.ndarray:
+def mirrored(start: int, size: int, length: int) -> np.ndarray:
     """Returns the pixels that stand for `start, start + 1, ...` on an axis mirrored at its first and last pixel.
 
     The mirror repeats as often as needed (numpy's "reflect"); an axis of one pixel repeats it.
@@ -181,9 +193,13 @@ def mirrored(start, size, length) -> np.ndarray:
     return np.minimum(position, period - position)
 
 
-def per_axis(name, value, ndim) -> tuple[int, ...]:
-    """Repeats one number for every axis, or checks that there is one number per axis."""
-    values = (int(value),) * ndim if isinstance(value, Integral) else tuple(int(v) for v in value)
+def per_axis(name: str, value: int | Sequence[int], ndim: int) -> tuple[int, ...]:
+    """Returns one number per axis: the same for all, or those that are given.
+
+    Raises:
+        OptionError: If their number is not that of the axes.
+    """
+    values = (int(value),) * ndim if isinstance(value, int | np.integer) else tuple(int(v) for v in value)
     if len(values) != ndim:
-        raise ValueError(f"{name}: expected {ndim} numbers; received {values}")
+        raise OptionError(name, f"{ndim} numbers", values)
     return values

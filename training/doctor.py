@@ -169,12 +169,12 @@ def make_bench(recipe, dataset, one, several):
     for layer in network._flatten_layers():
         if getattr(layer, "seed_generator", None) is not None and hasattr(layer, "rate"):
             layer.rate = 0.0
-    common = window_options(recipe, network, analysis.geometry(network), several) | {"workers": 0}
-    training = data.WindowDataset(dataset.train, **recipe.window_options(), **common)
+    common = window_options(recipe, network, analysis.geometry(network), several, workers=0)
+    training = data.WindowDataset(dataset.train, options=recipe.window_options(), **common)
     windows = len(data.WindowDataset(dataset.validation, shuffle=False, **common).grid_windows)
     limit = parts + 1 if windows > parts else min(windows, parts - 1)
     uneven = data.WindowDataset(dataset.validation, shuffle=False, limit=limit, **common)
-    options = window_options(replace(recipe, batch_size=1), network, analysis.geometry(network), one) | {"workers": 0}
+    options = window_options(replace(recipe, batch_size=1), network, analysis.geometry(network), one, workers=0)
     alone = data.WindowDataset(dataset.validation, shuffle=False, limit=limit, **options)
     return Bench(recipe, dataset, network, one, several, training[0][:2], uneven, alone)
 
@@ -396,7 +396,7 @@ def reading(recipe, dataset, used):
         optimizer = optimisation.make_optimizer(recipe, network.trainable_variables)
         trainer.compile(optimizer, jit_compile=recipe.xla, auto_scale_loss=False)
     common = window_options(recipe, network, analysis.geometry(network), used)
-    training = data.WindowDataset(dataset.train, **{**recipe.window_options(), "steps": MOST}, **common)
+    training = data.WindowDataset(dataset.train, options=replace(recipe.window_options(), steps=MOST), **common)
     batches, start = 0, None
     while start is None or time.perf_counter() - start < SECONDS:
         batch = training[batches]

@@ -137,7 +137,7 @@ def fit_stage(recipe, number, rows, network, dataset, geometry, run, strategy, s
     """
     first = len(rows) - len(stage_scores(rows, number))
     common = window_options(recipe, network, geometry, strategy)
-    training = TimedWindows(dataset.train, **recipe.window_options(), **common)
+    training = TimedWindows(dataset.train, options=recipe.window_options(), **common)
     # `fit` ends an epoch of the windows before its first one.
     training.epoch = len(rows)
     validation = validation_windows(recipe, dataset, common)
@@ -163,7 +163,7 @@ def fit_stage(recipe, number, rows, network, dataset, geometry, run, strategy, s
     hard = []
     if recipe.hard_example_fraction:
         # Of the windows of the grid, in their own order.
-        grid = data.WindowDataset(dataset.train, shuffle=False, overlap=recipe.overlap, **common)
+        grid = data.WindowDataset(dataset.train, options=recipe.window_options(), shuffle=False, **common)
         hard = [HardWindows(training, grid)]
     images, labels, *_ = validation[0]
     callbacks = [
@@ -210,17 +210,16 @@ def build_loss(recipe, dataset):
     )
 
 
-def window_options(recipe, network, geometry, strategy):
+def window_options(recipe, network, geometry, strategy, workers=1):
     """What training and validation windows have in common."""
     patch = input_patch(network, recipe.patch)
     return {
         "patch": tuple(p - c for p, c in zip(patch, geometry.crop, strict=True)),
         "halo": tuple((o, c - o) for o, c in zip(geometry.offset, geometry.crop, strict=True)),
         "batch_size": recipe.batch_size,
-        "seed": recipe.seed,
-        "replicas": strategy.num_replicas_in_sync,
-        "share": share_of_batch(strategy),
-        "workers": 1,
+        "loading": data.LoadingOptions(
+            workers=workers, replicas=strategy.num_replicas_in_sync, shard=share_of_batch(strategy)
+        ),
     }
 
 

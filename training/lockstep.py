@@ -10,7 +10,7 @@ from .step import Trainer
 class LockstepTrainer(Trainer):
     """A `Trainer` whose fit runs under any tf.distribute strategy, that of several hosts too, where Keras' does not.
 
-    Metrics are those of all hosts together. Data sets give the share of this host: `data.WindowDataset(share=...)`.
+    Metrics are those of all hosts together. Data sets give this host its shard: `data.LoadingOptions.shard`.
     """
 
     def make_train_function(self, force=False):

@@ -96,37 +96,6 @@ class BatchOptions:
 
 
 @dataclass(frozen=True)
-class SamplingOptions:
-    """Which windows are drawn for training, and how they are changed."""
-
-    augment: str | list[Any] = setting(
-        "flips",
-        "random changes of the training windows: none, flips (with right-angle rotations and slight changes of "
-        "contrast), a preset (light, pathology, xray, volume), or a list of transforms",
-    )
-    balance: dict[str, float] | None = setting(
-        None, "fraction of the training windows that contain a class: {foreground: 0.5}; by default left to chance"
-    )
-    windows: Literal["random", "all", "tissue", "positive"] = setting(
-        "random",
-        "training windows: anywhere, all windows of a grid, on tissue only, or only those with a foreground class",
-    )
-    overlap: float = setting(0.0, "fraction by which neighbouring windows of the grid overlap, below 1")
-    hard_example_fraction: float = setting(
-        0.0, "fraction of the windows drawn in proportion to their loss after the previous epoch"
-    )
-    scales: list[float] | None = setting(
-        None, "scales at which images are shown, one of them per window: [1, 0.5, 0.25]"
-    )
-    mix_probabilities: dict[str, float] | None = setting(
-        None, "fraction of the windows that are combined from several: {cutmix: 0.3, mosaic: 0.2}"
-    )
-    mask_sigma: float = setting(
-        0.0, "standard deviation in pixels of a Gaussian blur of binary and multilabel masks, which makes soft labels"
-    )
-
-
-@dataclass(frozen=True)
 class LossOptions:
     """What is minimised."""
 

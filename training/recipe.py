@@ -10,6 +10,7 @@ from maskzoo.errors import OptionError
 from maskzoo.names import one_of
 from maskzoo.options import setting
 
+from ..data.sampling.options import SamplingOptions, WindowOptions
 from .options import (
     BatchOptions,
     DataOptions,
@@ -18,7 +19,6 @@ from .options import (
     ModelOptions,
     OptimizerOptions,
     RunOptions,
-    SamplingOptions,
     StoppingOptions,
     check,
     number_from_text,
@@ -80,7 +80,7 @@ class Recipe(
     )
 
     def __post_init__(self) -> None:
-        for options in (BatchOptions, LossOptions, OptimizerOptions, StoppingOptions, RunOptions):
+        for options in (BatchOptions, SamplingOptions, LossOptions, OptimizerOptions, StoppingOptions, RunOptions):
             options.__post_init__(self)
         check(self, "average_best", self.average_best is None or self.average_best >= 1, "at least 1")
         if self.stages is not None:
@@ -125,11 +125,10 @@ class Recipe(
         """Whether the recipe asks for several trainings: of every fold, or with several seeds."""
         return (self.folds is not None and self.fold is None) or self.seeds > 1
 
-    def window_options(self) -> dict[str, Any]:
-        """Returns the options of training windows, by the names that `data.WindowDataset` has for them."""
-        old = {new: name for name, new in RENAMED.items()}
-        names = ("steps", *(field.name for field in fields(SamplingOptions)))
-        return {old.get(name, name): getattr(self, name) for name in names}
+    def window_options(self) -> WindowOptions:
+        """Returns the options of training windows."""
+        names = ("steps", "seed", *(field.name for field in fields(SamplingOptions)))
+        return WindowOptions(**{name: getattr(self, name) for name in names})
 
     def as_mapping(self) -> dict[str, Any]:
         """Returns the recipe as it is stored in a run folder: plain values, without where it is and how it started."""

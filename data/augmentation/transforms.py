@@ -1,4 +1,4 @@
-"""Augmentation by albumentations, for images and volumes alike: named presets, or any of its transforms by name."""
+"""Augmentation with albumentations, for images and volumes alike: named presets, or its transforms by name."""
 
 from __future__ import annotations
 
@@ -6,16 +6,29 @@ import inspect
 import os
 import random
 import threading
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..sets.normalization import unknown
-from .mixing import jitter, noise, symmetries
+from maskzoo.errors import OptionError
+from maskzoo.names import nearest_name, one_of
+
+from .intensity import add_noise, jitter
 from .stain import stain_jitter
+from .symmetries import random_symmetry
+
+if TYPE_CHECKING:
+    import albumentations
+
+# Any: what an option of a transform may be is up to albumentations.
+Options = Mapping[str, Any]
+# A transform by its name, or a mapping from its name to its options.
+Step = str | Mapping[str, Options]
 
 REFLECT = {"border_mode": 4}  # cv2.BORDER_REFLECT_101, without importing OpenCV
 
-PRESETS = {
+PRESETS: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "light": [
         ("symmetries", {}),
         ("Affine", {"scale": [0.9, 1.1], "rotate": [-15, 15], "translate_percent": [-0.05, 0.05], **REFLECT}),
@@ -52,88 +65,104 @@ PRESETS = {
     ],
 }
 
-# Transforms of ours, with their options.
-OURS = {"symmetries": [], "stain": ["strength"], "jitter": ["strength"], "noise": ["strength"]}
+# Our own transforms, with their options.
+OURS: dict[str, list[str]] = {"symmetries": [], "stain": ["strength"], "jitter": ["strength"], "noise": ["strength"]}
 
 # Colours exist only where there are three of them.
 NEED_COLORS = ("HueSaturationValue", "ColorJitter", "RGBShift", "ToGray", "ChannelShuffle", "PlanckianJitter")
 
 
+class Pipelines(threading.local):
+    """The pipelines of the current thread, by number of channels."""
+
+    def __init__(self) -> None:
+        self.by_channels: dict[int, albumentations.Compose] = {}
+
+
 class Augmentation:
     """Changes an image and its label together, at random; the same generator state gives the same result.
 
-    In volumes a planar transform acts alike on every slice along the first axis.
+    In volumes a planar transform acts in the same way on every slice along the first axis.
 
     Args:
         steps: Name of a preset, or a list of transforms, each a name or a mapping from one name to its options: those
-            of albumentations 2.0.8; before them `symmetries` (flips and right-angle rotations) and `stain` (how much of
-            each stain is where; only with three channels), after them `jitter` (contrast and brightness) and `noise`,
-            which act on volumes as a whole.
+            of albumentations 2.0.8; before them `symmetries` (flips and right-angle rotations) and `stain` (the amount
+            of each stain; only with three channels), after them `jitter` (contrast and brightness) and `noise`, which
+            act on volumes as a whole.
 
     Raises:
-        ValueError: Where a preset, a transform or an option is unknown.
+        OptionError: If a preset, a transform or an option is unknown.
     """
 
-    def __init__(self, steps):
+    def __init__(self, steps: str | Sequence[Step]) -> None:
         if isinstance(steps, str):
             if steps not in PRESETS:
-                raise ValueError(unknown("augment", steps, list(PRESETS)))
+                raise OptionError("augment", one_of(steps, PRESETS), steps)
             self._steps = PRESETS[steps]
         else:
-            self._steps = [(step, {}) if isinstance(step, str) else next(iter(step.items())) for step in steps]
             if any(not isinstance(step, str) and len(step) != 1 for step in steps):
-                raise ValueError(f"augment: expected a list of names or {{name: options}}; received {steps}")
+                raise OptionError("augment", "a list of names or {name: options}", steps)
+            self._steps = [(step, {}) if isinstance(step, str) else next(iter(step.items())) for step in steps]
         self._ours = {name: options for name, options in self._steps if name in OURS}
-        self._local = threading.local()
+        self._local = Pipelines()
         self._pipeline(3)
 
-    def __call__(self, image, label, rng):
+    def __call__(self, image: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Returns image and label, changed.
 
         Args:
             image: `uint8`, or float between 0 and 1, `(*spatial, channels)`.
             label: Integer array of the same spatial size, with or without further axes.
-            rng: `numpy.random.Generator`.
+            rng: Generator that all changes follow from.
+
+        Raises:
+            OptionError: If a transform does not exist for volumes.
         """
         if "symmetries" in self._ours:
-            image, label = symmetries(image, label, rng)
+            image, label = random_symmetry(image, label, rng)
         if "stain" in self._ours and image.shape[-1] == 3:
             image = stain_jitter(image, rng, **self._ours["stain"])
         pipeline = self._pipeline(image.shape[-1])
-        # Its set_random_seed would give every transform the same numbers: all would act, or none.
+        # set_random_seed would give every transform the same numbers, so that either all or none would act.
         pipeline.set_random_state(rng, random.Random(int(rng.integers(2**31))))
         names = ("image", "mask") if image.ndim == 3 else ("volume", "mask3d")
         arrays = dict(zip(names, map(np.ascontiguousarray, (image, label)), strict=True))
         try:
             changed = pipeline(**arrays)
         except KeyError:
-            raise ValueError(
-                f"augment: expected transforms for volumes; received some that albumentations has for images only: "
-                f"{', '.join(name for name, _ in self._steps)}; in volumes, jitter and noise take their places"
+            raise OptionError(
+                "augment",
+                "transforms for volumes, such as jitter and noise",
+                f"some that albumentations has for images only, among {', '.join(name for name, _ in self._steps)}",
             ) from None
         image, label = (changed[name].reshape(arrays[name].shape) for name in names)
-        for name, change in (("jitter", jitter), ("noise", noise)):
+        for name, change in (("jitter", jitter), ("noise", add_noise)):
             if name in self._ours:
                 image = change(image, rng, **self._ours[name])
         return image, label
 
-    def _pipeline(self, channels):
-        """Returns this thread's transforms: they keep the state of their random numbers."""
-        cached = self._local.__dict__
+    def _pipeline(self, channels: int) -> albumentations.Compose:
+        """Returns this thread's transforms, which hold the state of their random numbers."""
+        cached = self._local.by_channels
         if channels not in cached:
             cached[channels] = compose([step for step in self._steps if channels == 3 or step[0] not in NEED_COLORS])
         return cached[channels]
 
-    def __getstate__(self):
+    # Any: values of all attributes.
+    def __getstate__(self) -> dict[str, Any]:
         return {"_steps": self._steps, "_ours": self._ours}
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._local = threading.local()
+        self._local = Pipelines()
 
 
-def compose(steps):
-    """Returns albumentations' pipeline of some transforms."""
+def compose(steps: Sequence[tuple[str, Options]]) -> albumentations.Compose:
+    """Returns albumentations' pipeline of some transforms; our own are left out.
+
+    Raises:
+        OptionError: If a transform or an option is unknown.
+    """
     # Otherwise it asks the internet for a newer version when imported.
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     import albumentations
@@ -145,26 +174,30 @@ def compose(steps):
             continue
         kind = getattr(albumentations, name, None)
         if not (isinstance(kind, type) and issubclass(kind, albumentations.BasicTransform)):
-            known = [*OURS, *(other for other in dir(albumentations) if other[0].isupper())]
-            raise ValueError(unknown("augment", name, known).replace(", ".join(known), "those of albumentations"))
+            near = nearest_name(name, [*OURS, *(other for other in dir(albumentations) if other[0].isupper())])
+            known = f"{', '.join(OURS)} or a transform of albumentations"
+            raise OptionError("augment", f"{near} (of {known})" if near else known, name)
         parameters = inspect.signature(kind).parameters
         require_options(name, options, list(parameters))
         if "mask_interpolation" in parameters and "NEAREST_EXACT" in str(parameters["mask_interpolation"].annotation):
-            # OpenCV's plain nearest neighbour moves a resized mask by up to half a pixel against the image.
+            # OpenCV's plain nearest neighbour shifts a resized mask by up to half a pixel against the image.
             options = {"mask_interpolation": 6, **options}
+        values: dict[str, Any] = {  # what an option may be is up to albumentations
+            key: tuple(value) if isinstance(value, list) else value for key, value in options.items()
+        }
         try:
-            transforms.append(kind(**{key: _tuples(value) for key, value in options.items()}))
+            transforms.append(kind(**values))
         except (TypeError, ValueError) as error:
-            raise ValueError(f"augment: expected options of {name}; received {' '.join(str(error).split())}") from None
+            raise OptionError("augment", f"options of {name}", " ".join(str(error).split())) from None
     return albumentations.Compose(transforms)
 
 
-def require_options(name, options, known):
-    """Refuses unknown options, about which albumentations only warns."""
+def require_options(name: str, options: Options, known: Sequence[str]) -> None:
+    """Refuses unknown options, about which albumentations only warns.
+
+    Raises:
+        OptionError: If an option is not known.
+    """
     for option in options:
         if option not in known:
-            raise ValueError(unknown(f"augment: option of {name}", option, known or ["none"]))
-
-
-def _tuples(value):
-    return tuple(value) if isinstance(value, list) else value
+            raise OptionError("augment", f"for {name} {one_of(option, known)}", option)

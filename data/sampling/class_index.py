@@ -1,90 +1,84 @@
-"""Where in the images each class is: a coarse map made once, kept in a cache, from which windows are aimed."""
+"""Where in the images each class is: a coarse map made once and cached, at which training windows are aimed."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from math import prod
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..images.measurement_cache import cache_folder, read_arrays, write_arrays
 from ..windows import Window, per_axis, window_grid
+from .case_sampler import CaseSampler
+
+if TYPE_CHECKING:
+    from ..sets.cases import Case
 
 CACHED_FROM_PIXELS = 1 << 26
+# In place of a class: any but the background.
+FOREGROUND = -1
 
 
 class ClassIndex:
     """The cells of a coarse grid over every image in which each class occurs.
 
     Args:
-        cases: List of `Case`.
+        cases: The cases, drawn in proportion to their weights.
         cell: Size of a cell, one number or one per axis.
-        cache: Folder for the index of large data sets; by default that of `cache.cache_folder`.
+        cache: Folder for the index of large data sets; by default that of `measurement_cache.cache_folder`.
     """
 
-    def __init__(self, cases, cell, cache=None):
+    def __init__(self, cases: Sequence[Case], cell: int | Sequence[int], cache: Path | None = None) -> None:
         self._cases = cases
         self._cell = per_axis("cell", cell, len(cases[0].image.shape))
         self._scheme = cases[0].read_label.scheme
         pixels = sum(prod(case.image.shape) for case in cases)
-        presence = cached(cases, self._cell, cache) if pixels >= CACHED_FROM_PIXELS else presence_of(cases, self._cell)
+        if pixels >= CACHED_FROM_PIXELS:
+            presence = cached_presence(cases, self._cell, cache)
+        else:
+            presence = class_presence(cases, self._cell)
         self._grids = [cells.shape[:-1] for cells in presence]
-        # Per class, and at last for any but the background, the images that show it, each with the flat numbers of its
-        # cells, and how often each image is drawn.
-        kinds = [[kind] for kind in range(self._scheme.num_classes)] + [self._foreground]
-        self._found = [
-            [(n, np.flatnonzero(cells[..., kind].any(axis=-1))) for n, cells in enumerate(presence)] for kind in kinds
+        # Per class, and last for any but the background: the images that show it, each with the flat numbers of its
+        # cells.
+        groups = [[number] for number in range(self._scheme.num_classes)] + [self._foreground]
+        found = [
+            [(n, np.flatnonzero(cells[..., group].any(axis=-1))) for n, cells in enumerate(presence)]
+            for group in groups
         ]
-        self._found = [[(n, cells) for n, cells in found if len(cells)] for found in self._found]
-        self._shares = [case_shares([cases[n] for n, _ in found]) for found in self._found]
+        self._found = [[(n, cells) for n, cells in images if len(cells)] for images in found]
+        self._samplers = [CaseSampler([cases[n] for n, _ in images]) for images in self._found]
 
     @property
-    def _foreground(self):
+    def _foreground(self) -> list[int]:
         return list(range(int(self._scheme.task == "multiclass"), self._scheme.num_classes))
 
-    def has(self, kind=-1):
-        """Says whether a class, given by its number, occurs at all; without a number, any but the background."""
-        return bool(self._found[kind])
+    def has(self, number: int) -> bool:
+        """Says whether a class, given by its number or as `FOREGROUND`, occurs at all."""
+        return bool(self._found[number])
 
-    def draw(self, kind, rng):
-        """Returns a case and a pixel of it that shows a class: of any image that does, any cell, any pixel there.
+    def draw(self, number: int, rng: np.random.Generator) -> tuple[Case, np.ndarray]:
+        """Returns a case and a pixel `(spatial,)` that shows a class: any image that does, any cell of it, any pixel.
 
         Args:
-            kind: Number of the class; -1 for any but the background.
-            rng: `numpy.random.Generator`.
+            number: Number of the class, or `FOREGROUND`.
+            rng: Generator that the choice follows from.
         """
-        number, cells = self._found[kind][draw_case(self._shares[kind], len(self._found[kind]), rng)]
-        case = self._cases[number]
-        position = np.unravel_index(cells[rng.integers(len(cells))], self._grids[number])
+        image, cells = self._found[number][self._samplers[number].draw(rng)]
+        case = self._cases[image]
+        position = np.unravel_index(cells[rng.integers(len(cells))], self._grids[image])
         offset = np.multiply(position, self._cell)
-        window = Window(offset, np.minimum(self._cell, np.subtract(case.image.shape, offset)))
+        size = np.minimum(self._cell, np.subtract(case.image.shape, offset))
+        window = Window(tuple(offset.tolist()), tuple(size.tolist()))
         masks = self._scheme.masks(case.read_label(window))
-        pixels = np.argwhere(masks[..., self._foreground if kind == -1 else [kind]].any(axis=-1))
+        pixels = np.argwhere(masks[..., self._foreground if number == FOREGROUND else [number]].any(axis=-1))
         return case, pixels[rng.integers(len(pixels))] + offset
 
 
-def case_shares(cases):
-    """Returns how often each case is drawn, by its weight; None where all are drawn alike.
-
-    Raises:
-        ValueError: Where a weight is negative or all are 0.
-    """
-    weights = np.array([getattr(case, "weight", 1.0) for case in cases], float)
-    if not len(weights) or ((weights == weights[0]).all() and weights[0] > 0):
-        return None
-    if not (np.isfinite(weights).all() and weights.min() >= 0 and weights.sum() > 0):
-        raise ValueError(f"weight: expected weights of 0 or more, some above 0; received {weights.tolist()[:8]}")
-    return weights / weights.sum()
-
-
-def draw_case(shares, number, rng):
-    """Returns the number of a case, drawn by what `case_shares` returned."""
-    return rng.integers(number) if shares is None else rng.choice(number, p=shares)
-
-
-def presence_of(cases, cell):
+def class_presence(cases: Sequence[Case], cell: tuple[int, ...]) -> list[np.ndarray]:
     """Returns for every case a boolean array `(*cells, classes)`: which classes a cell shows."""
     presence = []
     for case in cases:
@@ -103,9 +97,9 @@ def presence_of(cases, cell):
     return presence
 
 
-def cached(cases, cell, folder=None):
-    """Returns what `presence_of` does, from a file that an earlier call wrote if the labels are still the same."""
-    digest = hashlib.sha256(json.dumps([cell, cases[0].read_label.scheme.as_dict()]).encode())
+def cached_presence(cases: Sequence[Case], cell: tuple[int, ...], folder: Path | None = None) -> list[np.ndarray]:
+    """Returns what `class_presence` does, from a file that an earlier call wrote if the labels are still the same."""
+    digest = hashlib.sha256(json.dumps([list(cell), cases[0].read_label.scheme.as_dict()]).encode())
     for case in cases:
         digest.update(case.read_label.version().encode())
     path = Path(folder or cache_folder()) / f"classes-{digest.hexdigest()[:32]}.npz"
@@ -113,7 +107,7 @@ def cached(cases, cell, folder=None):
         return [
             np.unpackbits(found[f"{n}"], axis=-1, count=int(found["classes"])).astype(bool) for n in range(len(cases))
         ]
-    presence = presence_of(cases, cell)
+    presence = class_presence(cases, cell)
     packed = {f"{number}": np.packbits(cells, axis=-1) for number, cells in enumerate(presence)}
     write_arrays(path, {"classes": presence[0].shape[-1], **packed})
     return presence

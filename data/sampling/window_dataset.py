@@ -4,128 +4,100 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 import keras
+import numpy as np
 
-from .random_windows import GridWindows, RandomWindows, running_shares, serve, served_batch
+from maskzoo.errors import OptionError
+
+from ..windows import Halo
+from .case_grid import Batch, CaseGrid, GridWindows, WindowBatches
+from .options import LoadingOptions, WindowOptions
+from .random_windows import RandomWindows, cumulated_weights
+
+if TYPE_CHECKING:
+    from ..sets.cases import Case
+
+# What is made anew in a copy of a data set: locks and pools cannot be pickled.
+NOT_PICKLED = ("_pool", "_pending", "_lock", "_make")
 
 
 class WindowDataset(keras.utils.PyDataset):
     """Batches of windows of labelled images.
 
-    With `shuffle` a batch is `(images, labels)`: each sample shows a random place of a random image, all of it
-    determined by `(seed, epoch, index)`. Without, the windows of a grid over every image come once, in order, as
+    With `shuffle` a batch is `(images, labels)`: each sample shows a random place of a random image, fully determined
+    by `(seed, epoch, index)`. Without, the windows of a grid over every image come once, in order, as
     `(images, labels, weights)`; the last batch is filled up with samples of weight 0.
 
     The workers are our own: those of Keras 3.15 hand batches that they read for building the model to the first epoch.
-    Give `shuffle=False` to `fit`, which would else ask for the batches in an order that the seed does not determine.
+    Pass `shuffle=False` to `fit`, which would otherwise ask for the batches in an order that the seed does not
+    determine.
 
     Args:
-        cases: List of `Case`; one that has a `weight` is drawn in proportion to it.
+        cases: The cases, drawn in proportion to their weights.
         patch: Size of the label windows, one number or one per axis. Images smaller than that are mirrored.
-        batch_size: Samples per batch, divisible by `replicas`.
-        steps: Batches per epoch, with `shuffle`; by default as many windows as cover every image once.
+        batch_size: Samples per batch, divisible by the number of devices.
+        options: Which windows are drawn, and how they are changed; by default anywhere, as they are. Without `shuffle`
+            only their overlap counts.
         halo: Pixels that the image windows show around the label windows: one number, or per axis a number or a pair
             (before, after).
-        seed: Seed of everything random.
         shuffle: Random windows for training, or all windows once for validation.
-        augment: `none`; `flips`: flips, right-angle rotations and a little change of contrast; a preset (`light`,
-            `pathology`, `xray`, `volume`) or a list of transforms: see `transforms.Augmentation`; with `shuffle`.
-        balance: Mapping from class name to the share of windows that show the class, with `shuffle`.
-        windows: `random`: any place of any image; `all`: every window of a grid over every image, in another order each
-            epoch; `tissue`: only where an overview of the image shows more than background; `positive`: only windows
-            that show a class other than the background. With `shuffle`.
-        overlap: Share of a window, from 0 to below 1, by which neighbours in the grid overlap.
-        hard: Share of the windows that is drawn from `grid_windows` in proportion to what `set_hardness` was given.
-        scales: Scales at which images are shown, each 1 divided by a whole number, such as `[1, 0.5, 0.25]`; each
-            sample has one of them, the same size in pixels and so more of the image. With `shuffle`.
-        mix: Shares of the samples that are put together from several: `{"cutmix": 0.3}` (a box of another sample) and,
-            in 2D, `mosaic` (four samples that meet at a point). With `shuffle`.
-        soften: Standard deviation in pixels of a Gaussian over binary or multilabel masks, for lines that are thinner
-            than their place is known; labels are then float32 between 0 and 1, or 255. With `shuffle`.
         limit: Most windows to show, evenly spread over the grid, without `shuffle`.
-        replicas: Number of devices that share each batch.
-        share: `(number, of)`: the batches are that one of equal parts of each, as for one of several hosts.
-        workers: Threads or processes that read ahead; 0 reads when asked.
-        use_multiprocessing: Processes instead of threads. They are spawned, so a script that trains must be guarded by
-            `if __name__ == "__main__":`.
-        max_queue_size: Batches that are read ahead.
+        loading: How batches are loaded and divided; by default on demand, for one device.
 
     Raises:
-        ValueError: Where an argument is out of range.
+        OptionError: If an argument is out of range.
     """
 
     def __init__(
         self,
-        cases,
-        patch,
-        batch_size,
+        cases: Sequence[Case],
+        patch: int | Sequence[int],
+        batch_size: int,
+        options: WindowOptions | None = None,
         *,
-        steps=None,
-        halo=0,
-        seed=0,
-        shuffle=True,
-        augment="none",
-        balance=None,
-        windows="random",
-        overlap=0.0,
-        hard=0.0,
-        scales=None,
-        mix=None,
-        soften=0.0,
-        limit=None,
-        replicas=1,
-        share=(0, 1),
-        workers=0,
-        use_multiprocessing=False,
-        max_queue_size=4,
-    ):
+        halo: Halo = 0,
+        shuffle: bool = True,
+        limit: int | None = None,
+        loading: LoadingOptions | None = None,
+    ) -> None:
         super().__init__()
-        if batch_size < 1 or batch_size % replicas:
-            raise ValueError(f"batch size: expected a multiple of the {replicas} devices; received {batch_size}")
-        if batch_size % share[1] or not 0 <= share[0] < share[1]:
-            raise ValueError(f"share: expected one of several equal parts of {batch_size} samples; received {share}")
+        options, loading = options or WindowOptions(), loading or LoadingOptions()
+        if batch_size < 1 or batch_size % loading.replicas:
+            raise OptionError("batch_size", f"a multiple of the {loading.replicas} devices", batch_size)
+        if batch_size % loading.shard[1]:
+            raise OptionError("batch_size", f"a multiple of the {loading.shard[1]} shards", batch_size)
         self._shuffle = shuffle
+        self._batches: WindowBatches
         if shuffle:
-            self._batches = RandomWindows(
-                cases,
-                patch,
-                batch_size,
-                steps=steps,
-                halo=halo,
-                seed=seed,
-                augment=augment,
-                balance=balance,
-                windows=windows,
-                overlap=overlap,
-                hard=hard,
-                scales=scales,
-                mix=mix,
-                soften=soften,
-                share=share,
-            )
+            self._batches = RandomWindows(cases, patch, batch_size, options, halo=halo, shard=loading.shard)
         else:
-            self._batches = GridWindows(cases, patch, batch_size, halo=halo, overlap=overlap, limit=limit, share=share)
-        self._hardness = None
-        self._readers = (workers, use_multiprocessing, max_queue_size)
-        #: The epoch whose random windows are drawn, one more after each call of `on_epoch_end`. `fit` calls that once
-        #: before its first epoch too; so set it to the number of epochs done to go on with a training.
+            self._batches = GridWindows(
+                cases, patch, batch_size, halo=halo, overlap=options.overlap, limit=limit, shard=loading.shard
+            )
+        self._hardness: np.ndarray | None = None
+        self._loading = loading
+        #: The epoch whose random windows are drawn, one more after each call of `on_epoch_end`. `fit` also calls that
+        #: once before its first epoch; so set it to the number of finished epochs to resume a training.
         self.epoch = 0
-        self._start()
+        self._reset_workers()
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self._batches.steps
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> Batch:
         if not 0 <= index < len(self):
             raise IndexError(f"batch: expected an index below {len(self)}; received {index}")
         epoch = self.epoch if self._shuffle else 0
-        if not self._readers[0]:
+        if not self._loading.workers:
             return self._batches.batch(epoch, index, self._hardness)
         with self._lock:
             self._pool = self._pool or self._open_pool()
-            ahead = [(epoch, number) for number in range(index, min(index + 1 + self._readers[2], len(self)))]
+            last = min(index + 1 + self._loading.max_queue_size, len(self))
+            ahead = [(epoch, number) for number in range(index, last)]
             for key in self._pending.keys() - set(ahead):
                 self._pending.pop(key).cancel()
             for key in ahead:
@@ -135,52 +107,68 @@ class WindowDataset(keras.utils.PyDataset):
         return batch.result()
 
     @property
-    def grid_windows(self):
+    def grid_windows(self) -> CaseGrid:
         """The windows of the grid over all images: a sequence of pairs of `Case` and `Window`.
 
         A data set of the same cases, patch and overlap with `shuffle=False` shows them in this order.
         """
         return self._batches.grid
 
-    def set_hardness(self, weights):
-        """Sets how often each of `grid_windows` is drawn among the `hard` ones, from the next batch on.
+    def set_hardness(self, weights: Sequence[float] | np.ndarray) -> None:
+        """Sets how often each of `grid_windows` is drawn among the hard examples, from the next batch on.
 
         Args:
             weights: One number of 0 or more per window, such as its loss in the last epoch; only their ratios matter.
 
         Raises:
-            ValueError: Where they are not that, or none is above 0.
+            OptionError: If there is not one weight of 0 or more per window, or none is above 0.
         """
-        hardness = running_shares(weights, len(self.grid_windows))
+        hardness = cumulated_weights(weights, len(self.grid_windows))
         with self._lock:
             self._hardness = hardness
-            # What was read ahead was drawn by the weights of before.
+            # Batches that were read ahead were drawn by the previous weights.
             for batch in self._pending.values():
                 batch.cancel()
             self._pending = {}
 
-    def on_epoch_end(self):
+    def on_epoch_end(self) -> None:
         """Moves on to the next epoch's windows."""
         self.epoch += 1
 
-    def _start(self):
-        self._pool = None
-        self._pending = {}
+    def _reset_workers(self) -> None:
+        self._pool: Executor | None = None
+        self._pending: dict[tuple[int, int], Future[Batch]] = {}
         self._lock = threading.Lock()
+        self._make: Callable[..., Batch] = self._batches.batch
 
-    def _open_pool(self):
-        workers, processes, _ = self._readers
-        if not processes:
-            self._make = self._batches.batch
-            return ThreadPoolExecutor(workers)
+    def _open_pool(self) -> Executor:
+        if not self._loading.use_multiprocessing:
+            return ThreadPoolExecutor(self._loading.workers)
         self._make = served_batch
         # A forked process would inherit the locks of TensorFlow's and GDAL's threads, but not the threads.
         context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(workers, context, initializer=serve, initargs=(self._batches,))
+        return ProcessPoolExecutor(self._loading.workers, context, initializer=serve, initargs=(self._batches,))
 
-    def __getstate__(self):
-        return {k: v for k, v in self.__dict__.items() if k not in ("_pool", "_pending", "_lock", "_make")}
+    # Any: values of all attributes.
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in NOT_PICKLED}
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._start()
+        self._reset_workers()
+
+
+_served: WindowBatches | None = None
+
+
+def serve(batches: WindowBatches) -> None:
+    """Keeps, in a worker process, what batches are made from."""
+    global _served
+    _served = batches
+
+
+def served_batch(epoch: int, index: int, hardness: np.ndarray | None) -> Batch:
+    """Returns a batch in a worker process that `serve` was called in."""
+    if _served is None:
+        raise RuntimeError("served_batch: expected a call of serve before; received none")
+    return _served.batch(epoch, index, hardness)

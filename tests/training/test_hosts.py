@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from maskzoo import data, training
+from maskzoo.errors import OptionError
 from maskzoo.training import strategy
 from maskzoo.training.hosts import expand_nodes, find_hosts, folder_of_host
 from maskzoo.training.lockstep import LockstepTrainer
@@ -181,19 +182,21 @@ def test_hosts_that_begin_with_other_weights_are_refused(folder, tmp_path, monke
 
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize("hosts", [2, 3])
-def test_shares_are_the_parts_of_the_batch(folder, shuffle, hosts):
+def test_shards_are_the_parts_of_the_batch(folder, shuffle, hosts):
     cases = data.load_data(str(folder), spatial_dims=2).train
-    options = {"patch": 16, "batch_size": 6, "shuffle": shuffle, "augment": "flips", "seed": 3}
-    options |= {"mix": {"cutmix": 0.5}, "windows": "all"} if shuffle else {}
-    whole = data.WindowDataset(cases, **options)
-    shares = [data.WindowDataset(cases, **options, share=(host, hosts)) for host in range(hosts)]
-    assert {len(share) for share in shares} == {len(whole)}
+    options = data.WindowOptions(augment="flips", seed=3, mix_probabilities={"cutmix": 0.5}, windows="all")
+    whole = data.WindowDataset(cases, 16, 6, options, shuffle=shuffle)
+    shards = [
+        data.WindowDataset(cases, 16, 6, options, shuffle=shuffle, loading=data.LoadingOptions(shard=(host, hosts)))
+        for host in range(hosts)
+    ]
+    assert {len(shard) for shard in shards} == {len(whole)}
     for index in (0, len(whole) - 1):
-        for expected, *parts in zip(whole[index], *(share[index] for share in shares), strict=True):
+        for expected, *parts in zip(whole[index], *(shard[index] for shard in shards), strict=True):
             assert {len(part) for part in parts} == {6 // hosts}
             np.testing.assert_array_equal(np.concatenate(parts), expected)
-    with pytest.raises(ValueError, match="share: expected one of several equal parts of 6 samples"):
-        data.WindowDataset(cases, **options, share=(4, 4))
+    with pytest.raises(OptionError, match="batch_size: expected a multiple of the 4 shards; received 6"):
+        data.WindowDataset(cases, 16, 6, options, shuffle=shuffle, loading=data.LoadingOptions(shard=(3, 4)))
 
 
 def recipe(**options):
