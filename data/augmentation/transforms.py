@@ -200,4 +200,4 @@ def require_options(name: str, options: Options, known: Sequence[str]) -> None:
     """
     for option in options:
         if option not in known:
-            raise OptionError("augment", f"for {name} {one_of(option, known)}", option)
+            raise OptionError("augment", f"as an option of {name} {one_of(option, known)}", option)

@@ -7,8 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from maskzoo.data import Normalizer, Window, WindowDataset, labelled_cases, load_data, open_source
+from maskzoo.data import Normalizer, Window, labelled_cases, load_data, open_source
 from maskzoo.data.augmentation.stain import METHODS, fitted, measured_stain, restained, stain_jitter, stain_target
+from maskzoo.data.sampling.options import WindowOptions
+from maskzoo.data.sampling.random_windows import RandomWindows
 
 # Haematoxylin and eosin as published by Ruifrok and Johnston; another scanner's as in Macenko's own reference.
 RUIFROK = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11]])
@@ -151,7 +153,7 @@ def test_a_specification_asks_for_a_stain(tmp_path):
     again = labelled_cases(mapping)[0]
     np.testing.assert_array_equal(again.read_image(window), data_set.validation[0].read_image(window))
     for augment in ("none", "flips", "pathology"):
-        images, _ = WindowDataset(data_set.train, 32, 2, steps=1, augment=augment)[0]
+        images, _ = RandomWindows(data_set.train, 32, 2, WindowOptions(augment=augment)).batch(0, 0)
         assert np.isfinite(images).all()
     (tmp_path / "set.yaml").write_text("path: .\nstain: macenka\n")
     with pytest.raises(ValueError, match=r"set.yaml: stain: expected macenko \(of .*\); received macenka"):

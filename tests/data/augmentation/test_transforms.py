@@ -5,12 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from test_dataset import cases
+from labelled_cases import batches, cases
 
-from maskzoo.data import Case, Normalizer, WindowDataset, open_source
-from maskzoo.data.augmentation.mixing import noise
+from maskzoo.data import Case, Normalizer, open_source
 from maskzoo.data.augmentation.transforms import NEED_COLORS, OURS, PRESETS, Augmentation
 from maskzoo.data.labels.scheme import find_scheme
+from maskzoo.data.sampling.options import WindowOptions
+from maskzoo.data.sampling.random_windows import RandomWindows
+from maskzoo.errors import OptionError
 
 REFLECT = {"border_mode": 4, "p": 1}
 GEOMETRIC = [
@@ -84,7 +86,7 @@ def test_every_step_of_every_preset_keeps_a_marker_aligned(step, spatial_dims, c
     change = Augmentation([step])
     colors_only = any(step.keys() == other.keys() for other in COLOURS)
     if spatial_dims == 3 and next(iter(step)) in IMAGES_ONLY:
-        with pytest.raises(ValueError, match="augment: expected transforms for volumes; received"):
+        with pytest.raises(ValueError, match="augment: expected transforms for volumes, such as jitter"):
             change(image, label, np.random.default_rng(0))
         return
     changes = 0
@@ -123,7 +125,7 @@ def test_presets_keep_shapes_types_and_label_values(preset, spatial_dims, dtype)
             for seed in range(30):
                 change(*marker(3), np.random.default_rng(seed))
 
-        with pytest.raises(ValueError, match="augment: expected transforms for volumes; received"):
+        with pytest.raises(ValueError, match="augment: expected transforms for volumes, such as jitter"):
             change_often()
         return
     rng = np.random.default_rng(0)
@@ -189,9 +191,8 @@ def pictures(dtype, shape=(64, 64)):
 @pytest.mark.parametrize(("augment", "shape"), [("light", (64, 64)), ("volume", (32, 32, 32))])
 @pytest.mark.parametrize("halo", [0, 4])
 def test_batches_with_a_preset(dtype, augment, shape, halo):
-    dataset = WindowDataset(pictures(dtype, shape), 16, 4, steps=3, augment=augment, halo=halo)
-    for index in range(3):
-        images, labels = dataset[index]
+    options = WindowOptions(steps=3, augment=augment)
+    for images, labels in batches(RandomWindows(pictures(dtype, shape), 16, 4, options, halo=halo)):
         assert images.shape == (4, *(16 + 2 * halo,) * len(shape), 1)
         assert labels.shape == (4, *(16,) * len(shape), 1)
         assert images.dtype == np.float32
@@ -202,29 +203,25 @@ def test_batches_with_a_preset(dtype, augment, shape, halo):
 
 def test_one_shear_may_be_asked_for_as_in_a_recipe():
     steps = ["symmetries", {"Affine": {"shear": [-10, 10], "p": 1.0}}, {"noise": {"strength": 0.1}}]
-    dataset = WindowDataset(cases([(40, 40)], channels=3), 16, 2, steps=1, augment=steps)
-    assert dataset[0][0].shape == (2, 16, 16, 3)
-
-
-def test_noise_is_relative_to_the_image():
-    image = np.random.default_rng(0).normal(50, 10, (64, 64, 1)).astype(np.float32)
-    added = np.concatenate([noise(image, np.random.default_rng(seed), 0.2) - image for seed in range(40)])
-    assert 0.5 < added.std() < 2
-    assert noise(np.full((4, 4, 1), 255, np.uint8), np.random.default_rng(0)).max() == 255
+    windows = RandomWindows(cases([(40, 40)], channels=3), 16, 2, WindowOptions(augment=steps))
+    assert windows.batch(0, 0)[0].shape == (2, 16, 16, 3)
 
 
 @pytest.mark.parametrize(
     ("steps", "message"),
     [
-        ("ligt", r"augment: expected light \(or one of"),
+        ("ligt", r"augment: expected light \(of light, pathology, xray, volume\); received ligt"),
         (["Affin"], r"augment: expected Affine .*; received Affin"),
-        ([{"Affine": {"scal": 2}}], r"option of Affine: expected scale .*; received scal"),
+        ([{"Affine": {"scal": 2}}], r"augment: expected as an option of Affine scale \(of .*; received scal"),
         ([{"Affine": {"scale": "x"}}], "augment: expected options of Affine; received"),
         ([{"a": {}, "b": {}}], "augment: expected a list of names or"),
-        ([{"jitter": {"strengt": 1}}], r"option of jitter: expected strength .*; received strengt"),
+        (
+            [{"jitter": {"strengt": 1}}],
+            r"augment: expected as an option of jitter strength .*; received strengt",
+        ),
     ],
 )
 def test_unknown_names_and_options_are_refused(steps, message):
-    with pytest.raises(ValueError, match=message) as caught:
+    with pytest.raises(OptionError, match=message) as caught:
         Augmentation(steps)
     assert "\n" not in str(caught.value)
