@@ -1,7 +1,8 @@
-"""Files that appear when they are whole: written under a temporary name beside their place, then renamed."""
+"""Files and folders that appear when they are whole: written under a temporary name beside their place, then moved."""
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,17 +17,22 @@ def written_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
     was at `path` before is as it was.
 
     Args:
-        path: The file to write.
+        path: The file to write, or a folder that does not exist yet.
     """
     path = Path(path)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished{''.join(path.suffixes[-2:])}")
     try:
         yield unfinished
-        with open(unfinished, "rb+") as file:
-            os.fsync(file.fileno())
+        for file in [unfinished, *unfinished.rglob("*")]:
+            if file.is_file():
+                with open(file, "rb+") as written:
+                    os.fsync(written.fileno())
         os.replace(unfinished, path)
     finally:
-        unfinished.unlink(missing_ok=True)
+        if unfinished.is_dir():
+            shutil.rmtree(unfinished)
+        else:
+            unfinished.unlink(missing_ok=True)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
