@@ -120,5 +120,5 @@ def load_run(path):
             folder / DECISION_FILE, f"{described.num_classes} thresholds, one per class", list(decision.thresholds)
         )
     if described.roi_classes is not None:
-        model = models.serial(model, **described.roi_classes)
+        model = models.two_stage(model, **described.roi_classes)
     return Run(folder, model, described, decision.thresholds, decision, model_file)

@@ -56,6 +56,10 @@ class RunError(FileProblem, ValueError):
     """A run folder or a bundle is incomplete, damaged or unsuitable."""
 
 
+class WeightsError(FileProblem, ValueError):
+    """A file of weights is damaged, or does not fit the model."""
+
+
 class UnreadableFile(FileProblem, OSError):
     """A file is damaged, or of a kind that cannot be read."""
 

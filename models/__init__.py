@@ -24,7 +24,7 @@ from . import (  # noqa: F401 (registers)
 )
 from .crf import with_crf
 from .heads import add_auxiliary_heads, add_label_head
-from .regions import cut_regions, serial
+from .regions import cut_regions, two_stage
 from .registry import (
     build_encoder,
     build_model,
@@ -36,7 +36,7 @@ from .registry import (
     register_model,
     spatial_dims_of,
 )
-from .slices import inflate
+from .slices import inflate_25d
 from .unet_plus_plus import prune
 
 __all__ = [
@@ -46,14 +46,14 @@ __all__ = [
     "build_model",
     "cut_regions",
     "encoder_options",
-    "inflate",
+    "inflate_25d",
     "list_encoders",
     "list_models",
     "model_options",
     "prune",
     "register_encoder",
     "register_model",
-    "serial",
     "spatial_dims_of",
+    "two_stage",
     "with_crf",
 ]

@@ -1,14 +1,23 @@
 """Attention U-Net."""
 
+from collections.abc import Sequence
+
 import keras
 
-from .blocks import add, check_filters, check_input_shape, concat, conv_block, max_pool, multiply, norm_act, upsample
+from .blocks import Shape, Tensor, add, concat, conv_block, max_pool, multiply, norm_act, upsample
+from .checks import check_filters, check_input_shape
 from .heads import segmentation_head
 from .registry import register_model
 
 
 @register_model
-def attention_unet(input_shape=(None, None, 1), num_classes=1, *, filters=(64, 128, 256, 512, 1024), activation=None):
+def attention_unet(
+    input_shape: Shape = (None, None, 1),
+    num_classes: int = 1,
+    *,
+    filters: Sequence[int] = (64, 128, 256, 512, 1024),
+    activation: str | None = None,
+) -> keras.Model:
     """Builds a U-Net whose skips pass an attention gate: what comes from below decides which pixels of a skip count.
 
     Args:
@@ -18,7 +27,7 @@ def attention_unet(input_shape=(None, None, 1), num_classes=1, *, filters=(64, 1
         activation: Activation of the head; `None` gives logits.
 
     Raises:
-        ValueError: A spatial size is not among those allowed.
+        OptionError: A spatial size is not among those allowed.
 
     Source: Oktay et al., "Attention U-Net: Learning Where to Look for the Pancreas", MIDL 2018; as in LeeJunHyun's
     reference code, where the gate looks at the up-sampled tensor.
@@ -43,7 +52,7 @@ def attention_unet(input_shape=(None, None, 1), num_classes=1, *, filters=(64, 1
     return keras.Model(inputs, segmentation_head(x, num_classes, activation), name="attention_unet")
 
 
-def _gate(skip, signal, width, *, name):
+def _gate(skip: Tensor, signal: Tensor, width: int, *, name: str) -> Tensor:
     """Weighs every pixel of the skip by a number between 0 and 1."""
     signal = conv_block(signal, width, 1, activation=None, name=f"{name}_signal")
     x = conv_block(skip, width, 1, activation=None, name=f"{name}_skip")
@@ -52,7 +61,7 @@ def _gate(skip, signal, width, *, name):
     return multiply([skip, weight], name=f"{name}_multiply")
 
 
-def _two_convs(x, width, *, name):
+def _two_convs(x: Tensor, width: int, *, name: str) -> Tensor:
     for index in range(2):
         x = conv_block(x, width, name=f"{name}_{index}")
     return x

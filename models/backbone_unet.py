@@ -1,27 +1,34 @@
 """U-Net decoder over any encoder."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import layers
 
-from .blocks import check_choice, concat, conv_block, norm_act, transposed, upsample
+from maskzoo.errors import OptionError
+
+from .analysis import layer_behind
+from .blocks import Shape, Tensor, concat, conv_block, norm_act, transposed, upsample
+from .checks import check_choice
 from .encoders import encode
 from .heads import segmentation_head
-from .registry import register_model
+from .registry import EncoderWeights, register_model
 
 
 @register_model
 def backbone_unet(
-    input_shape=(None, None, 3),
-    num_classes=1,
+    input_shape: Shape = (None, None, 3),
+    num_classes: int = 1,
     *,
-    encoder="resnet34",
-    encoder_weights=None,
-    freeze_encoder=False,
-    decoder_filters=(256, 128, 64, 32, 16),
-    up="nearest",
-    batch_norm=True,
-    activation=None,
-):
+    encoder: str | keras.Model = "resnet34",
+    encoder_weights: EncoderWeights = None,
+    freeze_encoder: bool = False,
+    decoder_filters: Sequence[int] = (256, 128, 64, 32, 16),
+    up: str = "nearest",
+    batch_norm: bool = True,
+    activation: str | None = None,
+) -> keras.Model:
     """Builds a U-Net whose contracting path is an encoder.
 
     Args:
@@ -36,7 +43,7 @@ def backbone_unet(
         activation: Activation of the head; `None` gives logits.
 
     Raises:
-        ValueError: A size or an option is not among those allowed.
+        OptionError: A size or an option is not among those allowed.
 
     Source: Ronneberger et al., "U-Net", MICCAI 2015, as segmentation-models 1.0.1 puts it over encoders.
     """
@@ -45,14 +52,12 @@ def backbone_unet(
         "backbone_unet", encoder, input_shape, encoder_weights=encoder_weights, freeze_encoder=freeze_encoder
     )
     if 2 ** len(decoder_filters) != strides[-1]:
-        raise ValueError(
-            f"decoder_filters: expected {strides[-1].bit_length() - 1} numbers; received {len(decoder_filters)}"
-        )
+        raise OptionError("decoder_filters", f"{strides[-1].bit_length() - 1} numbers", len(decoder_filters))
     skips = dict(zip(strides, encoder.outputs, strict=True))
     x = center(encoder, batch_norm)
     for level, filters in enumerate(decoder_filters):
         name = f"decoder{level}"
-        options = {"batch_norm": batch_norm, "use_bias": not batch_norm}
+        options: dict[str, Any] = {"batch_norm": batch_norm, "use_bias": not batch_norm}
         if up == "nearest":
             x = upsample(x, name=f"{name}_up")
         else:
@@ -66,10 +71,10 @@ def backbone_unet(
     return keras.Model(encoder.inputs[0], segmentation_head(x, num_classes, activation, 3), name="backbone_unet")
 
 
-def center(encoder, batch_norm):
+def center(encoder: keras.Model, batch_norm: bool) -> Tensor:
     """Returns an encoder's deepest features, after two convolutions if they come straight from a pooling (VGG)."""
     x = encoder.outputs[-1]
-    if isinstance(x._keras_history.operation, layers.MaxPooling2D):
+    if isinstance(layer_behind(x), layers.MaxPooling2D):
         for part in "ab":
             x = conv_block(x, 512, batch_norm=batch_norm, use_bias=not batch_norm, name=f"center{part}")
     return x

@@ -1,26 +1,30 @@
 """A trunk with a side branch that reads one of its levels and corrects chosen logits."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import layers, ops, tree
 
+from maskzoo.errors import OptionError
+
 from . import analysis
-from .blocks import TRANSPOSED, add, conv, spatial_dims
+from .blocks import TRANSPOSED, Shape, Tensor, TensorShape, add, conv, spatial_dims
 from .registry import build_model, register_model
 
 
 @register_model
 def branch2_unet(
-    input_shape=(None, None, 3),
-    num_classes=1,
+    input_shape: Shape = (None, None, 3),
+    num_classes: int = 1,
     *,
-    trunk="backbone_unet",
-    trunk_options=None,
-    level=4,
-    channels=(0,),
-    activation=None,
-):
+    trunk: str | keras.Model = "backbone_unet",
+    trunk_options: dict[str, Any] | None = None,
+    level: int | str = 4,
+    channels: Sequence[int] = (0,),
+    activation: str | None = None,
+) -> keras.Model:
     """Builds a trunk whose features of one level are added to chosen logits by a branch that starts at zero.
 
     The branch is a 1x1 convolution with zero weights, then a transposed convolution that starts as linear
@@ -36,25 +40,26 @@ def branch2_unet(
         activation: Activation of the sum; `None` gives logits.
 
     Raises:
-        ValueError: A size or an option is not among those allowed, or the trunk has no features of this stride.
+        OptionError: A size or an option is not among those allowed, or the trunk has no features of this stride.
 
     Source: the second branch of Fully Convolutional Networks (Long et al., CVPR 2015) on a U-Net; transposed
     convolutions initialised as there.
     """
     if isinstance(trunk, keras.Model):
         if tuple(trunk.inputs[0].shape[1:]) != tuple(input_shape):
-            raise ValueError(
-                f"trunk of branch2_unet: expected a model for images {tuple(input_shape)}; "
-                f"received one for {tuple(trunk.inputs[0].shape[1:])}"
+            raise OptionError(
+                "trunk of branch2_unet",
+                f"a model for images {tuple(input_shape)}",
+                f"one for {tuple(trunk.inputs[0].shape[1:])}",
             )
     else:
         trunk = build_model(trunk, input_shape, num_classes, **(trunk_options or {}))
-    logits = trunk.output
-    if isinstance(logits, dict) or len(trunk.outputs) != 1 or logits.shape[-1] != num_classes:
-        raise ValueError(f"trunk of branch2_unet: expected one output of {num_classes} channels; received {logits}")
+    logits = trunk.outputs[0]
+    if isinstance(trunk.output, dict) or len(trunk.outputs) != 1 or logits.shape[-1] != num_classes:
+        raise OptionError("trunk of branch2_unet", f"one output of {num_classes} channels", trunk.output)
     channels = tuple(channels)
     if not channels or len(set(channels)) < len(channels) or not set(channels) <= set(range(num_classes)):
-        raise ValueError(f"channels: expected different ones from 0 to {num_classes - 1}; received {channels}")
+        raise OptionError("channels", f"different ones from 0 to {num_classes - 1}", channels)
     x, stride = _features_at(trunk, level)
     x = conv(x, len(channels), 1, kernel_initializer="zeros", dtype="float32", name="branch_conv")
     if stride > 1:
@@ -74,27 +79,27 @@ def branch2_unet(
     return keras.Model(trunk.inputs[0], x, name="branch2_unet")
 
 
-def _features_at(trunk, level):
+def _features_at(trunk: keras.Model, level: int | str) -> tuple[Tensor, int]:
     """Returns the features that a stride or a layer's name stands for, and their stride."""
     maps = {
         layer.name: x
         for layer in trunk.layers
         # A layer that is used twice has no single output.
-        if len(layer._inbound_nodes) == 1
+        if analysis.is_called_once(layer)
         for x in tree.flatten(layer.output)[:1]
-        if len(x.shape) == len(trunk.output.shape)
+        if len(x.shape) == len(trunk.outputs[0].shape)
     }
     image = keras.KerasTensor((1, *(size or 512 for size in trunk.inputs[0].shape[1:])))
-    made = keras.Function(trunk.inputs, list(maps.values())).compute_output_spec([image])
+    made = analysis.output_specs(trunk, list(maps.values()), [image])
     strides = {name: image.shape[1] // x.shape[1] for name, x in zip(maps, made, strict=True) if x.shape[1] > 1}
     if isinstance(level, str):
         if level not in strides:
-            raise ValueError(f"level: expected a stride, or the name of a layer of {trunk.name}; received {level}")
+            raise OptionError("level", f"a stride, or the name of a layer of {trunk.name}", level)
         return maps[level], strides[level]
-    names = [name for name, stride in strides.items() if stride == level and maps[name] is not trunk.output]
+    names = [name for name, stride in strides.items() if stride == level and maps[name] is not trunk.outputs[0]]
     if not names:
         expected = ", ".join(map(str, sorted(set(strides.values()))))
-        raise ValueError(f"level: expected one of the strides {expected} of {trunk.name}; received {level}")
+        raise OptionError("level", f"one of the strides {expected} of {trunk.name}", level)
     return maps[names[-1]], level
 
 
@@ -102,7 +107,7 @@ def _features_at(trunk, level):
 class LinearInterpolation(keras.initializers.Initializer):
     """Draws the kernel of a transposed convolution that interpolates every channel linearly, from itself alone."""
 
-    def __call__(self, shape, dtype=None):
+    def __call__(self, shape: Sequence[int], dtype: str | None = None) -> Tensor:
         *sizes, channels, _ = shape
         kernel = ops.eye(channels, dtype=dtype)
         for axis, size in enumerate(sizes):
@@ -121,12 +126,12 @@ class PlaceChannels(layers.Layer):
         total: Number of channels of the result.
     """
 
-    def __init__(self, channels, total, **kwargs):
+    def __init__(self, channels: Sequence[int], total: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.channels = tuple(channels)
         self.total = total
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         absent = ops.zeros_like(x[..., :1])
         places = [
             x[..., self.channels.index(place)][..., None] if place in self.channels else absent
@@ -134,13 +139,13 @@ class PlaceChannels(layers.Layer):
         ]
         return ops.concatenate(places, axis=-1)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: TensorShape) -> TensorShape:
         return (*input_shape[:-1], self.total)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "channels": self.channels, "total": self.total}
 
 
 @analysis.register(PlaceChannels)
-def _place_channels(layer, axis, x):
+def _place_channels(layer: PlaceChannels, axis: int, x: analysis.AxisGeometry) -> analysis.AxisGeometry:
     return x

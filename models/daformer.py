@@ -1,27 +1,29 @@
 """The decoder of DAFormer as used with CoaT in kidney segmentation, over any encoder."""
 
+from collections.abc import Sequence
+
 import keras
 from keras import layers
 
 from . import analysis
-from .blocks import concat, conv_block, linear_upsample, upsample
+from .blocks import Shape, Tensor, TensorShape, concat, conv_block, linear_upsample, upsample
 from .encoders import encode
 from .heads import auxiliary_head
-from .registry import register_model
+from .registry import EncoderWeights, register_model
 
 
 @register_model
 def daformer(
-    input_shape=(None, None, 3),
-    num_classes=1,
+    input_shape: Shape = (None, None, 3),
+    num_classes: int = 1,
     *,
-    encoder="coat_lite_small",
-    encoder_weights=None,
-    freeze_encoder=False,
-    decoder_filters=320,
-    fuse_kernel_size=3,
-    activation=None,
-):
+    encoder: str | keras.Model = "coat_lite_small",
+    encoder_weights: EncoderWeights = None,
+    freeze_encoder: bool = False,
+    decoder_filters: int = 320,
+    fuse_kernel_size: int = 3,
+    activation: str | None = None,
+) -> keras.Model:
     """Builds a DAFormer decoder: every level projected, enlarged by a learned mix of linear and nearest, and fused.
 
     Args:
@@ -36,7 +38,7 @@ def daformer(
         activation: Activation of the head; `None` gives logits.
 
     Raises:
-        ValueError: A size or an option is not among those allowed.
+        OptionError: A size or an option is not among those allowed.
 
     Source: Hoyer et al., "DAFormer", CVPR 2022, in the form of the public HuBMAP + HPA 2022 solutions.
     """
@@ -66,18 +68,18 @@ def daformer(
 class LearnedMix(layers.Layer):
     """Mixes two tensors of equal shape, `m * first + (1 - m) * second`, with a learned `m` that starts at 0.5."""
 
-    def build(self, input_shape):
+    def build(self, input_shape: TensorShape) -> None:
         self.mix = self.add_weight((), initializer=keras.initializers.Constant(0.5), name="mix")
 
-    def call(self, inputs):
+    def call(self, inputs: Sequence[Tensor]) -> Tensor:
         first, second = inputs
         mix = keras.ops.cast(self.mix, first.dtype)
         return mix * first + (1 - mix) * second
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Sequence[TensorShape]) -> TensorShape:
         return input_shape[0]
 
 
 @analysis.register(LearnedMix)
-def _learned_mix(layer, axis, *tracks):
-    return analysis.Track.united(tracks)
+def _learned_mix(layer: LearnedMix, axis: int, *tracks: analysis.AxisGeometry) -> analysis.AxisGeometry:
+    return analysis.AxisGeometry.united(tracks)

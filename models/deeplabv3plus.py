@@ -1,30 +1,33 @@
 """DeepLabv3+ over any encoder."""
 
+from collections.abc import Sequence
+
 import keras
 from keras import layers
 
-from .blocks import check_choice, concat, conv_block, linear_upsample, norm_act
+from .blocks import Shape, Tensor, concat, conv_block, linear_upsample, norm_act
+from .checks import check_choice
 from .encoders import encode
 from .heads import auxiliary_head
 from .pspnet import ResizeLike
-from .registry import register_model
+from .registry import EncoderWeights, register_model
 
 
 @register_model
 def deeplabv3plus(
-    input_shape=(None, None, 3),
-    num_classes=1,
+    input_shape: Shape = (None, None, 3),
+    num_classes: int = 1,
     *,
-    encoder="resnet34",
-    encoder_weights=None,
-    freeze_encoder=False,
-    output_stride=16,
-    decoder_filters=256,
-    low_level_filters=48,
-    dilations=(12, 24, 36),
-    dropout=0.5,
-    activation=None,
-):
+    encoder: str | keras.Model = "resnet34",
+    encoder_weights: EncoderWeights = None,
+    freeze_encoder: bool = False,
+    output_stride: int = 16,
+    decoder_filters: int = 256,
+    low_level_filters: int = 48,
+    dilations: Sequence[int] = (12, 24, 36),
+    dropout: float = 0.5,
+    activation: str | None = None,
+) -> keras.Model:
     """Builds a DeepLabv3+: dilated separable convolutions on the deepest features, refined by those at stride 4.
 
     Args:
@@ -42,7 +45,7 @@ def deeplabv3plus(
         activation: Activation of the head; `None` gives logits.
 
     Raises:
-        ValueError: A size or an option is not among those allowed.
+        OptionError: A size or an option is not among those allowed.
 
     Source: Chen et al., "Encoder-Decoder with Atrous Separable Convolution", ECCV 2018, as in
     segmentation_models_pytorch 0.6.0.
@@ -77,7 +80,7 @@ def deeplabv3plus(
     )
 
 
-def _separable(x, filters, dilation=1, *, name):
+def _separable(x: Tensor, filters: int, dilation: int = 1, *, name: str) -> Tensor:
     x = layers.SeparableConv2D(
         filters, 3, padding="same", dilation_rate=dilation, use_bias=False, name=f"{name}_separable"
     )(x)

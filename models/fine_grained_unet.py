@@ -1,23 +1,29 @@
 """One trunk for a large structure in the whole image and a tiny one in the region of interest around it."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
+from maskzoo.errors import OptionError
+
+from .analysis import outputs_by_name
+from .blocks import Shape, Tensor
 from .heads import auxiliary_head
 from .registry import build_model, register_model
 
 
 @register_model
 def fine_grained_unet(
-    input_shape=(None, None, 3),
-    num_classes=2,
+    input_shape: Shape = (None, None, 3),
+    num_classes: int = 2,
     *,
-    fine_classes=1,
-    trunk="backbone_unet",
-    trunk_options=None,
-    activation=None,
-):
+    fine_classes: int = 1,
+    trunk: str | keras.Model = "backbone_unet",
+    trunk_options: dict[str, Any] | None = None,
+    activation: str | None = None,
+) -> keras.Model:
     """Builds a model of two images, the whole and a region of it resized to the same size, with a head for each.
 
     Both images go through the same trunk. `locate_and_refine` predicts with it, one image after the other.
@@ -35,18 +41,18 @@ def fine_grained_unet(
         A model of `[image, region]` with the outputs `mask` and `fine`.
 
     Raises:
-        ValueError: A size or an option is not among those allowed, or the trunk has several outputs.
+        OptionError: A size or an option is not among those allowed, or the trunk has several outputs.
 
     Source: a coarse-to-fine scheme for tiny structures, with 3x3 heads on the features of one shared U-Net.
     """
     if not isinstance(trunk_options or {}, dict):
-        raise ValueError(f"trunk_options: expected a mapping such as {{encoder: resnet34}}; received {trunk_options}")
+        raise OptionError("trunk_options", "a mapping such as {encoder: resnet34}", trunk_options)
     if isinstance(trunk, keras.Model):
         trunk = keras.Model(trunk.inputs[0], trunk.output, name="trunk")
     else:
         trunk = _without_head(build_model(trunk, input_shape, 1, **(trunk_options or {})))
     if len(trunk.outputs) != 1:
-        raise ValueError(f"trunk of fine_grained_unet: expected one output; received {len(trunk.outputs)}")
+        raise OptionError("trunk of fine_grained_unet", "one output", len(trunk.outputs))
     sizes = keras.KerasTensor((1, *(size or 512 for size in input_shape[:-1]), input_shape[-1]))
     features = trunk.compute_output_spec(sizes)
     factor = sizes.shape[1] // features.shape[1]
@@ -58,15 +64,17 @@ def fine_grained_unet(
     return keras.Model([image, region], outputs, name="fine_grained_unet")
 
 
-def _without_head(model):
+def _without_head(model: keras.Model) -> keras.Model:
     """Returns the model up to the features that its head reads."""
     heads = [layer for layer in model.layers if layer.name in ("mask_logits", "mask")]
     if not heads:
-        raise ValueError(f"trunk of fine_grained_unet: expected a model with a head named mask; received {model.name}")
+        raise OptionError("trunk of fine_grained_unet", "a model with a head named mask", model.name)
     return keras.Model(model.inputs[0], heads[0].input, name="trunk")
 
 
-def locate_and_refine(model, image, *, channel=0, threshold=0.0, margin=8):
+def locate_and_refine(
+    model: keras.Model, image: np.ndarray, *, channel: int = 0, threshold: float = 0.0, margin: int = 8
+) -> tuple[np.ndarray, np.ndarray, tuple[int, int, int, int] | None]:
     """Finds the large structure in an image, then the tiny structure in the region around it.
 
     Args:
@@ -82,10 +90,11 @@ def locate_and_refine(model, image, *, channel=0, threshold=0.0, margin=8):
         no large structure.
     """
     image = np.asarray(image, "float32")
-    locate = keras.Model(model.inputs[0], model.output["mask"])
-    refine = keras.Model(model.inputs[1], model.output["fine"])
-    mask = ops.convert_to_numpy(locate(image[None]))[0]
-    fine = np.full((*image.shape[:2], refine.output.shape[-1]), -np.inf, "float32")
+    outputs = outputs_by_name(model)
+    locate = keras.Model(model.inputs[0], outputs["mask"])
+    refine = keras.Model(model.inputs[1], outputs["fine"])
+    mask = _first(locate(image[None]))
+    fine = np.full((*image.shape[:2], refine.outputs[0].shape[-1]), -np.inf, "float32")
     rows, columns = np.nonzero(mask[..., channel] > threshold)
     if not len(rows):
         return mask, fine, None
@@ -94,5 +103,9 @@ def locate_and_refine(model, image, *, channel=0, threshold=0.0, margin=8):
     bottom, right = min(bottom, image.shape[0]), min(right, image.shape[1])
     region = ops.image.resize(image[None, top:bottom, left:right], image.shape[:2], data_format="channels_last")
     found = ops.image.resize(refine(region), (bottom - top, right - left), data_format="channels_last")
-    fine[top:bottom, left:right] = ops.convert_to_numpy(found)[0]
+    fine[top:bottom, left:right] = _first(found)
     return mask, fine, (int(top), int(bottom), int(left), int(right))
+
+
+def _first(batch: Tensor) -> np.ndarray:
+    return np.asarray(ops.convert_to_numpy(batch))[0]

@@ -1,29 +1,32 @@
 """Feature pyramid decoder over any encoder."""
 
+from typing import Any
+
 import keras
 from keras import layers
 
-from .blocks import add, check_choice, concat, conv, conv_block, linear_upsample, upsample
+from .blocks import Shape, add, concat, conv, conv_block, linear_upsample, upsample
+from .checks import check_choice
 from .encoders import encode
 from .heads import segmentation_head
-from .registry import register_model
+from .registry import EncoderWeights, register_model
 
 
 @register_model
 def fpn(
-    input_shape=(None, None, 3),
-    num_classes=1,
+    input_shape: Shape = (None, None, 3),
+    num_classes: int = 1,
     *,
-    encoder="resnet34",
-    encoder_weights=None,
-    freeze_encoder=False,
-    pyramid_filters=256,
-    segmentation_filters=None,
-    aggregation="concat",
-    dropout=0.0,
-    batch_norm=True,
-    activation=None,
-):
+    encoder: str | keras.Model = "resnet34",
+    encoder_weights: EncoderWeights = None,
+    freeze_encoder: bool = False,
+    pyramid_filters: int = 256,
+    segmentation_filters: int | None = None,
+    aggregation: str = "concat",
+    dropout: float = 0.0,
+    batch_norm: bool = True,
+    activation: str | None = None,
+) -> keras.Model:
     """Builds a feature pyramid network: coarse features are added to finer ones, and every level has its say.
 
     Args:
@@ -40,7 +43,7 @@ def fpn(
         activation: Activation of the head; `None` gives logits.
 
     Raises:
-        ValueError: A size or an option is not among those allowed.
+        OptionError: A size or an option is not among those allowed.
 
     Source: Kirillov et al., "Panoptic Feature Pyramid Networks", CVPR 2019, as in segmentation-models 1.0.1.
     """
@@ -49,7 +52,7 @@ def fpn(
         "fpn", encoder, input_shape, encoder_weights=encoder_weights, freeze_encoder=freeze_encoder
     )
     filters = segmentation_filters or pyramid_filters // 2
-    options = {"batch_norm": batch_norm, "use_bias": not batch_norm}
+    options: dict[str, Any] = {"batch_norm": batch_norm, "use_bias": not batch_norm}
     finest = strides[0]
     *skips, x = encoder.outputs
     if x.shape[-1] != pyramid_filters:

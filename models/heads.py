@@ -2,17 +2,23 @@
 
 import difflib
 import math
+from collections.abc import Sequence
 
 import keras
 from keras import layers, tree
 
+from maskzoo.errors import OptionError
+
 from . import analysis
-from .blocks import check_count, conv, linear_upsample, spatial_dims
+from .blocks import Tensor, conv, linear_upsample, spatial_dims
+from .checks import check_count
 
 GLOBAL_POOLING = {2: layers.GlobalAveragePooling2D, 3: layers.GlobalAveragePooling3D}
 
 
-def segmentation_head(x, num_classes, activation=None, kernel_size=1, name="mask"):
+def segmentation_head(
+    x: Tensor, num_classes: int, activation: str | None = None, kernel_size: int | Sequence[int] = 1, name: str = "mask"
+) -> Tensor:
     """Maps features to per-pixel logits in float32, whatever the precision of the features.
 
     Args:
@@ -23,7 +29,7 @@ def segmentation_head(x, num_classes, activation=None, kernel_size=1, name="mask
         name: Name of the output.
 
     Raises:
-        ValueError: `num_classes` is not a whole number of at least 1.
+        OptionError: `num_classes` is not a whole number of at least 1.
     """
     check_count("num_classes", num_classes)
     return conv(
@@ -36,7 +42,15 @@ def segmentation_head(x, num_classes, activation=None, kernel_size=1, name="mask
     )
 
 
-def auxiliary_head(x, num_classes, activation=None, kernel_size=1, factor=1, *, name):
+def auxiliary_head(
+    x: Tensor,
+    num_classes: int,
+    activation: str | None = None,
+    kernel_size: int | Sequence[int] = 1,
+    factor: int | tuple[int, ...] = 1,
+    *,
+    name: str,
+) -> Tensor:
     """Maps features of a coarser level to float32 logits, enlarged `factor` times by linear interpolation.
 
     Args:
@@ -54,7 +68,9 @@ def auxiliary_head(x, num_classes, activation=None, kernel_size=1, factor=1, *, 
     return layers.Activation(activation, dtype="float32", name=name)(x) if activation else x
 
 
-def label_head(x, num_labels, activation=None, dropout=0.0, name="label"):
+def label_head(
+    x: Tensor, num_labels: int, activation: str | None = None, dropout: float = 0.0, name: str = "label"
+) -> Tensor:
     """Maps features to float32 logits of the whole image: the mean over all positions, then a dense layer.
 
     Args:
@@ -65,7 +81,7 @@ def label_head(x, num_labels, activation=None, dropout=0.0, name="label"):
         name: Name of the output.
 
     Raises:
-        ValueError: `num_labels` is not a whole number of at least 1.
+        OptionError: `num_labels` is not a whole number of at least 1.
     """
     check_count("num_labels", num_labels)
     x = GLOBAL_POOLING[spatial_dims(x)](name=f"{name}_pool")(x)
@@ -74,7 +90,14 @@ def label_head(x, num_labels, activation=None, dropout=0.0, name="label"):
     return layers.Dense(num_labels, activation=activation, dtype="float32", name=name)(x)
 
 
-def add_auxiliary_heads(model, sources, num_classes=1, *, activation=None, full_size=True):
+def add_auxiliary_heads(
+    model: keras.Model,
+    sources: dict[str, str] | int,
+    num_classes: int = 1,
+    *,
+    activation: str | None = None,
+    full_size: bool = True,
+) -> keras.Model:
     """Puts auxiliary segmentation heads on layers of a model, for deep supervision.
 
     Args:
@@ -89,7 +112,7 @@ def add_auxiliary_heads(model, sources, num_classes=1, *, activation=None, full_
         A model with the same layers and a dict of named outputs: the old ones (`mask`, if there was one) and the new.
 
     Raises:
-        ValueError: There is no such layer, an output has this name already, the decoder has fewer levels, or the
+        OptionError: There is no such layer, an output has this name already, the decoder has fewer levels, or the
             features' size does not divide the output's.
     """
     if not isinstance(sources, dict):
@@ -99,16 +122,25 @@ def add_auxiliary_heads(model, sources, num_classes=1, *, activation=None, full_
     outputs = {}
     for (name, x), shape in zip(features.items(), shapes[1:], strict=True):
         if full_size and any(full % own for full, own in zip(shapes[0], shape, strict=True)):
-            raise ValueError(
-                f"{name}: expected features whose size divides that of the output, {shapes[0]}, or full_size=False; "
-                f"received {shape} from {sources[name]}"
+            raise OptionError(
+                name,
+                f"features whose size divides that of the output, {shapes[0]}, or full_size=False",
+                f"{shape} from {sources[name]}",
             )
         factor = tuple(full // own for full, own in zip(shapes[0], shape, strict=True)) if full_size else 1
         outputs[name] = auxiliary_head(x, num_classes, activation, factor=factor, name=name)
     return _with_outputs(model, outputs)
 
 
-def add_label_head(model, num_labels, *, source=None, activation=None, dropout=0.0, name="label"):
+def add_label_head(
+    model: keras.Model,
+    num_labels: int,
+    *,
+    source: str | None = None,
+    activation: str | None = None,
+    dropout: float = 0.0,
+    name: str = "label",
+) -> keras.Model:
     """Puts an image-level classification head on a model's deepest features.
 
     Args:
@@ -123,13 +155,13 @@ def add_label_head(model, num_labels, *, source=None, activation=None, dropout=0
         A model with the same layers and a dict of named outputs: the old ones (`mask`, if there was one) and the new.
 
     Raises:
-        ValueError: There is no such layer, or an output has this name already.
+        OptionError: There is no such layer, or an output has this name already.
     """
     x = _features_of(model, source) if source else deepest_features(model)
     return _with_outputs(model, {name: label_head(x, num_labels, activation, dropout, name)})
 
 
-def decoder_levels(model):
+def decoder_levels(model: keras.Model) -> list[str]:
     """Returns the names of the layers that end the coarser levels of a model's decoder, finest first.
 
     On the way from the deepest features to the first output, these are the last and widest at each size to be enlarged.
@@ -140,33 +172,33 @@ def decoder_levels(model):
     enlarging = []
     for operation in model.operations:
         # A layer that is used twice has no single output.
-        made = tree.flatten(operation.output) if len(operation._inbound_nodes) == 1 else ()
+        made = tree.flatten(operation.output) if analysis.is_called_once(operation) else ()
         read = [x for x in tree.flatten(operation.input) if id(x) in reached] if made else []
         if read and len(made) == 1 and len(made[0].shape) == len(output.shape):
             reached[id(made[0])] = made[0]
             enlarging.append((read[0], made[0]))
     shapes = layer_shapes(model, [*reached.values(), output])
     sizes = dict(zip((*reached, id(output)), map(math.prod, shapes), strict=True))
-    head = output._keras_history.operation.name
-    ends = {}
+    head = analysis.layer_behind(output).name
+    ends: dict[int, Tensor] = {}
     for before, after in enlarging:
         size = sizes[id(before)]
         if sizes[id(deepest)] < size < min(sizes[id(after)], sizes[id(output)]):
-            layer = before._keras_history.operation
-            x = layer.input if layer.name.startswith(head) else before
+            layer = analysis.layer_behind(before)
+            x: Tensor = layer.input if layer.name.startswith(head) else before
             ends[size] = max(x, ends.get(size, x), key=lambda x: x.shape[-1])
-    return [ends[size]._keras_history.operation.name for size in sorted(ends, reverse=True)]
+    return [analysis.layer_behind(ends[size]).name for size in sorted(ends, reverse=True)]
 
 
-def _levels(model, number):
+def _levels(model: keras.Model, number: int) -> dict[str, str]:
     check_count("sources", number)
     levels = decoder_levels(model)
     if number > len(levels):
-        raise ValueError(f"sources: expected at most {len(levels)} levels of {model.name}; received {number}")
+        raise OptionError("sources", f"at most {len(levels)} levels of {model.name}", number)
     return {f"aux{level}": name for level, name in enumerate(levels[:number], start=1)}
 
 
-def deepest_features(model):
+def deepest_features(model: keras.Model) -> Tensor:
     """Returns the tensor of a model's graph that holds its deepest features: the smallest map, before it is enlarged.
 
     Maps whose size does not follow the image's, such as pooled vectors, do not count, nor does a layer that only
@@ -176,7 +208,7 @@ def deepest_features(model):
         id(x): (x, tree.flatten(layer.input))
         for layer in model.layers
         # A layer that is used twice has no single output.
-        for x in (tree.flatten(layer.output) if len(layer._inbound_nodes) == 1 else ())
+        for x in (tree.flatten(layer.output) if analysis.is_called_once(layer) else ())
         if len(x.shape) == len(model.inputs[0].shape)
     }
     maps = [x for x, _ in made.values()]
@@ -188,7 +220,7 @@ def deepest_features(model):
     deepest = [key for key in following if sizes[key] == least]
     enlarged = {id(x) for key, (_, sources) in made.items() if sizes[key] > least for x in sources}
 
-    def widest(key):
+    def widest(key: int) -> Tensor:
         x, sources = made[key]
         before = sources[0]
         narrowed = len(sources) == 1 and id(before) in deepest and before.shape[-1] > x.shape[-1]
@@ -198,15 +230,15 @@ def deepest_features(model):
     return max(reversed(candidates), key=lambda x: x.shape[-1])
 
 
-def _features_of(model, source):
+def _features_of(model: keras.Model, source: str) -> Tensor:
     names = [layer.name for layer in model.layers]
     if source not in names:
         nearest = difflib.get_close_matches(source, names, n=3, cutoff=0.0)
-        raise ValueError(f"layer of {model.name}: expected one like {', '.join(nearest)}; received {source}")
+        raise OptionError(f"layer of {model.name}", f"one like {', '.join(nearest)}", source)
     return tree.flatten(model.get_layer(source).output)[-1]
 
 
-def layer_shapes(model, tensors, least=128):
+def layer_shapes(model: keras.Model, tensors: Sequence[Tensor], least: int = 128) -> list[tuple[int, ...]]:
     """Returns spatial shapes of tensors of a model's graph: those of free size for an input of `least` or more.
 
     Args:
@@ -218,12 +250,12 @@ def layer_shapes(model, tensors, least=128):
         return [x.shape[1:-1] for x in tensors]
     sizes = [rule.at_least(least) for rule in analysis.geometry(model).rules]
     images = [keras.KerasTensor((1, *sizes, image.shape[-1])) for image in model.inputs]
-    return [x.shape[1:-1] for x in keras.Function(model.inputs, list(tensors)).compute_output_spec(images)]
+    return [x.shape[1:-1] for x in analysis.output_specs(model, tensors, images)]
 
 
-def _with_outputs(model, outputs):
-    old = model.output if isinstance(model.output, dict) else dict(zip(model.output_names, model.outputs, strict=True))
+def _with_outputs(model: keras.Model, outputs: dict[str, Tensor]) -> keras.Model:
+    old = analysis.outputs_by_name(model)
     taken = sorted(set(old) & set(outputs))
     if taken:
-        raise ValueError(f"{model.name}: expected a name that no output has; received {', '.join(taken)}")
+        raise OptionError(model.name, "a name that no output has", ", ".join(taken))
     return keras.Model(model.input, {**old, **outputs}, name=model.name)

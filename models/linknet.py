@@ -1,27 +1,30 @@
 """LinkNet decoder over any encoder."""
 
+from typing import Any
+
 import keras
 
 from .backbone_unet import center
-from .blocks import add, check_choice, conv_block, norm_act, transposed, upsample
+from .blocks import Shape, add, conv_block, norm_act, transposed, upsample
+from .checks import check_choice
 from .encoders import encode
 from .heads import segmentation_head
-from .registry import register_model
+from .registry import EncoderWeights, register_model
 
 
 @register_model
 def linknet(
-    input_shape=(None, None, 3),
-    num_classes=1,
+    input_shape: Shape = (None, None, 3),
+    num_classes: int = 1,
     *,
-    encoder="resnet34",
-    encoder_weights=None,
-    freeze_encoder=False,
-    final_filters=16,
-    up="nearest",
-    batch_norm=True,
-    activation=None,
-):
+    encoder: str | keras.Model = "resnet34",
+    encoder_weights: EncoderWeights = None,
+    freeze_encoder: bool = False,
+    final_filters: int = 16,
+    up: str = "nearest",
+    batch_norm: bool = True,
+    activation: str | None = None,
+) -> keras.Model:
     """Builds a LinkNet: narrow decoder blocks whose results are added to the encoder's features.
 
     Args:
@@ -36,7 +39,7 @@ def linknet(
         activation: Activation of the head; `None` gives logits.
 
     Raises:
-        ValueError: A size or an option is not among those allowed.
+        OptionError: A size or an option is not among those allowed.
 
     Source: Chaurasia and Culurciello, "LinkNet", VCIP 2017, as in segmentation-models 1.0.1.
     """
@@ -44,7 +47,7 @@ def linknet(
     encoder, strides = encode(
         "linknet", encoder, input_shape, encoder_weights=encoder_weights, freeze_encoder=freeze_encoder
     )
-    options = {"batch_norm": batch_norm, "use_bias": not batch_norm}
+    options: dict[str, Any] = {"batch_norm": batch_norm, "use_bias": not batch_norm}
     skips = dict(zip(strides, encoder.outputs, strict=True))
     x = center(encoder, batch_norm)
     stride = strides[-1]

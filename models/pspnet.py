@@ -1,30 +1,34 @@
 """PSPNet: pyramid pooling over any encoder; the pooling and resizing that it needs at free sizes."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import layers, ops
 
 from . import analysis
-from .blocks import check_choice, concat, conv_block
+from .blocks import Shape, Tensor, TensorShape, concat, conv_block, shape_of
+from .checks import check_choice
 from .encoders import encode
 from .heads import auxiliary_head
-from .registry import register_model
+from .registry import EncoderWeights, register_model
 
 
 @register_model
 def pspnet(
-    input_shape=(None, None, 3),
-    num_classes=1,
+    input_shape: Shape = (None, None, 3),
+    num_classes: int = 1,
     *,
-    encoder="resnet34",
-    encoder_weights=None,
-    freeze_encoder=False,
-    downsample_factor=8,
-    pyramid_filters=512,
-    bins=(1, 2, 3, 6),
-    dropout=0.0,
-    batch_norm=True,
-    activation=None,
-):
+    encoder: str | keras.Model = "resnet34",
+    encoder_weights: EncoderWeights = None,
+    freeze_encoder: bool = False,
+    downsample_factor: int = 8,
+    pyramid_filters: int = 512,
+    bins: Sequence[int] = (1, 2, 3, 6),
+    dropout: float = 0.0,
+    batch_norm: bool = True,
+    activation: str | None = None,
+) -> keras.Model:
     """Builds a PSPNet: features of one stride, beside their averages over the whole image and over parts of it.
 
     Deeper stages of the encoder than `downsample_factor` are not built.
@@ -43,7 +47,7 @@ def pspnet(
         activation: Activation of the head; `None` gives logits.
 
     Raises:
-        ValueError: A size or an option is not among those allowed.
+        OptionError: A size or an option is not among those allowed.
 
     Source: Zhao et al., "Pyramid Scene Parsing Network", CVPR 2017, as in segmentation-models 1.0.1.
     """
@@ -51,9 +55,9 @@ def pspnet(
         "pspnet", encoder, input_shape, encoder_weights=encoder_weights, freeze_encoder=freeze_encoder
     )
     check_choice("downsample_factor", downsample_factor, strides)
-    options = {"batch_norm": batch_norm, "use_bias": not batch_norm}
+    options: dict[str, Any] = {"batch_norm": batch_norm, "use_bias": not batch_norm}
     x = encoder.outputs[strides.index(downsample_factor)]
-    x = concat(pyramid_pooling(x, pyramid_filters, bins, **options), name="pyramid")
+    x = concat(pyramid_pooling(x, pyramid_filters, bins, batch_norm=batch_norm), name="pyramid")
     x = conv_block(x, pyramid_filters, 1, name="aggregate", **options)
     if dropout:
         x = layers.SpatialDropout2D(dropout, name="dropout")(x)
@@ -61,20 +65,20 @@ def pspnet(
     return keras.Model(encoder.inputs[0], x, name="pspnet")
 
 
-def pyramid_pooling(x, filters, bins, **options):
+def pyramid_pooling(x: Tensor, filters: int, bins: Sequence[int], *, batch_norm: bool = True) -> list[Tensor]:
     """Returns features and, for each number of bins, their averages per bin, projected and resized to the same size.
 
     Args:
         x: Features `(batch, height, width, channels)`.
         filters: Filters of every projection.
         bins: Numbers of bins per side.
-        options: Options of `conv_block`.
+        batch_norm: Whether the projections normalise.
     """
     branches = [x]
     for count in bins:
         name = f"pyramid{count}"
         branch = AverageBins(count, name=f"{name}_pool")(x)
-        branch = conv_block(branch, filters, 1, name=name, **options)
+        branch = conv_block(branch, filters, 1, batch_norm=batch_norm, use_bias=not batch_norm, name=name)
         branches.append(ResizeLike(name=f"{name}_resize")([branch, x]))
     return branches
 
@@ -87,16 +91,16 @@ class AverageBins(layers.Layer):
         bins: Parts per side.
     """
 
-    def __init__(self, bins, **kwargs):
+    def __init__(self, bins: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.bins = bins
 
-    def call(self, x):
-        rows, columns = (ops.cast(self._shares(size), x.dtype) for size in ops.shape(x)[1:3])
+    def call(self, x: Tensor) -> Tensor:
+        rows, columns = (ops.cast(self._fractions(size), x.dtype) for size in shape_of(x)[1:3])
         return ops.einsum("bhwc,ih,jw->bijc", x, rows, columns)
 
-    def _shares(self, size):
-        """Returns the share `(bins, size)` of every element in the average of every bin."""
+    def _fractions(self, size: Tensor) -> Tensor:
+        """Returns the fraction `(bins, size)` of every element in the average of every bin."""
         bins = ops.arange(self.bins, dtype="int32")[:, None]
         # Divisions of positive numbers, which every runtime rounds alike.
         first, stop = bins * size // self.bins, ((bins + 1) * size + self.bins - 1) // self.bins
@@ -104,10 +108,10 @@ class AverageBins(layers.Layer):
         inside = ops.logical_and(position >= first, position < stop)
         return ops.cast(inside, "float32") / ops.cast(stop - first, "float32")
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: TensorShape) -> TensorShape:
         return (input_shape[0], self.bins, self.bins, input_shape[-1])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "bins": self.bins}
 
 
@@ -119,30 +123,32 @@ class ResizeLike(layers.Layer):
     elements.
     """
 
-    def call(self, inputs):
+    def call(self, inputs: Sequence[Tensor]) -> Tensor:
         small, like = inputs
         rows, columns = (
-            ops.cast(self._weights(small.shape[axis], ops.shape(like)[axis]), small.dtype) for axis in (1, 2)
+            ops.cast(self._weights(small.shape[axis], shape_of(like)[axis]), small.dtype) for axis in (1, 2)
         )
         return ops.einsum("bijc,hi,wj->bhwc", small, rows, columns)
 
     @staticmethod
-    def _weights(small, large):
+    def _weights(small: int, large: Tensor) -> Tensor:
         position = (ops.cast(ops.arange(large, dtype="int32"), "float32") + 0.5) * (
             small / ops.cast(large, "float32")
         ) - 0.5
         position = ops.clip(position, 0.0, small - 1.0)
         return ops.relu(1.0 - ops.abs(position[:, None] - ops.arange(small, dtype="float32")))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Sequence[TensorShape]) -> TensorShape:
         return (*input_shape[1][:-1], input_shape[0][-1])
 
 
 @analysis.register(AverageBins)
-def _average_bins(layer, axis, x):
+def _average_bins(layer: AverageBins, axis: int, x: analysis.AxisGeometry) -> str:
     return "averages over parts of the whole image"
 
 
 @analysis.register(ResizeLike)
-def _resize_like(layer, axis, small, like):
+def _resize_like(
+    layer: ResizeLike, axis: int, small: analysis.AxisGeometry, like: analysis.AxisGeometry
+) -> analysis.AxisGeometry:
     return like

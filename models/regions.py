@@ -1,11 +1,18 @@
 """The region around a large structure: found in its mask, resized to the size of the whole image, and put back."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 from keras import layers, ops
 
 from . import analysis
-from .blocks import check_choice
+from .blocks import Tensor, TensorShape, shape_of
+from .checks import check_choice
+
+# Along one axis of a batch of images: where each box begins and where it stops, `(batch, 1)` each.
+Span = tuple[Tensor, Tensor]
 
 REGIONS = ("box", "square", "mask")
 # Pixels that a region reaches beyond the structure.
@@ -17,7 +24,7 @@ OUTSIDE = -30.0
 NEIGHBOURHOOD = 5
 
 
-def boxes_around(mask, region="square", margin=MARGIN):
+def boxes_around(mask: Tensor, region: str = "square", margin: int = MARGIN) -> list[Span]:
     """Finds the box around each mask.
 
     Args:
@@ -31,7 +38,7 @@ def boxes_around(mask, region="square", margin=MARGIN):
     spans, sizes = [], []
     for axis in (1, 2):
         hit = ops.any(mask, axis=3 - axis)
-        size = ops.shape(mask)[axis]
+        size = shape_of(mask)[axis]
         index = ops.arange(size, dtype="int32")
         start = ops.min(ops.where(hit, index, size), axis=1, keepdims=True)
         stop = ops.max(ops.where(hit, index + 1, 0), axis=1, keepdims=True)
@@ -49,7 +56,7 @@ def boxes_around(mask, region="square", margin=MARGIN):
     return squares
 
 
-def enlarge_boxes(images, boxes):
+def enlarge_boxes(images: Tensor, boxes: Sequence[Span]) -> Tensor:
     """Resizes a box of each image to the image's size, by linear interpolation between the centres of pixels.
 
     Args:
@@ -59,7 +66,7 @@ def enlarge_boxes(images, boxes):
     return _resampled(images, [_linear(_inwards(box, size), size) for box, size in _sides(images, boxes)])
 
 
-def enlarge_labels(labels, boxes):
+def enlarge_labels(labels: Tensor, boxes: Sequence[Span]) -> Tensor:
     """Resizes a box of each label image to its size, by taking the nearest pixel.
 
     Args:
@@ -73,7 +80,7 @@ def enlarge_labels(labels, boxes):
     return _resampled(labels, weights)
 
 
-def put_back(maps, boxes, outside=OUTSIDE):
+def put_back(maps: Tensor, boxes: Sequence[Span], outside: float = OUTSIDE) -> Tensor:
     """Resizes maps of boxes to where these lie in the whole image: undoes `enlarge_boxes`.
 
     Args:
@@ -90,7 +97,9 @@ def put_back(maps, boxes, outside=OUTSIDE):
     return ops.where(inside, _resampled(maps, weights), outside)
 
 
-def cut_regions(images, labels, large, fine, region="square"):
+def cut_regions(
+    images: Tensor, labels: Tensor, large: Sequence[int], fine: Sequence[int], region: str = "square"
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Makes what a model of two images is trained on, from labelled windows.
 
     Args:
@@ -115,7 +124,7 @@ def cut_regions(images, labels, large, fine, region="square"):
     return enlarge_boxes(images, boxes), parts
 
 
-def serial(model, large, fine, region="square"):
+def two_stage(model: keras.Model, large: Sequence[int], fine: Sequence[int], region: str = "square") -> keras.Model:
     """Makes a model of one image from one of two: large structures first, then tiny ones in the region around these.
 
     Args:
@@ -128,8 +137,9 @@ def serial(model, large, fine, region="square"):
         A model that shares the layers, from an image to logits of all classes in their order. A tiny structure is not
         there outside the region.
     """
-    locate = keras.Model(model.inputs[0], model.output["mask"], name="locate")
-    refine = keras.Model(model.inputs[1], model.output["fine"], name="refine")
+    outputs = analysis.outputs_by_name(model)
+    locate = keras.Model(model.inputs[0], outputs["mask"], name="locate")
+    refine = keras.Model(model.inputs[1], outputs["fine"], name="refine")
     image = keras.Input(model.inputs[0].shape[1:], name="image")
     mask = locate(image)
     found = refine(CutRegion(region, name="region")([image, mask]))
@@ -142,17 +152,18 @@ def serial(model, large, fine, region="square"):
 class _Region(layers.Layer):
     """A layer that finds the region in logits of the large structure."""
 
-    def __init__(self, region="square", **kwargs):
-        super().__init__(**{"dtype": "float32"} | kwargs)
+    def __init__(self, region: str = "square", **kwargs: Any) -> None:
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
         check_choice("region", region, REGIONS)
         self.region = region
 
-    def found(self, logits):
+    def found(self, logits: Tensor) -> Tensor:
         shown = ops.cast(ops.any(logits > 0, axis=-1, keepdims=True), "float32")
         shares = ops.average_pool(shown, NEIGHBOURHOOD, strides=1, padding="same", data_format="channels_last")
         return shares[..., 0] > 0.5
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "region": self.region}
 
 
@@ -160,12 +171,12 @@ class _Region(layers.Layer):
 class CutRegion(_Region):
     """Cuts the region around a large structure out of images, resized to their size: called on `[images, logits]`."""
 
-    def call(self, inputs):
+    def call(self, inputs: Sequence[Tensor]) -> Tensor:
         images, logits = inputs
         shown = self.found(logits)
         return enlarge_boxes(_alone(images, shown, self.region), boxes_around(shown, self.region))
 
-    def compute_output_shape(self, input_shapes):
+    def compute_output_shape(self, input_shapes: Sequence[TensorShape]) -> TensorShape:
         return input_shapes[0]
 
 
@@ -173,11 +184,11 @@ class CutRegion(_Region):
 class PutRegionBack(_Region):
     """Puts maps of the region back to where it was, resized: called on `[maps, logits]` of the large structure."""
 
-    def call(self, inputs):
+    def call(self, inputs: Sequence[Tensor]) -> Tensor:
         maps, logits = inputs
         return put_back(maps, boxes_around(self.found(logits), self.region))
 
-    def compute_output_shape(self, input_shapes):
+    def compute_output_shape(self, input_shapes: Sequence[TensorShape]) -> TensorShape:
         return input_shapes[0]
 
 
@@ -185,52 +196,53 @@ class PutRegionBack(_Region):
 class PickChannels(layers.Layer):
     """Brings channels into another order, given as their numbers."""
 
-    def __init__(self, order, **kwargs):
-        super().__init__(**{"dtype": "float32"} | kwargs)
+    def __init__(self, order: Sequence[int], **kwargs: Any) -> None:
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
         self.order = list(order)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         return ops.take(x, self.order, axis=-1)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: TensorShape) -> TensorShape:
         return (*input_shape[:-1], len(self.order))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "order": self.order}
 
 
-def _alone(images, shown, region):
+def _alone(images: Tensor, shown: Tensor, region: str) -> Tensor:
     """Images with 0 outside the large structure, where it is cut out along its outline."""
     return images * ops.cast(shown[..., None], images.dtype) if region == "mask" else images
 
 
-def _sides(array, boxes):
+def _sides(array: Tensor, boxes: Sequence[Span]) -> list[tuple[Span, Tensor]]:
     """The span of the boxes along each spatial axis, with the size of the array there."""
-    return [(box, ops.shape(array)[axis]) for axis, box in enumerate(boxes, start=1)]
+    return [(box, shape_of(array)[axis]) for axis, box in enumerate(boxes, start=1)]
 
 
-def _inwards(box, size):
+def _inwards(box: Span, size: Tensor) -> Tensor:
     """Where the pixels of the enlarged box lie in the image, in pixels from the centre of its first one."""
     start, stop = box
     return start + (ops.arange(size, dtype="float32") + 0.5) * (stop - start) / ops.cast(size, "float32") - 0.5
 
 
-def _linear(position, size):
+def _linear(position: Tensor, size: Tensor) -> Tensor:
     """Weights `(batch, positions, size)` of linear interpolation at positions between pixels' centres."""
     position = ops.clip(position, 0.0, ops.cast(size - 1, "float32"))
     return ops.relu(1.0 - ops.abs(position[..., None] - ops.arange(size, dtype="float32")))
 
 
-def _resampled(array, weights):
+def _resampled(array: Tensor, weights: Sequence[Tensor]) -> Tensor:
     rows, columns = weights
     return ops.einsum("bij,bjwc->biwc", rows, ops.einsum("bhjc,bwj->bhwc", array, columns))
 
 
 @analysis.register(CutRegion, PutRegionBack)
-def _region(layer, axis, *tracks):
+def _region(layer: CutRegion | PutRegionBack, axis: int, *tracks: analysis.AxisGeometry) -> str:
     return "finds a structure in the whole image"
 
 
 @analysis.register(PickChannels)
-def _pick_channels(layer, axis, x):
+def _pick_channels(layer: PickChannels, axis: int, x: analysis.AxisGeometry) -> analysis.AxisGeometry:
     return x

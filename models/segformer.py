@@ -3,24 +3,24 @@
 import keras
 from keras import layers
 
-from .blocks import concat, conv_block, linear_upsample
+from .blocks import Shape, concat, conv_block, linear_upsample
 from .encoders import encode
 from .heads import auxiliary_head
-from .registry import register_model
+from .registry import EncoderWeights, register_model
 
 
 @register_model
 def segformer(
-    input_shape=(None, None, 3),
-    num_classes=1,
+    input_shape: Shape = (None, None, 3),
+    num_classes: int = 1,
     *,
-    encoder="mit_b0",
-    encoder_weights=None,
-    freeze_encoder=False,
-    decoder_filters=None,
-    dropout=0.1,
-    activation=None,
-):
+    encoder: str | keras.Model = "mit_b0",
+    encoder_weights: EncoderWeights = None,
+    freeze_encoder: bool = False,
+    decoder_filters: int | None = None,
+    dropout: float = 0.1,
+    activation: str | None = None,
+) -> keras.Model:
     """Builds a SegFormer: every level projected to the same width, resized to stride 4, and fused by one convolution.
 
     Args:
@@ -35,7 +35,7 @@ def segformer(
         activation: Activation of the head; `None` gives logits.
 
     Raises:
-        ValueError: A size or an option is not among those allowed.
+        OptionError: A size or an option is not among those allowed.
 
     Source: Xie et al., "SegFormer", NeurIPS 2021.
     """

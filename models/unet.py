@@ -1,37 +1,26 @@
 """U-Nets: the valid-padded one of 2015, and the padded one that is used today; 2D or 3D by the rank of the input."""
 
+from collections.abc import Sequence
+
 import keras
 from keras import layers
 
-from .blocks import (
-    add,
-    check_choice,
-    check_filters,
-    check_input_shape,
-    concat,
-    conv,
-    conv_block,
-    crop,
-    max_pool,
-    transposed,
-    upsample,
-    valid_crops,
-    valid_sizes,
-)
+from .blocks import Shape, Tensor, add, concat, conv, conv_block, crop, max_pool, transposed, upsample
+from .checks import check_choice, check_filters, check_input_shape, valid_crops, valid_sizes
 from .heads import segmentation_head
 from .registry import register_model
 
 
 @register_model
 def unet(
-    input_shape=(None, None, 1),
-    num_classes=1,
+    input_shape: Shape = (None, None, 1),
+    num_classes: int = 1,
     *,
-    filters=(64, 128, 256, 512, 1024),
-    up="transpose",
-    dropout=0.5,
-    activation=None,
-):
+    filters: Sequence[int] = (64, 128, 256, 512, 1024),
+    up: str = "transpose",
+    dropout: float = 0.5,
+    activation: str | None = None,
+) -> keras.Model:
     """Builds the valid-padded U-Net: 3x3 convolutions do not see beyond the image, so the output is 184 pixels less.
 
     Args:
@@ -44,13 +33,14 @@ def unet(
         activation: Activation of the head; `None` gives logits.
 
     Raises:
-        ValueError: A spatial size or `up` is not among those allowed.
+        OptionError: A spatial size or `up` is not among those allowed.
 
     Source: Ronneberger, Fischer, Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation", MICCAI 2015.
     """
     check_filters(filters)
     check_choice("up", up, ("transpose", "upsample"))
-    check_input_shape("unet", input_shape, **valid_sizes(len(filters)))
+    rule = valid_sizes(len(filters))
+    check_input_shape("unet", input_shape, multiple=rule.multiple, remainder=rule.remainder, minimum=rule.minimum)
     x = inputs = keras.Input(input_shape, name="image")
     skips = []
     for level, width in enumerate(filters):
@@ -75,15 +65,15 @@ def unet(
 
 @register_model
 def unet_padded(
-    input_shape=(None, None, 1),
-    num_classes=1,
+    input_shape: Shape = (None, None, 1),
+    num_classes: int = 1,
     *,
-    filters=(64, 128, 256, 512, 1024),
-    up="upsample",
-    residual=False,
-    batch_norm=True,
-    activation=None,
-):
+    filters: Sequence[int] = (64, 128, 256, 512, 1024),
+    up: str = "upsample",
+    residual: bool = False,
+    batch_norm: bool = True,
+    activation: str | None = None,
+) -> keras.Model:
     """Builds the padded U-Net with batch normalisation: logits of the same size as the image.
 
     Args:
@@ -96,7 +86,7 @@ def unet_padded(
         activation: Activation of the head; `None` gives logits.
 
     Raises:
-        ValueError: A spatial size or `up` is not among those allowed.
+        OptionError: A spatial size or `up` is not among those allowed.
 
     Source: Ronneberger, Fischer, Brox, "U-Net", MICCAI 2015, with same padding and batch normalisation.
     """
@@ -124,12 +114,12 @@ def unet_padded(
     return keras.Model(inputs, segmentation_head(x, num_classes, activation), name="unet_padded")
 
 
-def _two_convs(x, width, *, name, **options):
+def _two_convs(x: Tensor, width: int, *, padding: str = "same", batch_norm: bool = True, name: str) -> Tensor:
     for index in range(2):
-        x = conv_block(x, width, name=f"{name}_{index}", **options)
+        x = conv_block(x, width, padding=padding, batch_norm=batch_norm, name=f"{name}_{index}")
     return x
 
 
-def _residual_convs(x, width, *, name, **options):
+def _residual_convs(x: Tensor, width: int, *, batch_norm: bool, name: str) -> Tensor:
     shortcut = x if x.shape[-1] == width else conv(x, width, 1, name=f"{name}_shortcut")
-    return add([shortcut, _two_convs(x, width, name=name, **options)], name=f"{name}_add")
+    return add([shortcut, _two_convs(x, width, batch_norm=batch_norm, name=name)], name=f"{name}_add")

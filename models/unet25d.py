@@ -1,13 +1,18 @@
 """2.5D U-Net for volumes of few thick slices."""
 
+from collections.abc import Sequence
+
 import keras
 from keras import layers, ops
 
-from .analysis import register
+from maskzoo.errors import OptionError
+
+from .analysis import AxisGeometry, register
 from .blocks import (
+    Shape,
+    Tensor,
+    TensorShape,
     add,
-    check_filters,
-    check_input_shape,
     concat,
     conv,
     conv_block,
@@ -15,7 +20,9 @@ from .blocks import (
     max_pool,
     multiply,
     norm_act,
+    shape_of,
 )
+from .checks import check_filters, check_input_shape
 from .heads import segmentation_head
 from .registry import register_model
 
@@ -24,35 +31,35 @@ from .registry import register_model
 class FitSlices(layers.Layer):
     """Gives a volume as many slices as another has: cuts slices off at the end, or appends slices of zeros."""
 
-    def call(self, volumes):
+    def call(self, volumes: Sequence[Tensor]) -> Tensor:
         x, reference = volumes
-        slices = ops.shape(reference)[3]
-        missing = slices - ops.shape(x)[3]
+        slices = shape_of(reference)[3]
+        missing = slices - shape_of(x)[3]
         # A known number must stay a Python number: jax pads by nothing else.
         missing = max(missing, 0) if isinstance(missing, int) else ops.maximum(missing, 0)
         return ops.pad(x, [(0, 0), (0, 0), (0, 0), (0, missing), (0, 0)])[:, :, :, :slices]
 
-    def compute_output_shape(self, input_shapes):
+    def compute_output_shape(self, input_shapes: Sequence[TensorShape]) -> TensorShape:
         x, reference = input_shapes
         return (*x[:3], reference[3], x[4])
 
 
 @register(FitSlices)
-def _fit_slices_geometry(layer, axis, x, reference):
+def _fit_slices_geometry(layer: FitSlices, axis: int, x: AxisGeometry, reference: AxisGeometry) -> AxisGeometry:
     return x if axis < 2 else x.pad(0, reference.size - x.size)
 
 
 @register_model
 def unet25d(
-    input_shape=(None, None, None, 1),
-    num_classes=1,
+    input_shape: Shape = (None, None, None, 1),
+    num_classes: int = 1,
     *,
-    filters=(16, 32, 64, 128, 256),
-    in_plane_levels=2,
-    attention=True,
-    attention_maps=False,
-    activation=None,
-):
+    filters: Sequence[int] = (16, 32, 64, 128, 256),
+    in_plane_levels: int = 2,
+    attention: bool = True,
+    attention_maps: bool = False,
+    activation: str | None = None,
+) -> keras.Model:
     """Builds a 2.5D U-Net: the finest levels convolve and pool in the plane only, the others in all three directions.
 
     Spatial attention stands before the bottom block and before every decoder block.
@@ -70,14 +77,14 @@ def unet25d(
         activation: Activation of the head; `None` gives logits.
 
     Raises:
-        ValueError: A spatial size is not among those allowed, or `attention_maps` without `attention`.
+        OptionError: A spatial size is not among those allowed, or `attention_maps` without `attention`.
 
     Source: Wang et al., "Automatic Segmentation of Vestibular Schwannoma from T2-Weighted MRI by Deep Spatial Attention
     with Hardness-Weighted Loss", MICCAI 2019.
     """
     check_filters(filters)
     if attention_maps and not attention:
-        raise ValueError("attention_maps: expected attention=True with attention_maps=True; received attention=False")
+        raise OptionError("attention_maps", "attention=True with attention_maps=True", "attention=False")
     stride = 2 ** (len(filters) - 1)
     check_input_shape(
         "unet25d", input_shape, spatial_dims=(3,), multiple=(stride, stride, 1), minimum=(stride, stride, 1)
@@ -85,10 +92,10 @@ def unet25d(
     bottom = len(filters) - 1
     maps = {}
 
-    def kernel(level):
+    def kernel(level: int) -> int | tuple[int, ...]:
         return (3, 3, 1) if level < in_plane_levels else 3
 
-    def attend(x, level):
+    def attend(x: Tensor, level: int) -> Tensor:
         if not attention:
             return x
         name = f"attention{level}"
@@ -97,7 +104,7 @@ def unet25d(
         maps[name] = layers.Activation("sigmoid", dtype="float32", name=name)(weight)
         return add([x, multiply([x, maps[name]], name=f"{name}_multiply")], name=f"{name}_add")
 
-    def block(x, level, name):
+    def block(x: Tensor, level: int, name: str) -> Tensor:
         for index in range(2):
             x = conv_block(x, filters[level], kernel(level), name=f"{name}_{index}")
         return x

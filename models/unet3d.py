@@ -1,33 +1,25 @@
 """3D U-Nets: the valid-padded one of 2016, and the same with zero padding."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import keras
 
-from .blocks import (
-    check_choice,
-    check_filters,
-    check_input_shape,
-    concat,
-    conv_block,
-    crop,
-    max_pool,
-    transposed,
-    upsample,
-    valid_crops,
-    valid_sizes,
-)
+from .blocks import Shape, Tensor, concat, conv_block, crop, max_pool, transposed, upsample
+from .checks import check_choice, check_filters, check_input_shape, valid_crops, valid_sizes
 from .heads import segmentation_head
 from .registry import register_model
 
 
 @register_model
 def unet3d(
-    input_shape=(None, None, None, 1),
-    num_classes=1,
+    input_shape: Shape = (None, None, None, 1),
+    num_classes: int = 1,
     *,
-    filters=(32, 64, 128, 256),
-    batch_norm=True,
-    activation=None,
-):
+    filters: Sequence[int] = (32, 64, 128, 256),
+    batch_norm: bool = True,
+    activation: str | None = None,
+) -> keras.Model:
     """Builds the valid-padded 3D U-Net, whose output is 88 voxels smaller than its input along each axis.
 
     Args:
@@ -39,15 +31,23 @@ def unet3d(
         activation: Activation of the head; `None` gives logits.
 
     Raises:
-        ValueError: A spatial size is not among those allowed.
+        OptionError: A spatial size is not among those allowed.
 
     Source: Cicek, Abdulkadir, Lienkamp, Brox, Ronneberger, "3D U-Net", MICCAI 2016.
     """
     check_filters(filters)
-    check_input_shape("unet3d", input_shape, spatial_dims=(3,), **valid_sizes(len(filters)))
+    rule = valid_sizes(len(filters))
+    check_input_shape(
+        "unet3d",
+        input_shape,
+        spatial_dims=(3,),
+        multiple=rule.multiple,
+        remainder=rule.remainder,
+        minimum=rule.minimum,
+    )
     inputs = keras.Input(input_shape, name="image")
 
-    def up(x, name):
+    def up(x: Tensor, name: str) -> Tensor:
         return transposed(x, x.shape[-1], use_bias=False, name=name)
 
     x = _ladder(inputs, filters, up, valid_crops(len(filters)), padding="valid", batch_norm=batch_norm)
@@ -56,14 +56,14 @@ def unet3d(
 
 @register_model
 def unet3d_padded(
-    input_shape=(None, None, None, 1),
-    num_classes=1,
+    input_shape: Shape = (None, None, None, 1),
+    num_classes: int = 1,
     *,
-    filters=(32, 64, 128, 256),
-    up="transpose",
-    batch_norm=True,
-    activation=None,
-):
+    filters: Sequence[int] = (32, 64, 128, 256),
+    up: str = "transpose",
+    batch_norm: bool = True,
+    activation: str | None = None,
+) -> keras.Model:
     """Builds the 3D U-Net with zero padding: logits of the same size as the volume.
 
     Args:
@@ -75,7 +75,7 @@ def unet3d_padded(
         activation: Activation of the head; `None` gives logits.
 
     Raises:
-        ValueError: A spatial size or `up` is not among those allowed.
+        OptionError: A spatial size or `up` is not among those allowed.
 
     Source: Cicek et al., "3D U-Net", MICCAI 2016, with same padding.
     """
@@ -85,14 +85,23 @@ def unet3d_padded(
     check_input_shape("unet3d_padded", input_shape, spatial_dims=(3,), multiple=stride, minimum=stride)
     inputs = keras.Input(input_shape, name="image")
 
-    def enlarged(x, name):
+    def enlarged(x: Tensor, name: str) -> Tensor:
         return transposed(x, x.shape[-1], name=name) if up == "transpose" else upsample(x, name=name)
 
     x = _ladder(inputs, filters, enlarged, [0] * len(filters), padding="same", batch_norm=batch_norm)
     return keras.Model(inputs, segmentation_head(x, num_classes, activation), name="unet3d_padded")
 
 
-def _ladder(x, filters, up, crops, **options):
+def _ladder(
+    x: Tensor,
+    filters: Sequence[int],
+    up: Callable[[Tensor, str], Tensor],
+    crops: Sequence[int],
+    *,
+    padding: str,
+    batch_norm: bool,
+) -> Tensor:
+    options: dict[str, Any] = {"padding": padding, "batch_norm": batch_norm}
     skips = []
     for level, width in enumerate(filters):
         if level:
@@ -101,7 +110,7 @@ def _ladder(x, filters, up, crops, **options):
         x = conv_block(x, 2 * width, name=f"encoder{level}_1", **options)
         skips.append(x)
     for level in reversed(range(len(filters) - 1)):
-        x = up(x, name=f"decoder{level}_up")
+        x = up(x, f"decoder{level}_up")
         skip = crop(skips[level], crops[level], name=f"decoder{level}_crop") if crops[level] else skips[level]
         x = concat([skip, x], name=f"decoder{level}_concat")
         for index in range(2):

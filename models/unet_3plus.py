@@ -1,22 +1,25 @@
 """U-Net 3+: full-scale skips."""
 
+from collections.abc import Sequence
+
 import keras
 
-from .blocks import check_filters, check_input_shape, concat, conv_block, linear_upsample, max_pool
+from .blocks import Shape, concat, conv_block, linear_upsample, max_pool
+from .checks import check_filters, check_input_shape
 from .heads import auxiliary_head, segmentation_head
 from .registry import register_model
 
 
 @register_model
 def unet_3plus(
-    input_shape=(None, None, 1),
-    num_classes=1,
+    input_shape: Shape = (None, None, 1),
+    num_classes: int = 1,
     *,
-    filters=(64, 128, 256, 512, 1024),
-    branch_filters=64,
-    deep_supervision=False,
-    activation=None,
-):
+    filters: Sequence[int] = (64, 128, 256, 512, 1024),
+    branch_filters: int = 64,
+    deep_supervision: bool = False,
+    activation: str | None = None,
+) -> keras.Model:
     """Builds a U-Net 3+: every decoder level sees all finer encoder levels and all coarser decoder levels at once.
 
     Args:
@@ -29,7 +32,7 @@ def unet_3plus(
         activation: Activation of the heads; `None` gives logits.
 
     Raises:
-        ValueError: A spatial size is not among those allowed.
+        OptionError: A spatial size is not among those allowed.
 
     Source: Huang et al., "UNet 3+: A Full-Scale Connected UNet for Medical Image Segmentation", ICASSP 2020, without
     its classification-guided module.

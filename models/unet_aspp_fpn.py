@@ -1,34 +1,38 @@
 """U-Net with dilated pooling between encoder and decoder, and a feature pyramid over the decoder's levels."""
 
+from collections.abc import Sequence
+
 import keras
 from keras import layers, ops
 
+from maskzoo.errors import OptionError
+
 from . import analysis
-from .blocks import concat, conv, conv_block, linear_upsample, norm_act
+from .blocks import Shape, Tensor, TensorShape, concat, conv, conv_block, linear_upsample, norm_act, shape_of
 from .encoders import encode
 from .encoders.attention import SplitChannels
 from .heads import auxiliary_head
 from .pspnet import ResizeLike
-from .registry import register_model
+from .registry import EncoderWeights, register_model
 
 
 @register_model
 def unet_aspp_fpn(
-    input_shape=(None, None, 3),
-    num_classes=1,
+    input_shape: Shape = (None, None, 3),
+    num_classes: int = 1,
     *,
-    encoder="efficientnet_b0",
-    encoder_weights=None,
-    freeze_encoder=False,
-    aspp_filters=512,
-    decoder_filters=(256, 128, 64, 32),
-    pyramid_filters=16,
-    dilations=(1, 2, 3, 4),
-    groups=4,
-    aspp_dropout=0.5,
-    dropout=0.1,
-    activation=None,
-):
+    encoder: str | keras.Model = "efficientnet_b0",
+    encoder_weights: EncoderWeights = None,
+    freeze_encoder: bool = False,
+    aspp_filters: int = 512,
+    decoder_filters: Sequence[int] = (256, 128, 64, 32),
+    pyramid_filters: int = 16,
+    dilations: Sequence[int] = (1, 2, 3, 4),
+    groups: int = 4,
+    aspp_dropout: float = 0.5,
+    dropout: float = 0.1,
+    activation: str | None = None,
+) -> keras.Model:
     """Builds a U-Net with grouped dilated convolutions at its bottom and a pyramid over its decoder, at stride 2.
 
     Args:
@@ -48,7 +52,7 @@ def unet_aspp_fpn(
         activation: Activation of the head; `None` gives logits.
 
     Raises:
-        ValueError: A size or an option is not among those allowed.
+        OptionError: A size or an option is not among those allowed.
 
     Source: the UneXt pattern of public HuBMAP kidney solutions (iafoss 2021); ASPP from Chen et al., DeepLabv3, 2017.
     """
@@ -56,14 +60,11 @@ def unet_aspp_fpn(
         "unet_aspp_fpn", encoder, input_shape, encoder_weights=encoder_weights, freeze_encoder=freeze_encoder
     )
     if 2 ** (len(decoder_filters) + 1) != strides[-1]:
-        raise ValueError(
-            f"decoder_filters: expected {strides[-1].bit_length() - 2} numbers; received {len(decoder_filters)}"
-        )
+        raise OptionError("decoder_filters", f"{strides[-1].bit_length() - 2} numbers", len(decoder_filters))
     deepest = encoder.outputs[-1]
     if deepest.shape[-1] % groups or aspp_filters % (2 * groups):
-        raise ValueError(
-            f"groups: expected a divisor of the {deepest.shape[-1]} deepest channels and of half of aspp_filters; "
-            f"received {groups}"
+        raise OptionError(
+            "groups", f"a divisor of the {deepest.shape[-1]} deepest channels and of half of aspp_filters", groups
         )
     x = _aspp(deepest, aspp_filters, dilations, groups)
     levels = [x]
@@ -88,7 +89,7 @@ def unet_aspp_fpn(
     )
 
 
-def _aspp(x, filters, dilations, groups):
+def _aspp(x: Tensor, filters: int, dilations: Sequence[int], groups: int) -> Tensor:
     narrow = filters // 2
     pooled = layers.GlobalMaxPooling2D(keepdims=True, name="aspp_pool")(x)
     pooled = conv_block(pooled, narrow, 1, use_bias=False, name="aspp_pooled")
@@ -108,7 +109,7 @@ def _aspp(x, filters, dilations, groups):
     return conv_block(concat(branches, name="aspp_concat"), filters, 1, use_bias=False, name="aspp")
 
 
-def _decoder_block(x, skip, filters, *, name):
+def _decoder_block(x: Tensor, skip: Tensor, filters: int, *, name: str) -> Tensor:
     x = conv(x, 2 * x.shape[-1], 1, activation="relu", kernel_initializer=AlikeInFours(), name=f"{name}_up_conv")
     x = PixelShuffle(name=f"{name}_up")(x)
     if skip is not None:
@@ -119,7 +120,7 @@ def _decoder_block(x, skip, filters, *, name):
     return x
 
 
-def _pyramid_level(x, filters, factor, *, name):
+def _pyramid_level(x: Tensor, filters: int, factor: int | tuple[int, ...], *, name: str) -> Tensor:
     x = conv(x, 2 * filters, activation="relu", kernel_initializer="he_normal", name=f"{name}_conv1")
     x = norm_act(x, activation=None, name=name)
     x = conv(x, filters, name=f"{name}_conv2")
@@ -130,13 +131,13 @@ def _pyramid_level(x, filters, factor, *, name):
 class PixelShuffle(layers.Layer):
     """Doubles the size of a map by spreading every four groups of channels over 2x2 elements."""
 
-    def call(self, x):
-        batch, height, width, _ = ops.shape(x)
+    def call(self, x: Tensor) -> Tensor:
+        batch, height, width, _ = shape_of(x)
         channels = x.shape[-1] // 4
         x = ops.reshape(x, (batch, height, width, 2, 2, channels))
         return ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (batch, 2 * height, 2 * width, channels))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: TensorShape) -> TensorShape:
         sizes = [size and 2 * size for size in input_shape[1:3]]
         return (input_shape[0], *sizes, input_shape[-1] // 4)
 
@@ -145,11 +146,11 @@ class PixelShuffle(layers.Layer):
 class AlikeInFours(keras.initializers.Initializer):
     """Draws a kernel whose four quarters are equal, so that a `PixelShuffle` after it starts without a checkerboard."""
 
-    def __call__(self, shape, dtype=None):
+    def __call__(self, shape: Sequence[int], dtype: str | None = None) -> Tensor:
         quarter = keras.initializers.HeNormal()((*shape[:-1], shape[-1] // 4), dtype)
         return ops.tile(quarter, (1,) * (len(shape) - 1) + (4,))
 
 
 @analysis.register(PixelShuffle)
-def _pixel_shuffle(layer, axis, x):
+def _pixel_shuffle(layer: PixelShuffle, axis: int, x: analysis.AxisGeometry) -> analysis.AxisGeometry:
     return x.enlarge(2)

@@ -1,32 +1,28 @@
 """U-Net++: nested U-Nets that share their encoder, and pruning to a shallower one."""
 
+from collections.abc import Sequence
+
 import keras
 
-from .blocks import (
-    check_choice,
-    check_filters,
-    check_input_shape,
-    concat,
-    conv_block,
-    linear_upsample,
-    max_pool,
-    transposed,
-)
+from maskzoo.errors import OptionError
+
+from .blocks import Shape, Tensor, concat, conv_block, linear_upsample, max_pool, transposed
+from .checks import check_choice, check_filters, check_input_shape
 from .heads import segmentation_head
 from .registry import register_model
 
 
 @register_model
 def unet_plus_plus(
-    input_shape=(None, None, 1),
-    num_classes=1,
+    input_shape: Shape = (None, None, 1),
+    num_classes: int = 1,
     *,
-    filters=(32, 64, 128, 256, 512),
-    up="transpose",
-    batch_norm=True,
-    deep_supervision=False,
-    activation=None,
-):
+    filters: Sequence[int] = (32, 64, 128, 256, 512),
+    up: str = "transpose",
+    batch_norm: bool = True,
+    deep_supervision: bool = False,
+    activation: str | None = None,
+) -> keras.Model:
     """Builds a U-Net++: between encoder and decoder every level has a row of nodes, each fed by all nodes before it.
 
     Args:
@@ -40,7 +36,7 @@ def unet_plus_plus(
         activation: Activation of the heads; `None` gives logits.
 
     Raises:
-        ValueError: A spatial size or `up` is not among those allowed.
+        OptionError: A spatial size or `up` is not among those allowed.
 
     Source: Zhou, Siddiquee, Tajbakhsh, Liang, "UNet++: A Nested U-Net Architecture", DLMIA 2018.
     """
@@ -49,7 +45,7 @@ def unet_plus_plus(
     stride = 2 ** (len(filters) - 1)
     check_input_shape("unet_plus_plus", input_shape, multiple=stride, minimum=stride)
 
-    def node(x, row, column):
+    def node(x: Tensor, row: int, column: int) -> Tensor:
         for index in range(2):
             x = conv_block(x, filters[row], batch_norm=batch_norm, name=f"node{row}_{column}_{index}")
         return x
@@ -79,7 +75,7 @@ def unet_plus_plus(
     return keras.Model(inputs, {**outputs, "mask": mask}, name="unet_plus_plus")
 
 
-def prune(model, depth):
+def prune(model: keras.Model, depth: int) -> keras.Model:
     """Cuts a U-Net++ down to the nested U-Net of a smaller depth, for faster prediction with the same weights.
 
     Args:
@@ -90,10 +86,10 @@ def prune(model, depth):
         A model with the single output `aux{depth}`; it shares its layers with `model`.
 
     Raises:
-        ValueError: The model has no head at this depth.
+        OptionError: The model has no head at this depth.
     """
     depths = [int(name.removeprefix("aux")) for name in model.output_names if name.startswith("aux")]
     if depth not in depths:
         expected = f"one of {', '.join(map(str, depths))}" if depths else "a model with deep supervision"
-        raise ValueError(f"depth to prune {model.name} to: expected {expected}; received {depth}")
+        raise OptionError(f"depth to prune {model.name} to", expected, depth)
     return keras.Model(model.input, model.get_layer(f"aux{depth}").output, name=model.name)

@@ -1,28 +1,30 @@
 """UPerNet decoder over any encoder."""
 
+from collections.abc import Sequence
+
 import keras
 from keras import layers
 
-from .blocks import add, concat, conv_block, linear_upsample
+from .blocks import Shape, add, concat, conv_block, linear_upsample
 from .encoders import encode
 from .heads import auxiliary_head
 from .pspnet import pyramid_pooling
-from .registry import register_model
+from .registry import EncoderWeights, register_model
 
 
 @register_model
 def upernet(
-    input_shape=(None, None, 3),
-    num_classes=1,
+    input_shape: Shape = (None, None, 3),
+    num_classes: int = 1,
     *,
-    encoder="swin_tiny",
-    encoder_weights=None,
-    freeze_encoder=False,
-    decoder_filters=512,
-    bins=(1, 2, 3, 6),
-    dropout=0.1,
-    activation=None,
-):
+    encoder: str | keras.Model = "swin_tiny",
+    encoder_weights: EncoderWeights = None,
+    freeze_encoder: bool = False,
+    decoder_filters: int = 512,
+    bins: Sequence[int] = (1, 2, 3, 6),
+    dropout: float = 0.1,
+    activation: str | None = None,
+) -> keras.Model:
     """Builds a UPerNet: pyramid pooling on the deepest features, a feature pyramid, and all levels fused at stride 4.
 
     Args:
@@ -38,7 +40,7 @@ def upernet(
         activation: Activation of the head; `None` gives logits.
 
     Raises:
-        ValueError: A size or an option is not among those allowed.
+        OptionError: A size or an option is not among those allowed.
 
     Source: Xiao et al., "Unified Perceptual Parsing", ECCV 2018; 512 filters as in the Swin paper.
     """
@@ -47,7 +49,7 @@ def upernet(
     )
     strides, features = strides[-4:], encoder.outputs[-4:]
     *laterals, deepest = features
-    x = concat(pyramid_pooling(deepest, decoder_filters, bins, use_bias=False), name="pyramid")
+    x = concat(pyramid_pooling(deepest, decoder_filters, bins), name="pyramid")
     x = conv_block(x, decoder_filters, use_bias=False, name="pyramid_fuse")
     levels = [linear_upsample(x, strides[-1] // strides[0], name=f"level{strides[-1]}_up")]
     for stride, lateral in reversed(list(zip(strides, laterals, strict=False))):

@@ -1,35 +1,28 @@
 """V-Net in two dimensions."""
 
+from collections.abc import Sequence
+
 import keras
 
-from .analysis import register
-from .blocks import (
-    PadChannels,
-    add,
-    check_count,
-    check_input_shape,
-    concat,
-    conv_block,
-    norm_act,
-    pad_channels,
-    prelu,
-    transposed,
-)
+from maskzoo.errors import OptionError
+
+from .blocks import Shape, Tensor, add, concat, conv_block, norm_act, pad_channels, prelu, transposed
+from .checks import check_count, check_input_shape
 from .heads import segmentation_head
 from .registry import register_model
 
 
 @register_model
 def vnet(
-    input_shape=(None, None, 1),
-    num_classes=1,
+    input_shape: Shape = (None, None, 1),
+    num_classes: int = 1,
     *,
-    depth=5,
-    start_filters=16,
-    kernel_size=5,
-    shared_prelu=True,
-    activation=None,
-):
+    depth: int = 5,
+    start_filters: int = 16,
+    kernel_size: int | Sequence[int] = 5,
+    shared_prelu: bool = True,
+    activation: str | None = None,
+) -> keras.Model:
     """Builds a 2D V-Net: stages of 5x5 convolutions that learn a residual, strided convolutions instead of pooling.
 
     Args:
@@ -43,7 +36,7 @@ def vnet(
         activation: Activation of the head; `None` gives logits.
 
     Raises:
-        ValueError: A size or the number of channels is not allowed, or free sizes with `shared_prelu=False`.
+        OptionError: A size or the number of channels is not allowed, or free sizes with `shared_prelu=False`.
 
     Source: Milletari, Navab, Ahmadi, "V-Net", 3DV 2016, in 2D and with batch normalisation.
     """
@@ -53,12 +46,12 @@ def vnet(
     check_input_shape("vnet", input_shape, spatial_dims=(2,), multiple=stride, minimum=stride)
     check_channels("vnet", input_shape, start_filters)
     if not shared_prelu and None in input_shape:
-        raise ValueError(f"vnet: expected fixed sizes with shared_prelu=False; received {tuple(input_shape)}")
+        raise OptionError("vnet", "fixed sizes with shared_prelu=False", tuple(input_shape))
 
-    def activated(x, name):
+    def activated(x: Tensor, name: str) -> Tensor:
         return prelu(x, shared=shared_prelu, name=f"{name}_prelu")
 
-    def stage(x, filters, convs, shortcut, name):
+    def stage(x: Tensor, filters: int, convs: int, shortcut: Tensor, name: str) -> Tensor:
         for index in range(convs):
             x = conv_block(x, filters, kernel_size, activation=None, name=f"{name}_{index}")
             x = activated(x, f"{name}_{index}")
@@ -85,16 +78,11 @@ def vnet(
     return keras.Model(inputs, segmentation_head(x, num_classes, activation), name="vnet")
 
 
-def check_channels(model, input_shape, most):
+def check_channels(model: str, input_shape: Shape, most: int) -> None:
     """Refuses more input channels than the first stage has filters: its shortcut could not carry them.
 
     Raises:
-        ValueError: There are more than `most` channels.
+        OptionError: There are more than `most` channels.
     """
-    if input_shape[-1] > most:
-        raise ValueError(f"{model}: expected at most {most} channels in input_shape; received {input_shape[-1]}")
-
-
-@register(PadChannels)
-def _pad_channels_geometry(layer, axis, x):
-    return x
+    if (input_shape[-1] or 0) > most:
+        raise OptionError(model, f"at most {most} channels in input_shape", input_shape[-1])

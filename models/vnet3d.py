@@ -1,16 +1,20 @@
 """V-Nets for volumes: bottleneck blocks, plain and depthwise convolutions, and the paper's own figure."""
 
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 from keras import layers, ops
 
-from .analysis import register
+from maskzoo.errors import OptionError
+
+from .analysis import AxisGeometry, register
 from .blocks import (
+    Shape,
+    Tensor,
+    TensorShape,
     add,
-    check_choice,
-    check_count,
-    check_input_shape,
     concat,
     conv,
     conv_block,
@@ -19,8 +23,10 @@ from .blocks import (
     norm_act,
     pad_channels,
     prelu,
+    shape_of,
     transposed,
 )
+from .checks import check_choice, check_count, check_input_shape
 from .heads import segmentation_head
 from .registry import register_model
 from .vnet import check_channels
@@ -37,13 +43,13 @@ class DepthwiseConv3D(layers.Layer):
         kernel_size: Odd size of the kernel along each axis.
     """
 
-    def __init__(self, kernel_size=3, **kwargs):
+    def __init__(self, kernel_size: int | Sequence[int] = 3, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.kernel_size = (kernel_size,) * 3 if isinstance(kernel_size, int) else tuple(kernel_size)
         if any(size % 2 == 0 for size in self.kernel_size):
-            raise ValueError(f"{self.name}: expected odd kernel sizes; received {kernel_size}")
+            raise OptionError(self.name, "odd kernel sizes", kernel_size)
 
-    def build(self, input_shape):
+    def build(self, input_shape: TensorShape) -> None:
         channels = input_shape[-1]
         self.kernel = self.add_weight(
             shape=(*self.kernel_size, channels, 1),
@@ -53,8 +59,8 @@ class DepthwiseConv3D(layers.Layer):
         )
         self.bias = self.add_weight(shape=(channels,), initializer="zeros", name="bias")
 
-    def call(self, x):
-        batch, depth, height, width, channels = ops.shape(x)
+    def call(self, x: Tensor) -> Tensor:
+        batch, depth, height, width, channels = shape_of(x)
         margin = self.kernel_size[0] // 2
         x = ops.pad(x, [(0, 0), (margin, margin), (0, 0), (0, 0), (0, 0)])
         total = 0
@@ -64,20 +70,27 @@ class DepthwiseConv3D(layers.Layer):
             total = ops.depthwise_conv(slices, self.kernel[offset], padding="same") + total
         return ops.reshape(total + self.bias, (batch, depth, height, width, channels))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: TensorShape) -> TensorShape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "kernel_size": self.kernel_size}
 
 
 @register(DepthwiseConv3D)
-def _depthwise_geometry(layer, axis, x):
+def _depthwise_geometry(layer: DepthwiseConv3D, axis: int, x: AxisGeometry) -> AxisGeometry:
     return x.gather(layer.kernel_size[axis], padding="same")
 
 
 @register_model
-def vnet3d(input_shape=(None, None, None, 1), num_classes=1, *, depth=4, start_filters=None, activation=None):
+def vnet3d(
+    input_shape: Shape = (None, None, None, 1),
+    num_classes: int = 1,
+    *,
+    depth: int = 4,
+    start_filters: int | None = None,
+    activation: str | None = None,
+) -> keras.Model:
     """Builds a V-Net of bottleneck residual blocks, with three-branch down-sampling and trilinear up-sampling.
 
     Args:
@@ -89,17 +102,17 @@ def vnet3d(input_shape=(None, None, None, 1), num_classes=1, *, depth=4, start_f
         activation: Activation of the head; `None` gives logits.
 
     Raises:
-        ValueError: A spatial size, `depth` or `start_filters` is not among those allowed.
+        OptionError: A spatial size, `depth` or `start_filters` is not among those allowed.
 
     Source: V-Net (Milletari, Navab, Ahmadi, 3DV 2016) with ResNet's bottleneck blocks and Inception's grid reduction.
     """
     if depth not in range(2, 6):
-        raise ValueError(f"depth: expected 2 to 5; received {depth}")
+        raise OptionError("depth", "2 to 5", depth)
     if start_filters is None:
         start_filters = 256 >> (depth - 1)
     check_count("start_filters", start_filters)
     if start_filters % 4:
-        raise ValueError(f"start_filters: expected a multiple of 4; received {start_filters}")
+        raise OptionError("start_filters", "a multiple of 4", start_filters)
     stride = 2 ** (depth - 1)
     check_input_shape("vnet3d", input_shape, spatial_dims=(3,), multiple=stride, minimum=stride)
 
@@ -125,16 +138,16 @@ def vnet3d(input_shape=(None, None, None, 1), num_classes=1, *, depth=4, start_f
 
 @register_model
 def vnet3d_plain(
-    input_shape=(None, None, None, 1),
-    num_classes=1,
+    input_shape: Shape = (None, None, None, 1),
+    num_classes: int = 1,
     *,
-    depth=5,
-    start_filters=16,
-    kernel_size=5,
-    up="linear",
-    batch_norm=True,
-    activation=None,
-):
+    depth: int = 5,
+    start_filters: int = 16,
+    kernel_size: int | Sequence[int] = 5,
+    up: str = "linear",
+    batch_norm: bool = True,
+    activation: str | None = None,
+) -> keras.Model:
     """Builds a V-Net of plain convolutions, whose blocks add their input with its channels padded by zeros.
 
     Args:
@@ -149,12 +162,12 @@ def vnet3d_plain(
         activation: Activation of the head; `None` gives logits.
 
     Raises:
-        ValueError: A size, the number of channels or `up` is not among those allowed.
+        OptionError: A size, the number of channels or `up` is not among those allowed.
 
     Source: Milletari, Navab, Ahmadi, "V-Net", 3DV 2016, with batch normalisation and linear up-sampling.
     """
 
-    def convs(x, filters, count, name):
+    def convs(x: Tensor, filters: int, count: int, name: str) -> Tensor:
         for index in range(count):
             x = conv_block(
                 x, filters, kernel_size, batch_norm=batch_norm, activation="leaky_relu", name=f"{name}_{index}"
@@ -180,17 +193,17 @@ def vnet3d_plain(
 
 @register_model
 def vnet3d_depthwise(
-    input_shape=(None, None, None, 1),
-    num_classes=1,
+    input_shape: Shape = (None, None, None, 1),
+    num_classes: int = 1,
     *,
-    depth=5,
-    start_filters=16,
-    kernel_size=3,
-    up="linear",
-    pointwise=False,
-    batch_norm=True,
-    activation=None,
-):
+    depth: int = 5,
+    start_filters: int = 16,
+    kernel_size: int | Sequence[int] = 3,
+    up: str = "linear",
+    pointwise: bool = False,
+    batch_norm: bool = True,
+    activation: str | None = None,
+) -> keras.Model:
     """Builds a V-Net of depthwise convolutions: thirty times fewer parameters than `vnet3d_plain`.
 
     Channels are mixed by the strided convolutions on the way down and by the up-sampling on the way up, or, with
@@ -209,12 +222,12 @@ def vnet3d_depthwise(
         activation: Activation of the head; `None` gives logits.
 
     Raises:
-        ValueError: A size or `up` is not among those allowed.
+        OptionError: A size or `up` is not among those allowed.
 
     Source: V-Net (Milletari 2016) with the depthwise convolutions of Xception (Chollet 2017).
     """
 
-    def convs(x, filters, count, name):
+    def convs(x: Tensor, filters: int, count: int, name: str) -> Tensor:
         for index in range(count):
             x = DepthwiseConv3D(kernel_size, name=f"{name}_{index}_depthwise")(x)
             x = norm_act(x, batch_norm=batch_norm, activation="leaky_relu", name=f"{name}_{index}_depthwise")
@@ -242,16 +255,16 @@ def vnet3d_depthwise(
 
 @register_model
 def vnet3d_paper(
-    input_shape=(None, None, None, 1),
-    num_classes=1,
+    input_shape: Shape = (None, None, None, 1),
+    num_classes: int = 1,
     *,
-    start_filters=16,
-    kernel_size=5,
-    encoder_convs=(1, 2, 3, 3, 3),
-    decoder_convs=(3, 3, 2, 1),
-    shared_prelu=True,
-    activation=None,
-):
+    start_filters: int = 16,
+    kernel_size: int | Sequence[int] = 5,
+    encoder_convs: Sequence[int] = (1, 2, 3, 3, 3),
+    decoder_convs: Sequence[int] = (3, 3, 2, 1),
+    shared_prelu: bool = True,
+    activation: str | None = None,
+) -> keras.Model:
     """Builds the V-Net of the paper's figure 2.
 
     Args:
@@ -266,27 +279,26 @@ def vnet3d_paper(
         activation: Activation of the head; `None` gives logits.
 
     Raises:
-        ValueError: A size, the number of channels or of stages is not among those allowed, or free sizes with
+        OptionError: A size, the number of channels or of stages is not among those allowed, or free sizes with
             `shared_prelu=False`.
 
     Source: Milletari, Navab, Ahmadi, "V-Net: Fully Convolutional Neural Networks for Volumetric Medical Image
     Segmentation", 3DV 2016.
     """
     if len(decoder_convs) != len(encoder_convs) - 1:
-        raise ValueError(
-            f"decoder_convs: expected one stage fewer than in encoder_convs ({len(encoder_convs)}); "
-            f"received {len(decoder_convs)}"
+        raise OptionError(
+            "decoder_convs", f"one stage fewer than in encoder_convs ({len(encoder_convs)})", len(decoder_convs)
         )
     stride = 2 ** len(decoder_convs)
     check_input_shape("vnet3d_paper", input_shape, spatial_dims=(3,), multiple=stride, minimum=stride)
     check_channels("vnet3d_paper", input_shape, start_filters)
     if not shared_prelu and None in input_shape:
-        raise ValueError(f"vnet3d_paper: expected fixed sizes with shared_prelu=False; received {tuple(input_shape)}")
+        raise OptionError("vnet3d_paper", "fixed sizes with shared_prelu=False", tuple(input_shape))
 
-    def activated(x, name):
+    def activated(x: Tensor, name: str) -> Tensor:
         return prelu(x, shared=shared_prelu, name=f"{name}_prelu")
 
-    def stage(x, filters, convs, name):
+    def stage(x: Tensor, filters: int, convs: int, name: str) -> Tensor:
         shortcut = pad_channels(x, filters, name=f"{name}_shortcut") if x.shape[-1] > 1 else x
         for index in range(convs):
             x = conv(x, filters, kernel_size, name=f"{name}_{index}_conv")
@@ -312,13 +324,13 @@ def vnet3d_paper(
     return keras.Model(inputs, segmentation_head(x, num_classes, activation), name="vnet3d_paper")
 
 
-def _bottlenecks(x, width, blocks, *, name):
+def _bottlenecks(x: Tensor, width: int, blocks: int, *, name: str) -> Tensor:
     for index in range(blocks):
         x = _bottleneck(x, width, name=f"{name}_{index}")
     return x
 
 
-def _bottleneck(x, width, *, name):
+def _bottleneck(x: Tensor, width: int, *, name: str) -> Tensor:
     shortcut = x if x.shape[-1] == width else conv_block(x, width, 1, activation=None, name=f"{name}_shortcut")
     x = conv_block(x, width // 4, 1, name=f"{name}_reduce")
     x = conv_block(x, width // 4, 3, name=f"{name}_middle")
@@ -327,7 +339,7 @@ def _bottleneck(x, width, *, name):
     return norm_act(x, batch_norm=False, name=name)
 
 
-def _three_branches(x, *, name):
+def _three_branches(x: Tensor, *, name: str) -> Tensor:
     width = x.shape[-1]
     pooled = max_pool(x, 3, strides=2, padding="same", name=f"{name}_pool")
     single = conv_block(x, width // 2, 3, strides=2, name=f"{name}_single")
@@ -337,7 +349,9 @@ def _three_branches(x, *, name):
     return concat([pooled, single, double], name=f"{name}_concat")
 
 
-def _plain_decoder(x, skips, convs, start_filters, up):
+def _plain_decoder(
+    x: Tensor, skips: list[Tensor], convs: Callable[[Tensor, int, int, str], Tensor], start_filters: int, up: str
+) -> Tensor:
     """Climbs from the bottom: up, concatenation, `convs(x, filters, count, name)`, and the sum with their input."""
     check_choice("up", up, ("linear", "transpose"))
     for level, skip in reversed(list(enumerate(skips))):
@@ -351,12 +365,12 @@ def _plain_decoder(x, skips, convs, start_filters, up):
     return x
 
 
-def _linear_up(x, filters, *, name):
+def _linear_up(x: Tensor, filters: int, *, name: str) -> Tensor:
     """Enlarges linearly and convolves 1x1x1, in the order that costs an eighth: the two commute."""
     return linear_upsample(conv(x, filters, 1, name=f"{name}_conv"), name=name)
 
 
-def _padded_sum(x, y, *, name):
+def _padded_sum(x: Tensor, y: Tensor, *, name: str) -> Tensor:
     """Adds two tensors, the narrower one padded with channels of zeros."""
     width = max(x.shape[-1], y.shape[-1])
     return add([pad_channels(z, width, name=f"{name}_shortcut") for z in (x, y)], name=f"{name}_add")

@@ -38,7 +38,7 @@ def new_network(recipe, dataset):
         kinds = dataset.num_classes - (dataset.task == "multiclass")
         network = models.add_label_head(network, kinds)
     if recipe.slices:
-        network = models.inflate(network, recipe.slices)
+        network = models.inflate_25d(network, recipe.slices)
     if len(network.outputs) > 1 and not (isinstance(network.output, dict) and "mask" in network.output):
         raise ValueError(
             f"--model: expected a dict of outputs with a mask among them; received {recipe.model}, with "
@@ -69,7 +69,7 @@ def fine_network(recipe, dataset, input_shape):
 
 
 def regions_of(recipe, dataset):
-    """What `models.cut_regions` and `models.serial` are told: the numbers of large and tiny classes, and the region.
+    """What `models.cut_regions` and `models.two_stage` are told: the numbers of large and tiny classes, and the region.
 
     Returns:
         A dict, or `None` where there are no tiny classes.
@@ -101,7 +101,7 @@ def with_logits(network):
         return network
 
     def before_sigmoid(x):
-        layer = x._keras_history.operation
+        layer = models.analysis.layer_behind(x)
         is_sigmoid = isinstance(layer, layers.Activation) and layer.activation is keras.activations.sigmoid
         return layer.input if is_sigmoid else x
 

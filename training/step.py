@@ -126,7 +126,7 @@ class Trainer(keras.Model):
 
     def masks(self, images):
         """Logits of all classes, as prediction gives them."""
-        network = models.serial(self.network, **self.regions) if self.regions else self.network
+        network = models.two_stage(self.network, **self.regions) if self.regions else self.network
         return named_outputs(network(images, training=False))["mask"]
 
     def answers(self, images, labels, training):

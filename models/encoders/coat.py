@@ -1,11 +1,15 @@
 """CoaT and CoaT-Lite: transformers with convolutional position encodings and factorised attention."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import keras
 from keras import layers, ops
 
 from .. import analysis
-from ..blocks import LinearUpsampling, check_input_shape
-from ..registry import register_encoder
+from ..blocks import LinearUpsampling, Shape, Tensor, TensorShape, shape_of
+from ..checks import check_input_shape
+from ..registry import Builder, EncoderWeights, register_encoder
 from .attention import TRUNCATED_NORMAL, SplitChannels, add_residual, dense, gelu
 from .weights import finish_published
 
@@ -20,22 +24,24 @@ VARIANTS = {
     "coat_lite_medium": ((128, 256, 320, 512), (3, 6, 10, 8), (4, 4, 4, 4), 0),
 }
 HEADS = 8
+# The convolution that encodes the positions of a map, and those that encode the positions of its values, per window.
+Encodings = tuple[layers.Layer, Sequence[layers.Layer]]
 # Kernel size -> heads that see their relative positions through it.
 WINDOWS = {3: 2, 5: 3, 7: 3}
 
 
 def coat(
-    input_shape,
-    widths,
-    depths,
-    expansions,
-    parallel_depth=0,
+    input_shape: Shape,
+    widths: Sequence[int],
+    depths: Sequence[int],
+    expansions: Sequence[int],
+    parallel_depth: int = 0,
     *,
-    encoder_weights=None,
-    freeze_encoder=False,
-    drop_path=0.0,
-    name="coat",
-):
+    encoder_weights: EncoderWeights = None,
+    freeze_encoder: bool = False,
+    drop_path: float = 0.0,
+    name: str = "coat",
+) -> keras.Model:
     """Builds a CoaT (with parallel blocks) or CoaT-Lite (without), as published for dense prediction.
 
     Every stage is a map and a class token; the blocks of a stage share its position encodings. The layers carry the
@@ -66,7 +72,7 @@ def coat(
         x = layers.Conv2D(width, patch, strides=patch, name=f"patch_embed{stage}-proj")(x)
         x = layers.LayerNormalization(epsilon=1e-5, name=f"patch_embed{stage}-norm")(x)
         token = ClassToken(name=f"cls_token{stage}")(x)
-        positions.append(_position_encodings(width, stage))
+        positions.append(_position_encodings(stage))
         for index in range(depth):
             x, token = _serial_block(
                 x, token, expansion, positions[-1], drop_path, name=f"serial_blocks{stage}-{index}"
@@ -89,13 +95,13 @@ def coat(
 class ClassToken(layers.Layer):
     """Returns a learned token `(batch, 1, 1, channels)` for a map `(batch, height, width, channels)`."""
 
-    def build(self, input_shape):
+    def build(self, input_shape: TensorShape) -> None:
         self.token = self.add_weight((1, 1, input_shape[-1]), initializer=TRUNCATED_NORMAL, name="token")
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         return ops.zeros_like(x[:, :1, :1]) + ops.cast(self.token, x.dtype)[None]
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: TensorShape) -> TensorShape:
         return (input_shape[0], 1, 1, input_shape[-1])
 
 
@@ -110,43 +116,44 @@ class FactorizedAttention(layers.Layer):
         heads: Number of heads; divides the channels.
     """
 
-    def __init__(self, heads, **kwargs):
+    def __init__(self, heads: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.heads = heads
 
-    def call(self, inputs):
+    def call(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         channels = inputs[0].shape[-1] // 3
-        batch = ops.shape(inputs[0])[0]
+        batch = shape_of(inputs[0])[0]
         tokens = ops.concatenate([ops.reshape(x, (batch, -1, 3 * channels)) for x in reversed(inputs)], axis=1)
         tokens = ops.reshape(tokens, (batch, -1, 3, self.heads, channels // self.heads))
+        query: Tensor
         query, key, value = ops.unstack(ops.transpose(tokens, (2, 0, 3, 1, 4)), 3)
         summary = ops.matmul(ops.transpose(ops.softmax(key, axis=2), (0, 1, 3, 2)), value)
         x = ops.matmul(query * query.shape[-1] ** -0.5, summary)
         x = ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (batch, -1, channels))
-        _, height, width, _ = ops.shape(inputs[0])
+        _, height, width, _ = shape_of(inputs[0])
         return [
             ops.reshape(x[:, 1:], (batch, height, width, channels)),
             ops.reshape(x[:, :1], (batch, 1, 1, channels)),
         ]
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Sequence[TensorShape]) -> list[TensorShape]:
         return [(*shape[:-1], shape[-1] // 3) for shape in input_shape]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "heads": self.heads}
 
 
 @analysis.register(ClassToken)
-def _class_token(layer, axis, x):
+def _class_token(layer: ClassToken, axis: int, x: analysis.AxisGeometry) -> analysis.AxisGeometry:
     return x.detached(1)
 
 
 @analysis.register(FactorizedAttention)
-def _factorized_attention(layer, axis, *tracks):
+def _factorized_attention(layer: FactorizedAttention, axis: int, *tracks: analysis.AxisGeometry) -> str:
     return "attends to the whole image"
 
 
-def _position_encodings(width, stage):
+def _position_encodings(stage: int) -> Encodings:
     """Makes the depthwise convolutions that all blocks of a stage share: of the map, and of the values per window."""
     of_map = layers.DepthwiseConv2D(3, padding="same", name=f"cpe{stage}-proj")
     of_values = [
@@ -156,7 +163,9 @@ def _position_encodings(width, stage):
     return of_map, of_values
 
 
-def _serial_block(x, token, expansion, positions, drop_path, *, name):
+def _serial_block(
+    x: Tensor, token: Tensor, expansion: int, positions: Encodings, drop_path: float, *, name: str
+) -> tuple[Tensor, Tensor]:
     branch, branch_token, x = _attend(x, token, positions, norm=f"{name}-norm1", name=f"{name}-factoratt_crpe")
     x = add_residual(x, branch, drop_path, name=f"{name}-factoratt_crpe")
     token = add_residual(token, branch_token, drop_path, name=f"{name}-factoratt_crpe_token")
@@ -164,7 +173,14 @@ def _serial_block(x, token, expansion, positions, drop_path, *, name):
     return _feed_forward(x, token, mlp, drop_path, norm=f"{name}-norm2", name=f"{name}-mlp")
 
 
-def _parallel_block(states, expansion, positions, drop_path, *, name):
+def _parallel_block(
+    states: Sequence[tuple[Tensor, Tensor]],
+    expansion: int,
+    positions: Sequence[Encodings],
+    drop_path: float,
+    *,
+    name: str,
+) -> list[tuple[Tensor, Tensor]]:
     scales = range(2, 2 + len(states))
     branches, residuals = [], []
     for scale, (x, token), encodings in zip(scales, states, positions, strict=True):
@@ -188,7 +204,7 @@ def _parallel_block(states, expansion, positions, drop_path, *, name):
     return mixed
 
 
-def _attend(x, token, positions, *, norm, name):
+def _attend(x: Tensor, token: Tensor, positions: Encodings, *, norm: str, name: str) -> tuple[Tensor, Tensor, Tensor]:
     """Returns the attended map and token, and the map with its position encoding, to which they are to be added."""
     of_map, of_values = positions
     width = x.shape[-1]
@@ -207,14 +223,14 @@ def _attend(x, token, positions, *, norm, name):
     return output(attended), output(attended_token), x
 
 
-def _mlp(width, expansion, *, name):
+def _mlp(width: int, expansion: int, *, name: str) -> Callable[[Tensor], Tensor]:
     steps = [
         dense(expansion * width, name=f"{name}-fc1"),
         layers.Activation(gelu, name=f"{name}-gelu"),
         dense(width, name=f"{name}-fc2"),
     ]
 
-    def apply(x):
+    def apply(x: Tensor) -> Tensor:
         for step in steps:
             x = step(x)
         return x
@@ -222,13 +238,15 @@ def _mlp(width, expansion, *, name):
     return apply
 
 
-def _feed_forward(x, token, mlp, drop_path, *, norm, name):
+def _feed_forward(
+    x: Tensor, token: Tensor, mlp: Callable[[Tensor], Tensor], drop_path: float, *, norm: str, name: str
+) -> tuple[Tensor, Tensor]:
     normalise = layers.LayerNormalization(epsilon=1e-6, name=norm)
     x = add_residual(x, mlp(normalise(x)), drop_path, name=name)
     return x, add_residual(token, mlp(normalise(token)), drop_path, name=f"{name}_token")
 
 
-def _resize(x, octaves, *, name):
+def _resize(x: Tensor, octaves: int, *, name: str) -> Tensor:
     """Resizes bilinearly by `2 ** octaves`, half-pixel centres, without smoothing."""
     if octaves > 0:
         return LinearUpsampling(2**octaves, name=name)(x)
@@ -238,11 +256,22 @@ def _resize(x, octaves, *, name):
     return layers.AveragePooling2D(2, strides=2**-octaves, name=name)(x) if octaves else x
 
 
-def _variant(name, *sizes):
-    def builder(input_shape=(None, None, 3), *, encoder_weights=None, freeze_encoder=False, drop_path=0.0):
+def _variant(
+    name: str, widths: Sequence[int], depths: Sequence[int], expansions: Sequence[int], parallel_depth: int
+) -> Builder:
+    def builder(
+        input_shape: Shape = (None, None, 3),
+        *,
+        encoder_weights: EncoderWeights = None,
+        freeze_encoder: bool = False,
+        drop_path: float = 0.0,
+    ) -> keras.Model:
         return coat(
             input_shape,
-            *sizes,
+            widths,
+            depths,
+            expansions,
+            parallel_depth,
             encoder_weights=encoder_weights,
             freeze_encoder=freeze_encoder,
             drop_path=drop_path,

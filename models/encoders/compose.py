@@ -1,12 +1,27 @@
 """Encoders inside models: building one by name, its strides, and blocks of one's own within it."""
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import keras
 
-from ..blocks import check_input_shape
-from ..registry import build_encoder, encoder_options
+from maskzoo.errors import OptionError
+
+from .. import analysis
+from ..blocks import Shape, Tensor
+from ..checks import check_input_shape
+from ..registry import EncoderWeights, build_encoder, encoder_options
 
 
-def encode(model, encoder, input_shape, *, encoder_weights=None, freeze_encoder=False, **wanted):
+def encode(
+    model: str,
+    encoder: str | keras.Model,
+    input_shape: Shape,
+    *,
+    encoder_weights: EncoderWeights = None,
+    freeze_encoder: bool = False,
+    output_stride: int | None = None,
+) -> tuple[keras.Model, list[int]]:
     """Builds the encoder of a model.
 
     Args:
@@ -16,28 +31,29 @@ def encode(model, encoder, input_shape, *, encoder_weights=None, freeze_encoder=
         input_shape: `(height, width, channels)`. Each size is `None` or a multiple of the encoder's stride.
         encoder_weights: See the encoder; a `keras.Model` has its own.
         freeze_encoder: Whether training leaves the encoder as it is.
-        wanted: Options passed to encoders that know them.
+        output_stride: Stride of the coarsest features, in encoders that know this option.
 
     Returns:
         The encoder, and the strides of its feature maps.
 
     Raises:
-        ValueError: The sizes do not fit, or a `keras.Model` takes another image than `input_shape`.
+        OptionError: The sizes do not fit, or a `keras.Model` takes another image than `input_shape`.
     """
     if isinstance(encoder, keras.Model):
         if encoder_weights is not None:
-            raise ValueError(f"encoder_weights: expected None beside a model as encoder; received {encoder_weights}")
+            raise OptionError("encoder_weights", "None beside a model as encoder", encoder_weights)
         if tuple(encoder.inputs[0].shape[1:]) != tuple(input_shape):
-            raise ValueError(
-                f"encoder of {model}: expected a model for images {tuple(input_shape)}; "
-                f"received one for {tuple(encoder.inputs[0].shape[1:])}"
+            raise OptionError(
+                f"encoder of {model}",
+                f"a model for images {tuple(input_shape)}",
+                f"one for {tuple(encoder.inputs[0].shape[1:])}",
             )
         if freeze_encoder:
             encoder.trainable = False
     else:
         check_input_shape(model, input_shape, spatial_dims=(2,), multiple=32, minimum=32)
         known = encoder_options(encoder)
-        options = {option: value for option, value in wanted.items() if option in known}
+        options = {"output_stride": output_stride} if output_stride and "output_stride" in known else {}
         encoder = build_encoder(
             encoder, input_shape, encoder_weights=encoder_weights, freeze_encoder=freeze_encoder, **options
         )
@@ -46,18 +62,18 @@ def encode(model, encoder, input_shape, *, encoder_weights=None, freeze_encoder=
     return encoder, strides
 
 
-def feature_strides(encoder):
+def feature_strides(encoder: keras.Model) -> list[int]:
     """Returns the strides of an encoder's feature maps, finest first."""
     size, channels = 512, encoder.inputs[0].shape[-1]
     if None in encoder.inputs[0].shape[1:]:
         image = keras.KerasTensor((1, size, size, channels))
-        features = keras.Function(encoder.inputs, encoder.outputs).compute_output_spec([image])
+        features = analysis.output_specs(encoder, encoder.outputs, [image])
     else:
         size, features = encoder.inputs[0].shape[1], encoder.outputs
     return [size // x.shape[1] for x in features]
 
 
-def insert_blocks(encoder, blocks):
+def insert_blocks(encoder: keras.Model, blocks: Mapping[str | int, Callable[[Tensor], Tensor]]) -> keras.Model:
     """Puts blocks of one's own into an encoder, whose following layers then work on what they return.
 
     Args:
@@ -69,19 +85,21 @@ def insert_blocks(encoder, blocks):
         A new encoder with copies of the weights, to be passed to a model as `encoder`.
 
     Raises:
-        ValueError: There is no such layer or stride.
+        OptionError: There is no such layer or stride.
     """
-    ends = dict(zip(feature_strides(encoder), (x._keras_history.operation.name for x in encoder.outputs), strict=True))
+    last = (analysis.layer_behind(x).name for x in encoder.outputs)
+    ends: dict[str | int, str] = dict(zip(feature_strides(encoder), last, strict=True))
     names = {layer.name for layer in encoder.layers}
-    inserted = {ends.get(place, place): block for place, block in blocks.items()}
+    inserted = {ends.get(place, str(place)): block for place, block in blocks.items()}
     for place in inserted:
         if place not in names:
-            raise ValueError(
-                f"place in {encoder.name}: expected the name of a layer or one of the strides "
-                f"{', '.join(map(str, ends))}; received {place}"
+            raise OptionError(
+                f"place in {encoder.name}",
+                f"the name of a layer or one of the strides {', '.join(map(str, ends))}",
+                place,
             )
 
-    def call(layer, *args, **kwargs):
+    def call(layer: keras.layers.Layer, *args: Any, **kwargs: Any) -> Tensor:
         x = layer(*args, **kwargs)
         return inserted[layer.name](x) if layer.name in inserted else x
 

@@ -3,12 +3,15 @@
 import inspect
 import re
 import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 
 from .. import analysis
-from ..blocks import BATCH_NORM_MOMENTUM, check_input_shape
-from ..registry import register_encoder
+from ..blocks import BATCH_NORM_MOMENTUM, Shape, Tensor
+from ..checks import check_input_shape
+from ..registry import Builder, EncoderWeights, register_encoder
 from .weights import copy_weights, downloading, load_keras, published_range, reverse_channels
 
 # For each family, patterns of the layers that end a stride: the output of the last one that matches, or the input of
@@ -51,7 +54,16 @@ APPLICATIONS = {
 }
 
 
-def application(input_shape, builder, patterns, image_range, *, encoder_weights=None, freeze_encoder=False, name):
+def application(
+    input_shape: Shape,
+    builder: str,
+    patterns: Sequence[str],
+    image_range: str,
+    *,
+    encoder_weights: EncoderWeights = None,
+    freeze_encoder: bool = False,
+    name: str,
+) -> keras.Model:
     """Builds an encoder from keras.applications, without the preprocessing layers that some of its models begin with.
 
     Args:
@@ -86,7 +98,7 @@ def application(input_shape, builder, patterns, image_range, *, encoder_weights=
     return encoder
 
 
-def _instantiate(builder, image, weights):
+def _instantiate(builder: str, image: Tensor, weights: str | None) -> keras.Model:
     function = getattr(keras.applications, builder)
     options = (
         {"include_preprocessing": False} if "include_preprocessing" in inspect.signature(function).parameters else {}
@@ -110,35 +122,43 @@ def _instantiate(builder, image, weights):
     return model
 
 
-def _without_preprocessing(model, image):
-    def call(layer, x, *args, **kwargs):
+def _without_preprocessing(model: keras.Model, image: Tensor) -> keras.Model:
+    def call(layer: keras.layers.Layer, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return x if layer.name.startswith(("rescaling", "normalization")) else layer(x, *args, **kwargs)
 
     return keras.models.clone_model(model, input_tensors=[image], call_function=call)
 
 
-def _is_unnamed(operation):
+def _is_unnamed(operation: keras.Operation) -> bool:
     counted = re.fullmatch(rf"{_snake(operation)}(_\d+)?", operation.name)
-    return counted and not isinstance(operation, keras.layers.InputLayer)
+    return bool(counted) and not isinstance(operation, keras.layers.InputLayer)
 
 
-def _snake(operation):
+def _snake(operation: keras.Operation) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])", "_", type(operation).__name__).lower()
 
 
-def _last(model, pattern):
+def _last(model: keras.Model, pattern: str) -> Tensor:
     found = [layer for layer in model.layers if re.fullmatch(pattern, layer.name)][-1]
     return found.input if "downsampling" in found.name else found.output
 
 
-def _variant(name, *sizes):
-    def builder(input_shape=(None, None, 3), *, encoder_weights=None, freeze_encoder=False):
+def _variant(name: str, application_name: str, patterns: Sequence[str], image_range: str) -> Builder:
+    def builder(
+        input_shape: Shape = (None, None, 3), *, encoder_weights: EncoderWeights = None, freeze_encoder: bool = False
+    ) -> keras.Model:
         return application(
-            input_shape, *sizes, encoder_weights=encoder_weights, freeze_encoder=freeze_encoder, name=name
+            input_shape,
+            application_name,
+            patterns,
+            image_range,
+            encoder_weights=encoder_weights,
+            freeze_encoder=freeze_encoder,
+            name=name,
         )
 
     builder.__name__ = builder.__qualname__ = name
-    builder.__doc__ = f"Builds keras.applications' {sizes[0]}; see `application` for the arguments."
+    builder.__doc__ = f"Builds keras.applications' {application_name}; see `application` for the arguments."
     return register_encoder(builder)
 
 

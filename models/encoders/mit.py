@@ -1,11 +1,14 @@
 """Mix Transformers, the encoders of SegFormer."""
 
+from collections.abc import Sequence
+
 import keras
 from keras import layers
 
-from ..blocks import check_input_shape
-from ..registry import register_encoder
-from .attention import GlobalAttention, add_residual, dense, drop_path_rates, gelu
+from ..blocks import Shape, Tensor
+from ..checks import check_input_shape
+from ..registry import Builder, EncoderWeights, register_encoder
+from .attention import GlobalAttention, Initializer, add_residual, dense, drop_path_rates, gelu
 from .weights import finish_published
 
 # Channels and blocks per stage.
@@ -22,8 +25,15 @@ REDUCTIONS = (8, 4, 2, 1)
 
 
 def mix_transformer(
-    input_shape, widths, depths, *, encoder_weights=None, freeze_encoder=False, drop_path=0.0, name="mit"
-):
+    input_shape: Shape,
+    widths: Sequence[int],
+    depths: Sequence[int],
+    *,
+    encoder_weights: EncoderWeights = None,
+    freeze_encoder: bool = False,
+    drop_path: float = 0.0,
+    name: str = "mit",
+) -> keras.Model:
     """Builds a Mix Transformer: overlapping patches, attention to a reduced map, and no positional table at all.
 
     The layers carry the published names of the Hugging Face checkpoints (`nvidia/mit-b0` ...), with `-` for `.`.
@@ -67,7 +77,7 @@ def mix_transformer(
     )
 
 
-def _block(x, heads, reduction, drop_path, *, name):
+def _block(x: Tensor, heads: int, reduction: int, drop_path: float, *, name: str) -> Tensor:
     width = x.shape[-1]
     query = keys = layers.LayerNormalization(epsilon=1e-6, name=f"{name}-layer_norm_1")(x)
     attention = f"{name}-attention-self"
@@ -90,16 +100,22 @@ def _block(x, heads, reduction, drop_path, *, name):
     return add_residual(x, branch, drop_path, name=f"{name}-mlp")
 
 
-def _conv(width, kernel, *, strides, name):
+def _conv(width: int, kernel: int, *, strides: int, name: str) -> layers.Layer:
     return layers.Conv2D(width, kernel, strides=strides, kernel_initializer=_fan_out(), name=name)
 
 
-def _fan_out():
+def _fan_out() -> Initializer:
     return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
 
 
-def _variant(name, widths, depths):
-    def builder(input_shape=(None, None, 3), *, encoder_weights=None, freeze_encoder=False, drop_path=0.0):
+def _variant(name: str, widths: Sequence[int], depths: Sequence[int]) -> Builder:
+    def builder(
+        input_shape: Shape = (None, None, 3),
+        *,
+        encoder_weights: EncoderWeights = None,
+        freeze_encoder: bool = False,
+        drop_path: float = 0.0,
+    ) -> keras.Model:
         return mix_transformer(
             input_shape,
             widths,

@@ -1,10 +1,13 @@
 """ResNet 18 and 34 in the pre-activation layout of segmentation-models, whose ImageNet weights they take."""
 
+from collections.abc import Sequence
+
 import keras
 from keras import layers
 
-from ..blocks import BATCH_NORM_MOMENTUM, check_choice, check_input_shape
-from ..registry import register_encoder
+from ..blocks import BATCH_NORM_MOMENTUM, Shape, Tensor
+from ..checks import check_choice, check_input_shape
+from ..registry import Builder, EncoderWeights, register_encoder
 from .weights import copy_weights, downloading, load_keras, published_range
 
 # Blocks per stage, and the published weights with their MD5 sum.
@@ -16,8 +19,15 @@ VARIANTS = {
 
 
 def resnet(
-    input_shape, depths, checksum, *, encoder_weights=None, freeze_encoder=False, output_stride=32, name="resnet"
-):
+    input_shape: Shape,
+    depths: Sequence[int],
+    checksum: str,
+    *,
+    encoder_weights: EncoderWeights = None,
+    freeze_encoder: bool = False,
+    output_stride: int = 32,
+    name: str = "resnet",
+) -> keras.Model:
     """Builds a ResNet of two-convolution blocks, normalised and activated before each convolution.
 
     Layers are laid out and named as in segmentation-models 1.0.1, with a normalisation on the image itself, so that
@@ -57,7 +67,7 @@ def resnet(
     return encoder
 
 
-def _features(x, depths, output_stride):
+def _features(x: Tensor, depths: Sequence[int], output_stride: int) -> list[Tensor]:
     x = _norm(x, scale=False, name="bn_data")
     x = _conv(x, 64, 7, strides=2, name="conv0")
     x = _norm_relu(x, norm="bn0", relu="relu0")
@@ -77,7 +87,7 @@ def _features(x, depths, output_stride):
     return [*features, _norm_relu(x, norm="bn1", relu="relu1")]
 
 
-def _unit(x, width, stride, dilation, *, project, name):
+def _unit(x: Tensor, width: int, stride: int, dilation: int, *, project: bool, name: str) -> tuple[Tensor, Tensor]:
     """Returns a residual unit's output, and the activated input that the previous stage ends with."""
     activated = _norm_relu(x, norm=f"{name}_bn1", relu=f"{name}_relu1")
     shortcut = _conv(activated, width, 1, strides=stride, name=f"{name}_sc") if project else x
@@ -87,7 +97,7 @@ def _unit(x, width, stride, dilation, *, project, name):
     return layers.Add(name=f"{name}_add")([x, shortcut]), activated
 
 
-def _conv(x, width, kernel, *, strides=1, dilation=1, name):
+def _conv(x: Tensor, width: int, kernel: int, *, strides: int = 1, dilation: int = 1, name: str) -> Tensor:
     if kernel > 1:
         x = layers.ZeroPadding2D(dilation * (kernel // 2), name=f"{name}_pad")(x)
     return layers.Conv2D(
@@ -101,16 +111,22 @@ def _conv(x, width, kernel, *, strides=1, dilation=1, name):
     )(x)
 
 
-def _norm_relu(x, *, norm, relu):
+def _norm_relu(x: Tensor, *, norm: str, relu: str) -> Tensor:
     return layers.Activation("relu", name=relu)(_norm(x, name=norm))
 
 
-def _norm(x, *, scale=True, name):
+def _norm(x: Tensor, *, scale: bool = True, name: str) -> Tensor:
     return layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, epsilon=2e-5, scale=scale, name=name)(x)
 
 
-def _variant(name, depths, checksum):
-    def builder(input_shape=(None, None, 3), *, encoder_weights=None, freeze_encoder=False, output_stride=32):
+def _variant(name: str, depths: Sequence[int], checksum: str) -> Builder:
+    def builder(
+        input_shape: Shape = (None, None, 3),
+        *,
+        encoder_weights: EncoderWeights = None,
+        freeze_encoder: bool = False,
+        output_stride: int = 32,
+    ) -> keras.Model:
         return resnet(
             input_shape,
             depths,

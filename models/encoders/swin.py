@@ -1,12 +1,16 @@
 """Swin Transformers, for images of any size."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 from keras import layers, ops
 
 from .. import analysis
-from ..blocks import check_input_shape
-from ..registry import register_encoder
+from ..blocks import Shape, Tensor, TensorShape, shape_of
+from ..checks import check_input_shape
+from ..registry import Builder, EncoderWeights, register_encoder
 from .attention import TRUNCATED_NORMAL, add_residual, dense, drop_path_rates, gelu
 from .weights import finish_published
 
@@ -20,17 +24,17 @@ VARIANTS = {
 
 
 def swin_transformer(
-    input_shape,
-    width,
-    depths,
-    heads,
+    input_shape: Shape,
+    width: int,
+    depths: Sequence[int],
+    heads: int,
     *,
-    window=7,
-    encoder_weights=None,
-    freeze_encoder=False,
-    drop_path=0.0,
-    name="swin",
-):
+    window: int = 7,
+    encoder_weights: EncoderWeights = None,
+    freeze_encoder: bool = False,
+    drop_path: float = 0.0,
+    name: str = "swin",
+) -> keras.Model:
     """Builds a Swin Transformer: attention in windows that are shifted in every other block.
 
     Maps are padded to whole windows inside every block, so one built model takes any size, and the only positional
@@ -81,11 +85,11 @@ def swin_transformer(
     )
 
 
-def _norm(x, *, name):
+def _norm(x: Tensor, *, name: str) -> Tensor:
     return layers.LayerNormalization(epsilon=1e-5, name=name)(x)
 
 
-def _block(x, heads, window, shift, drop_path, *, name):
+def _block(x: Tensor, heads: int, window: int, shift: int, drop_path: float, *, name: str) -> Tensor:
     width = x.shape[-1]
     branch = PadToWindows(window, name=f"{name}-pad")(_norm(x, name=f"{name}-norm1"))
     branch = dense(3 * width, name=f"{name}-attn-qkv")(branch)
@@ -106,20 +110,20 @@ class PadToWindows(layers.Layer):
         window: Elements per side of a window.
     """
 
-    def __init__(self, window, **kwargs):
+    def __init__(self, window: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.window = window
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         # Never the remainder of a negative number, of which converters make something else than Python does.
-        missing = [(self.window - size % self.window) % self.window for size in ops.shape(x)[1:3]]
+        missing = [(self.window - size % self.window) % self.window for size in shape_of(x)[1:3]]
         return ops.pad(x, [[0, 0], *([0, size] for size in missing), [0, 0]])
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: TensorShape) -> TensorShape:
         sizes = [size and size + -size % self.window for size in input_shape[1:3]]
         return (input_shape[0], *sizes, input_shape[-1])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "window": self.window}
 
 
@@ -127,13 +131,13 @@ class PadToWindows(layers.Layer):
 class PatchMerging(layers.Layer):
     """Puts the four elements of every 2x2 patch into the channels of one element, column by column."""
 
-    def call(self, x):
-        batch, height, width, _ = ops.shape(x)
+    def call(self, x: Tensor) -> Tensor:
+        batch, height, width, _ = shape_of(x)
         channels = x.shape[-1]
         patches = ops.reshape(x, (batch, height // 2, 2, width // 2, 2, channels))
         return ops.reshape(ops.transpose(patches, (0, 1, 3, 4, 2, 5)), (batch, height // 2, width // 2, 4 * channels))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: TensorShape) -> TensorShape:
         sizes = [size and size // 2 for size in input_shape[1:3]]
         return (input_shape[0], *sizes, 4 * input_shape[-1])
 
@@ -151,7 +155,7 @@ class WindowAttention(layers.Layer):
         shift: Elements by which the windows are shifted; an axis of only one window is never shifted.
     """
 
-    def __init__(self, heads, window, shift=0, **kwargs):
+    def __init__(self, heads: int, window: int, shift: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.heads = heads
         self.window = window
@@ -160,16 +164,16 @@ class WindowAttention(layers.Layer):
         rows, columns = (axis[:, None] - axis[None, :] + window - 1 for axis in (rows, columns))
         self._relative_position = rows * (2 * window - 1) + columns
 
-    def build(self, input_shape):
+    def build(self, input_shape: TensorShape) -> None:
         self.table = self.add_weight(
             ((2 * self.window - 1) ** 2, self.heads),
             initializer=keras.initializers.TruncatedNormal(stddev=0.02),
             name="relative_position_bias_table",
         )
 
-    def call(self, inputs):
+    def call(self, inputs: Sequence[Tensor]) -> Tensor:
         x, unpadded = inputs
-        batch, height, width, _ = ops.shape(x)
+        batch, height, width, _ = shape_of(x)
         channels, area = x.shape[-1] // 3, self.window**2
         shifts = [self._shift(size) for size in (height, width)]
         grid = (height // self.window, width // self.window)
@@ -178,6 +182,7 @@ class WindowAttention(layers.Layer):
         x = ops.reshape(x, (batch, grid[0], self.window, grid[1], self.window, 3 * channels))
         x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
         x = ops.reshape(x, (batch * grid[0] * grid[1], area, 3, self.heads, channels // self.heads))
+        query: Tensor
         query, key, value = ops.unstack(ops.transpose(x, (2, 0, 3, 1, 4)), 3)
         scores = ops.matmul(query * query.shape[-1] ** -0.5, ops.transpose(key, (0, 1, 3, 2)))
         # Heads first: the gradient of a lookup along the first axis would be sparse.
@@ -191,20 +196,20 @@ class WindowAttention(layers.Layer):
         x = ops.reshape(x, (batch, grid[0], grid[1], self.window, self.window, channels))
         x = ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (batch, height, width, channels))
         x = self._roll(x, [-shift for shift in shifts])
-        return x[:, : ops.shape(unpadded)[1], : ops.shape(unpadded)[2]]
+        return x[:, : shape_of(unpadded)[1], : shape_of(unpadded)[2]]
 
-    def _shift(self, size):
+    def _shift(self, size: Tensor) -> Tensor:
         return self.shift * ops.cast(size > self.window, "int32")
 
-    def _roll(self, x, shifts):
+    def _roll(self, x: Tensor, shifts: Sequence[Tensor]) -> Tensor:
         if not self.shift:
             return x
         for axis, shift in enumerate(shifts, start=1):
-            size = ops.shape(x)[axis]
+            size = shape_of(x)[axis]
             x = ops.take(x, (ops.arange(size, dtype="int32") + shift) % size, axis=axis)
         return x
 
-    def _mask(self, height, width, shifts):
+    def _mask(self, height: Tensor, width: Tensor, shifts: Sequence[Tensor]) -> Tensor:
         """Keeps apart what the shift brought together from opposite ends of the map: 0, or -100 as published."""
         rows, columns = (self._region(size, shift) for size, shift in zip((height, width), shifts, strict=True))
         region = ops.reshape(3 * rows[:, None] + columns, (-1, self.window, width // self.window, self.window))
@@ -212,34 +217,41 @@ class WindowAttention(layers.Layer):
         together = region[..., None] == region[..., None, :]
         return ops.where(together, 0.0, -100.0)
 
-    def _region(self, size, shift):
+    def _region(self, size: Tensor, shift: Tensor) -> Tensor:
         position = ops.arange(size, dtype="int32")
         return ops.cast(position >= size - self.window, "int32") + ops.cast(position >= size - shift, "int32")
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Sequence[TensorShape]) -> TensorShape:
         return input_shape[1]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "heads": self.heads, "window": self.window, "shift": self.shift}
 
 
 @analysis.register(PadToWindows)
-def _pad_to_windows(layer, axis, x):
+def _pad_to_windows(layer: PadToWindows, axis: int, x: analysis.AxisGeometry) -> analysis.AxisGeometry:
     return x
 
 
 @analysis.register(PatchMerging)
-def _patch_merging(layer, axis, x):
+def _patch_merging(layer: PatchMerging, axis: int, x: analysis.AxisGeometry) -> analysis.AxisGeometry:
     return x.gather(2, 2)
 
 
 @analysis.register(WindowAttention)
-def _window_attention(layer, axis, *tracks):
+def _window_attention(layer: WindowAttention, axis: int, *tracks: analysis.AxisGeometry) -> str:
     return "attends within windows that are laid out from the image's corner"
 
 
-def _variant(name, width, depths, heads):
-    def builder(input_shape=(None, None, 3), *, encoder_weights=None, freeze_encoder=False, drop_path=0.0, window=7):
+def _variant(name: str, width: int, depths: Sequence[int], heads: int) -> Builder:
+    def builder(
+        input_shape: Shape = (None, None, 3),
+        *,
+        encoder_weights: EncoderWeights = None,
+        freeze_encoder: bool = False,
+        drop_path: float = 0.0,
+        window: int = 7,
+    ) -> keras.Model:
         return swin_transformer(
             input_shape,
             width,

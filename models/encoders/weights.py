@@ -1,19 +1,28 @@
 """Weights of encoders: safetensors by their published names, Keras files, and kernels carried to other channels."""
 
 import contextlib
-import difflib
-import json
+import os
 import re
 import urllib.error
 import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import keras
 import numpy as np
 from keras import layers
+from safetensors import SafetensorError, safe_open
 
-DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+from maskzoo.errors import MissingFile, OptionError, UnreadableFile, WeightsError
+from maskzoo.names import nearest_name
+
+from ..blocks import Tensor
+from ..registry import EncoderWeights
+
+# NumPy has no bfloat16 of its own: safetensors gives it as that of `ml_dtypes`, which Keras brings.
+FLOATS = ("F64", "F32", "F16", "BF16")
 # Keras's name of a variable -> the end of the published (PyTorch) name, and the axes that turn that tensor into ours.
-PUBLISHED = {
+PUBLISHED: dict[str, tuple[str, dict[int, tuple[int, ...]]]] = {
     "kernel": (".weight", {4: (2, 3, 1, 0), 2: (1, 0)}),
     "gamma": (".weight", {}),
     "beta": (".bias", {}),
@@ -21,12 +30,20 @@ PUBLISHED = {
     "relative_position_bias_table": (".relative_position_bias_table", {}),
     "token": ("", {}),
 }
-DEPTHWISE = {"kernel": {4: (2, 3, 0, 1)}}
+DEPTHWISE: dict[str, dict[int, tuple[int, ...]]] = {"kernel": {4: (2, 3, 0, 1)}}
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-def finish_published(encoder, encoder_weights, freeze_encoder, *, prefix="", ignored="$.", optional="$."):
+def finish_published(
+    encoder: keras.Model,
+    encoder_weights: EncoderWeights,
+    freeze_encoder: bool,
+    *,
+    prefix: str = "",
+    ignored: str = "$.",
+    optional: str = "$.",
+) -> keras.Model:
     """Loads the weights of an encoder whose layers carry published names, and freezes it when asked to.
 
     Args:
@@ -46,12 +63,12 @@ def finish_published(encoder, encoder_weights, freeze_encoder, *, prefix="", ign
     return encoder
 
 
-def load_keras(encoder, path, *, expected):
+def load_keras(encoder: keras.Model, path: str | os.PathLike[str], *, expected: str) -> None:
     """Loads a `.weights.h5` file of the same encoder, or refuses `path`, saying what was expected."""
     if not str(path).endswith(".weights.h5"):
-        raise ValueError(f"encoder_weights of {encoder.name}: expected {expected}; received {path}")
+        raise OptionError(f"encoder_weights of {encoder.name}", expected, path)
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: expected a file with the weights of {encoder.name}; received no such file")
+        raise MissingFile(path, f"a file with the weights of {encoder.name}", "no such file")
     try:
         with warnings.catch_warnings():
             # Keras warns of every layer that the file of another model lacks, before it raises.
@@ -59,19 +76,21 @@ def load_keras(encoder, path, *, expected):
             encoder.load_weights(path)
     except (ValueError, OSError, KeyError) as error:
         reason = " ".join(str(error).split())
-        raise ValueError(f"{path}: expected the weights of {encoder.name}; received others: {reason}") from error
+        raise WeightsError(path, f"the weights of {encoder.name}", f"others: {reason}") from error
 
 
-def load_safetensors(encoder, path, *, prefix="", ignored="$.", optional="$."):
+def load_safetensors(
+    encoder: keras.Model, path: str | os.PathLike[str], *, prefix: str = "", ignored: str = "$.", optional: str = "$."
+) -> None:
     """Loads published tensors into an encoder by name; see `finish_published` for the arguments.
 
     Raises:
-        ValueError: A tensor is missing, superfluous or wrongly shaped; the message names it.
+        WeightsError: A tensor is missing, superfluous or wrongly shaped; the message names it.
     """
     tensors = {re.sub(f"^({prefix})", "", name): tensor for name, tensor in read_safetensors(path).items()}
     tensors = {name: tensor for name, tensor in tensors.items() if not re.match(ignored, name)}
-    values = []
-    missing = []
+    values: list[tuple[keras.Variable, np.ndarray]] = []
+    missing: list[str] = []
     first = next(layer for layer in encoder.layers if layer.weights)
     for layer in encoder.layers:
         for variable in layer.weights:
@@ -84,76 +103,54 @@ def load_safetensors(encoder, path, *, prefix="", ignored="$.", optional="$."):
                     missing.append(name)
                 continue
             tensor = tensors.pop(name)
-            if tensor.ndim in orders:
-                tensor = tensor.transpose(orders[tensor.ndim])
+            order = orders.get(tensor.ndim)
+            if order:
+                tensor = tensor.transpose(order)
             if layer is first and variable.name == "kernel":
                 tensor = carry_channels(tensor, variable.shape[2])
             if tensor.shape != tuple(variable.shape):
-                raise ValueError(
-                    f"{path}: expected tensor {name} to have {_published_shape(variable, orders)}; "
-                    f"received {_shape(tensor, orders)}"
-                )
+                expected = _shape(variable.shape, orders.get(len(variable.shape)))
+                raise WeightsError(path, f"tensor {name} to have {expected}", _shape(tensor.shape, order))
             values.append((variable, tensor))
-    if missing or tensors:
-        raise ValueError(f"{path}: {_difference(missing, sorted(tensors))}")
+    if missing:
+        near = nearest_name(missing[0], tensors)
+        raise WeightsError(path, f"tensor {_some(missing)}", "none" + (f" (nearest: {near})" if near else ""))
+    if tensors:
+        raise WeightsError(path, "no tensor beyond those of the encoder", _some(sorted(tensors)))
     for variable, tensor in values:
         variable.assign(tensor)
 
 
-def _published_shape(variable, orders):
-    return _shape(np.empty(variable.shape, np.uint8), orders)
+def _shape(shape: Sequence[int], order: tuple[int, ...] | None) -> str:
+    """Says a shape of ours as that of the published tensor."""
+    published = tuple(shape[axis] for axis in np.argsort(order)) if order else tuple(shape)
+    return f"shape {published}"
 
 
-def _shape(tensor, orders):
-    order = orders.get(tensor.ndim)
-    return f"shape {tensor.transpose(np.argsort(order)).shape if order else tensor.shape}"
-
-
-def _difference(missing, extra):
-    if not missing:
-        return f"expected no tensor beyond those of the encoder; received {_some(extra)}"
-    nearest = difflib.get_close_matches(missing[0], extra, n=1, cutoff=0.0)
-    return f"expected tensor {_some(missing)}; received none" + (f" (nearest: {nearest[0]})" if nearest else "")
-
-
-def _some(names):
+def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def read_safetensors(path):
-    """Returns the float tensors of a `.safetensors` file by name: an 8-byte length, a JSON header, the raw values.
+def read_safetensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Returns the floating-point tensors of a `.safetensors` file by name, as float32.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file is no safetensors file, or is cut short.
+        MissingFile: There is no such file.
+        WeightsError: The file is no safetensors file, or is cut short.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected a safetensors file; received no such file")
-    content = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.empty(0, np.uint8)
-    length = int.from_bytes(content[:8].tobytes(), "little")
+    if not Path(path).is_file():
+        raise MissingFile(path, "a safetensors file", "no such file")
     try:
-        header = json.loads(content[8 : 8 + length].tobytes())
-        return {
-            name: _tensor(content[8 + length :], entry)
-            for name, entry in header.items()
-            if name != "__metadata__" and entry["dtype"] in DTYPES
-        }
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        with safe_open(path, framework="numpy") as file:
+            names = [name for name in file.keys() if file.get_slice(name).get_dtype() in FLOATS]  # noqa: SIM118
+            return {name: file.get_tensor(name).astype("float32") for name in names}
+    except (SafetensorError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise ValueError(f"{path}: expected a safetensors file; received something else: {reason}") from error
-
-
-def _tensor(values, entry):
-    start, stop = entry["data_offsets"]
-    tensor = np.frombuffer(values[start:stop].tobytes(), DTYPES[entry["dtype"]]).reshape(entry["shape"])
-    if entry["dtype"] == "BF16":
-        return (tensor.astype("<u4") << 16).view("<f4")
-    return tensor.astype("float32")
+        raise WeightsError(path, "a safetensors file", f"something else: {reason}") from error
 
 
 @contextlib.contextmanager
-def downloading(name):
+def downloading(name: str) -> Iterator[None]:
     """Turns whatever goes wrong while Keras downloads or opens published weights into one line."""
     try:
         yield
@@ -161,12 +158,10 @@ def downloading(name):
         if isinstance(error.__context__, urllib.error.HTTPError):
             error.__context__.close()  # Keras leaves the server's answer, and so the socket, open
         reason = " ".join(str(error).split())
-        raise OSError(
-            f"encoder_weights of {name}: expected ImageNet weights to download; received: {reason}"
-        ) from error
+        raise UnreadableFile(f"encoder_weights of {name}", "ImageNet weights to download", f"none: {reason}") from error
 
 
-def carry_channels(kernel, channels):
+def carry_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
     """Carries a kernel `(*size, 3, filters)` for colour images to another number of input channels.
 
     Every channel gets the average of the three kernels, scaled so that a grey image repeated over the channels
@@ -177,7 +172,7 @@ def carry_channels(kernel, channels):
     return np.repeat(kernel.mean(axis=-2, keepdims=True) * (3 / channels), channels, axis=-2)
 
 
-def copy_weights(published, encoder):
+def copy_weights(published: keras.Model, encoder: keras.Model) -> None:
     """Copies weights between encoders whose layers have the same names, from 3 input channels to any number."""
     for layer in encoder.layers:
         if layer.weights:
@@ -187,7 +182,7 @@ def copy_weights(published, encoder):
             )
 
 
-def _carried(value, shape):
+def _carried(value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     if value.shape == shape:
         return value
     if value.ndim == 1:
@@ -195,14 +190,14 @@ def _carried(value, shape):
     return carry_channels(value, shape[-2])
 
 
-def reverse_channels(encoder):
+def reverse_channels(encoder: keras.Model) -> None:
     """Turns a first convolution that was trained on blue, green, red into one for red, green, blue."""
     first = next(layer for layer in encoder.layers if layer.weights)
     kernel, *others = first.get_weights()
     first.set_weights([kernel[..., ::-1, :], *others])
 
 
-def published_range(image, image_range):
+def published_range(image: Tensor, image_range: str) -> Tensor:
     """Takes an image standardised per channel to the range of values that published weights were trained on.
 
     Args:

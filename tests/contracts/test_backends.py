@@ -38,7 +38,7 @@ def folder(tmp_path_factory):
         _keep(folder / f"encoder_{name}", models.build_encoder(name, (None, None, 3)), (64, 96))
     _keep(
         folder / "slices",
-        models.inflate(models.build_model("fpn", (None, None, 1), 2, encoder="mobilenet")),
+        models.inflate_25d(models.build_model("fpn", (None, None, 1), 2, encoder="mobilenet")),
         (32, 32, 4),
     )
     refined = models.with_crf(models.build_model("unet_padded", (None, None, 1), 2, filters=(4, 6)), "multilabel")

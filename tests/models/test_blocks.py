@@ -7,7 +7,7 @@ import tensorflow as tf
 from scipy import ndimage
 
 from maskzoo import models
-from maskzoo.models import blocks, heads
+from maskzoo.models import analysis, blocks, checks, heads
 from maskzoo.models.unet25d import FitSlices
 from maskzoo.models.vnet3d import DepthwiseConv3D
 
@@ -98,15 +98,15 @@ def test_fit_slices_cuts_off_or_appends_zeros(slices):
 
 
 def test_sizes_and_crops_of_valid_u_nets_are_those_of_the_papers():
-    assert blocks.valid_sizes(5) == {"multiple": 16, "remainder": 12, "minimum": 188}
-    assert blocks.valid_sizes(4) == {"multiple": 8, "remainder": 4, "minimum": 92}
-    assert blocks.valid_crops(5) == [88, 40, 16, 4]
+    assert checks.valid_sizes(5) == analysis.SizeRule(16, 12, 188)
+    assert checks.valid_sizes(4) == analysis.SizeRule(8, 4, 92)
+    assert checks.valid_crops(5) == [88, 40, 16, 4]
 
 
 @pytest.mark.parametrize("levels", [2, 3, 4, 5])
 def test_the_smallest_size_of_a_valid_u_net_is_the_smallest_that_leaves_something(levels):
-    rule = blocks.valid_sizes(levels)
-    size = rule["minimum"]
+    rule = checks.valid_sizes(levels)
+    size = rule.minimum
 
     def left(size):
         for _ in range(levels - 1):
@@ -116,9 +116,9 @@ def test_the_smallest_size_of_a_valid_u_net_is_the_smallest_that_leaves_somethin
             size = 2 * size - 4
         return size
 
-    assert size % rule["multiple"] == rule["remainder"]
+    assert size % rule.multiple == rule.remainder
     assert left(size) > 0
-    assert left(size - rule["multiple"]) <= 0
+    assert left(size - rule.multiple) <= 0
 
 
 def test_an_auxiliary_head_enlarges_its_logits():

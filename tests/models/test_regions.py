@@ -101,7 +101,7 @@ def test_tiny_structures_are_found_in_the_region_only_and_classes_keep_their_ord
     image[0, 10:34, 10:34, 0] = 1
     image[0, 20:26, 14:20, 1] = 1
     image[0, 1, 45, :] = 1  # a stray pixel, and a tiny structure beside it, both far from the large one
-    model = models.serial(reader_of_channels(), large=[1], fine=[0])
+    model = models.two_stage(reader_of_channels(), large=[1], fine=[0])
     logits = np.asarray(model(image))
     expected = image[..., 1] > 0.5
     expected[0, 1, 45] = False

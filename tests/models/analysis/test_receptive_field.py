@@ -411,7 +411,7 @@ def test_each_output_has_its_own_geometry():
     assert geometry.crop == (0, 0)
     assert analysis.geometry(model, "label").global_layers == ("pool: GlobalMaxPooling2D pools the whole image",)
     assert analysis.geometry(model, "aux").receptive_field == (5, 5)
-    with pytest.raises(ValueError, match="heads: expected an output among aux, label, mask; received edges"):
+    with pytest.raises(ValueError, match="output: expected an output of heads: aux, label, mask; received edges"):
         analysis.geometry(model, "edges")
 
 

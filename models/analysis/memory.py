@@ -1,0 +1,105 @@
+"""How much memory a model's activations take, in prediction and in training."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import layers, tree
+
+from maskzoo.errors import OptionError
+
+from .graph import COMPOSITE, Call, functional, is_foreign, symbolic, walk, walk_inside
+from .receptive_field import input_specs
+
+# The tensors that a layer reads, and those that it makes.
+ReadAndMade = tuple[list[keras.KerasTensor], list[keras.KerasTensor]]
+
+# These hand on their input, or a view of it, when a model predicts: no new memory.
+IDLE = (
+    layers.Identity,
+    layers.Dropout,
+    layers.AlphaDropout,
+    layers.GaussianDropout,
+    layers.GaussianNoise,
+    layers.SpatialDropout1D,
+    layers.SpatialDropout2D,
+    layers.SpatialDropout3D,
+    layers.ActivityRegularization,
+    layers.Reshape,
+    layers.Flatten,
+)
+IDLE_OPERATIONS = ("Identity", "StopGradient", "Reshape", "ExpandDims", "Squeeze")
+
+
+def peak_activation_bytes(model: keras.Model, input_shape: Sequence[int]) -> int:
+    """Returns the memory that activations take at the worst moment of inference: batch 1, float32.
+
+    A tensor lives from the layer that makes it to the last layer that reads it, in the order in which Keras runs the
+    graph. What a layer needs inside itself is seen only in attention and in layers of one's own that have weights.
+
+    Args:
+        model: A functional `keras.Model`.
+        input_shape: `(*spatial, channels)` of an allowed size.
+
+    Raises:
+        OptionError: The model cannot take the shape.
+    """
+    calls = _calls(model, input_shape)
+    last_read = {id(tensor): moment for moment, (read, _) in enumerate(calls) for tensor in read}
+    alive = {}
+    peak = 0
+    for moment, (read, made) in enumerate(calls):
+        alive.update({id(tensor): _bytes(tensor) for tensor in (*read, *made)})
+        peak = max(peak, sum(alive.values()))
+        alive = {key: size for key, size in alive.items() if last_read.get(key, moment) > moment}
+    return peak
+
+
+def training_activation_bytes(model: keras.Model, input_shape: Sequence[int]) -> int:
+    """Returns the memory of all activations of one image together, as training keeps them: float32.
+
+    Args:
+        model: A functional `keras.Model`.
+        input_shape: `(*spatial, channels)` of an allowed size.
+
+    Raises:
+        OptionError: The model cannot take the shape.
+    """
+    tensors = {id(tensor): tensor for read, made in _calls(model, input_shape) for tensor in (*read, *made)}
+    return sum(map(_bytes, tensors.values()))
+
+
+def _bytes(tensor: keras.KerasTensor) -> int:
+    return 4 * math.prod(tensor.shape)
+
+
+def _calls(model: keras.Model, input_shape: Sequence[int]) -> list[ReadAndMade]:
+    """Returns the tensors that each layer reads and makes in a forward pass, in order, as specifications.
+
+    The last entry reads the outputs of the model.
+    """
+    calls: list[ReadAndMade] = []
+    views = {}  # by identity of a view: the view, to keep its identity from being given away, and what it is a view of
+
+    def visit(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        operation = call.operation
+        followed = isinstance(operation, layers.Layer) and is_foreign(operation) and operation.weights
+        if isinstance(operation, COMPOSITE) or followed:
+            try:
+                return walk_inside(operation, args, kwargs, visit)
+            except OptionError:
+                pass  # then its outputs are all that can be told
+        made = tree.flatten(operation.compute_output_spec(*args, **kwargs))
+        read = [views.get(id(tensor), (tensor, tensor))[1] for tensor in symbolic((args, kwargs))]
+        if isinstance(operation, IDLE) or type(operation).__name__ in IDLE_OPERATIONS:
+            views.update((id(tensor), (tensor, read[0])) for tensor in made)
+        elif type(operation).__name__ == "DotProductAttention":
+            query, key = read[0].shape, read[1].shape
+            calls.append((read, [*made, keras.KerasTensor((*query[:-1], key[1]))]))
+        else:
+            calls.append((read, made))
+        return made
+
+    outputs = walk(functional(model), input_specs(model, input_shape), visit)
+    return [*calls, ([views.get(id(tensor), (tensor, tensor))[1] for tensor in outputs], [])]
