@@ -52,6 +52,9 @@ class LinearUpsampling(layers.Layer):
             raise OptionError(self.name, f"size to hold {spatial_dims} factors of at least 1", self.size)
         return factors
 
+    def build(self, input_shape: TensorShape) -> None:
+        self.factors(len(input_shape) - 2)  # refused here, because Keras rewrites errors from `call`
+
     def call(self, x: Tensor) -> Tensor:
         for axis, factor in enumerate(self.factors(len(x.shape) - 2), start=1):
             if factor > 1:
