@@ -175,6 +175,7 @@ def example_image(folder: Path, case: Case) -> Path:
     """Writes a synthetic image into the run folder, so that there is one to predict on."""
     path = folder / f"{case.name}{OUTPUT_SUFFIX[len(case.image.shape)]}"
     window = data.Window((0,) * len(case.image.shape), case.image.shape)
-    with data.open_sink(path, case.image.shape, bands=case.image.channels, dtype=case.image.dtype, colors=()) as sink:
-        sink.write(window, case.image.read(window))
+    options = data.WriterOptions(bands=case.image.channels, dtype=case.image.dtype, colors=())
+    with data.open_writer(path, case.image.shape, options) as writer:
+        writer.write(window, case.image.read(window))
     return path

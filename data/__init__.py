@@ -5,12 +5,15 @@ from typing import TYPE_CHECKING
 import lazy_loader
 
 if TYPE_CHECKING:
+    from .images.image_files import SUFFIXES as SUFFIXES
+    from .images.image_files import file_stem as file_stem
+    from .images.image_files import file_suffix as file_suffix
+    from .images.image_files import is_image as is_image
+    from .images.opening import open_source as open_source
     from .images.overview import tissue_finder as tissue_finder
-    from .images.reading import file_stem as file_stem
-    from .images.reading import file_suffix as file_suffix
-    from .images.source import SUFFIXES as SUFFIXES
-    from .images.source import is_image as is_image
-    from .images.source import open_source as open_source
+    from .images.resizing import resize as resize
+    from .images.source import Frame as Frame
+    from .images.source import Source as Source
     from .inspection.contents import inspect_data as inspect_data
     from .inspection.pictures import save_figure as save_figure
     from .inspection.pictures import save_overlays as save_overlays
@@ -68,26 +71,24 @@ if TYPE_CHECKING:
     from .windows import Window as Window
     from .windows import crop as crop
     from .windows import window_grid as window_grid
-    from .writers.writer import (
-        SINK_SUFFIXES as SINK_SUFFIXES,
-    )
-    from .writers.writer import (
-        check_writable as check_writable,
-    )
-    from .writers.writer import (
-        lock_file as lock_file,
-    )
-    from .writers.writer import (
-        open_sink as open_sink,
-    )
+    from .writers.format_writer import WriterOptions as WriterOptions
+    from .writers.writer import SINK_SUFFIXES as SINK_SUFFIXES
+    from .writers.writer import WRITER_SUFFIXES as WRITER_SUFFIXES
+    from .writers.writer import Writer as Writer
+    from .writers.writer import check_writable as check_writable
+    from .writers.writer import lock_file as lock_file
+    from .writers.writer import open_sink as open_sink
+    from .writers.writer import open_writer as open_writer
 
 # Where each public name lives; its module is imported on first use.
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "images.image_files": ["SUFFIXES", "file_stem", "file_suffix", "is_image"],
+        "images.opening": ["open_source"],
         "images.overview": ["tissue_finder"],
-        "images.reading": ["file_stem", "file_suffix"],
-        "images.source": ["SUFFIXES", "is_image", "open_source"],
+        "images.resizing": ["resize"],
+        "images.source": ["Frame", "Source"],
         "inspection.contents": ["inspect_data"],
         "inspection.pictures": ["save_figure", "save_overlays"],
         "inspection.shift": ["compare_images", "open_images", "save_shift"],
@@ -104,6 +105,15 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "synthetic.objects": ["synthetic_cases"],
         "synthetic.sets": ["write_synthetic"],
         "windows": ["Window", "crop", "window_grid"],
-        "writers.writer": ["SINK_SUFFIXES", "check_writable", "lock_file", "open_sink"],
+        "writers.format_writer": ["WriterOptions"],
+        "writers.writer": [
+            "SINK_SUFFIXES",
+            "WRITER_SUFFIXES",
+            "Writer",
+            "check_writable",
+            "lock_file",
+            "open_sink",
+            "open_writer",
+        ],
     },
 )

@@ -67,6 +67,10 @@ class Window:
             tuple(size + before + after for size, (before, after) in zip(self.size, pairs, strict=True)),
         )
 
+    def moved(self, by: Sequence[int]) -> Window:
+        """Returns the window moved by a number of pixels per axis."""
+        return Window(tuple(start + step for start, step in zip(self.offset, by, strict=True)), self.size)
+
     def inside(self, shape: Sequence[int]) -> bool:
         """Says whether every pixel of the window lies in an image of this shape."""
         return min(self.offset) >= 0 and all(stop <= length for stop, length in zip(self.stop, shape, strict=True))
@@ -121,18 +125,18 @@ def window_grid(shape: Sequence[int], size: int | Sequence[int], step: int | Seq
         OptionError: If a size is below 1, a step leaves gaps, or the numbers of axes differ.
     """
     shape = tuple(int(length) for length in shape)
-    size = per_axis("window size", size, len(shape))
+    size = per_axis("size", size, len(shape))
     if min(shape, default=0) < 1 or min(size) < 1:
-        raise OptionError("window grid", "sizes of at least 1", f"shape {shape}, window {size}")
+        raise OptionError("size", "sizes of at least 1", f"shape {shape}, window {size}")
     starts, sizes = [], []
     if step is None:
         for length, extent in zip(shape, size, strict=True):
             starts.append(range(0, length, extent))
             sizes.append([min(extent, length - start) for start in starts[-1]])
         return WindowGrid(starts, sizes)
-    step = per_axis("window step", step, len(shape))
+    step = per_axis("step", step, len(shape))
     if any(not 1 <= stride <= extent for stride, extent in zip(step, size, strict=True)):
-        raise OptionError("window grid", f"a step between 1 and the window size {size}", step)
+        raise OptionError("step", f"a step between 1 and the window size {size}", step)
     for length, extent, stride in zip(shape, size, step, strict=True):
         last = max(length - extent, 0)
         starts.append([*range(0, last, stride), last])

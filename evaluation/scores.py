@@ -242,7 +242,7 @@ def surface_means(images):
 
 
 def pixel_spacing(source):
-    """Reads the size of a pixel off the georeference of an image.
+    """Reads the size of a pixel off the frame of an image.
 
     Returns:
         `(spacing, unit)`: the size along each axis, and `mm`, `um` or `m` for a volume, `m` for a map, where degrees
@@ -252,16 +252,16 @@ def pixel_spacing(source):
     Raises:
         ValueError: If a size is not a number above 0.
     """
-    spatial_dims, known = len(source.shape), source.georeference or {}
-    if "affine" in known:
-        steps = np.asarray(known["affine"], float)[:3, :spatial_dims]
-        unit = VOLUME_UNITS[known["header"].get_xyzt_units()[0]]
-    elif "transform" in known and not known["transform"].is_identity:
-        transform = known["transform"]
+    spatial_dims, frame = len(source.shape), source.frame
+    if frame.affine is not None and frame.header is not None:
+        steps = np.asarray(frame.affine, float)[:3, :spatial_dims]
+        unit = VOLUME_UNITS[frame.header.get_xyzt_units()[0]]
+    elif frame.transform is not None and not frame.transform.is_identity:
+        transform = frame.transform
         steps = np.array([[transform.b, transform.a], [transform.e, transform.d]])
         height, width = source.shape
         latitude = transform.f + transform.d * width / 2 + transform.e * height / 2
-        scale, unit = metres_per_unit(known["crs"], latitude)
+        scale, unit = metres_per_unit(frame.crs, latitude)
         steps = steps * np.reshape(scale, (-1, 1))
     else:
         return (1.0,) * spatial_dims, "px"

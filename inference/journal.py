@@ -59,7 +59,7 @@ class Journal:
         self._scratch, self._path = (folder / f".{self.output.name}.{kind}" for kind in ("partial", "journal"))
         self._file = open(self._path, "a+b")  # noqa: SIM115
         try:
-            data.lock_file(self._file, f"{self.output}: expected an output that nobody else writes")
+            data.lock_file(self._file, self.output, "an output that nobody else writes")
             if restart:
                 self._file.truncate(0)
             self._identity = identity

@@ -28,7 +28,7 @@ def shrunken(source, size, memory=4 * GIGABYTE):
     sizes = (size,) * len(source.shape) if isinstance(size, int) else tuple(size)
     if len(sizes) != len(source.shape) or min(sizes) < 1:
         raise ValueError(f"--resize: expected {len(source.shape)} sizes of at least 1; received {sizes}")
-    pixels = resized(source.read(data.Window((0,) * len(source.shape), source.shape)).astype(np.float32), sizes)
+    pixels = data.resize(source.read(data.Window((0,) * len(source.shape), source.shape)).astype(np.float32), sizes)
     if source.dtype.kind in "iu":
         pixels = np.rint(pixels)
     small = data.open_source(pixels.astype(source.dtype), spatial_dims=len(source.shape))
@@ -53,20 +53,4 @@ def predicted_whole(model, read, plan, shape, task):
         scores[window.slices] = metrics.probabilities(logits, task)
     from .ensemble import logits_from
 
-    yield data.Window((0,) * len(shape), shape), logits_from(resized(scores, shape), task)
-
-
-def resized(array, size):
-    """Resizes an array `(*spatial, channels)`: linear between pixels' centres, averaging where it gets smaller."""
-    for axis, new in enumerate(size):
-        if array.shape[axis] != new:
-            array = np.moveaxis(np.tensordot(weights(array.shape[axis], new), array, (1, axis)), 0, axis)
-    return array
-
-
-def weights(old, new):
-    """The share of each old pixel in each new one, `(new, old)`: triangles as wide as the larger of the two pixels."""
-    ratio = old / new
-    middles = (np.arange(new) + 0.5) * ratio - 0.5
-    shares = np.clip(1 - np.abs(np.arange(old) - middles[:, None]) / max(1, ratio), 0, None)
-    return (shares / shares.sum(axis=1, keepdims=True)).astype(np.float32)
+    yield data.Window((0,) * len(shape), shape), logits_from(data.resize(scores, shape), task)

@@ -108,9 +108,7 @@ def write_result(result, read, source, output, *, cog=False):
         with appearing(output, unfinished) as file:
             write_outlines(file, result, read, source)
     else:
-        sink = data.open_sink(
-            output,
-            source.shape,
+        options = data.WriterOptions(
             bands=result.bands,
             dtype=result.dtype,
             like=source,
@@ -118,10 +116,9 @@ def write_result(result, read, source, output, *, cog=False):
             # 8-bit probabilities are grey, not class ids.
             colors=[] if result.probabilities else None,
             cog=cog,
-            temporary=unfinished,
         )
-        with sink:
-            sink.fill(read)
+        with data.open_writer(output, source.shape, options, unfinished=unfinished) as writer:
+            writer.fill(read)
 
 
 @contextmanager
@@ -195,10 +192,10 @@ def cell(text):
 
 def write_outlines(file, result, read, source):
     """Writes a GeoJSON polygon per connected area, in the image's coordinate system, or in pixels where it has none."""
-    located = source.georeference if (source.georeference or {}).get("crs") else None
+    located = source.frame if source.frame.crs else None
     file.write('{"type": "FeatureCollection",\n')
     if located:
-        name = located["crs"].to_string()
+        name = located.crs.to_string()
         file.write(f'"crs": {json.dumps({"type": "name", "properties": {"name": name}})},\n')
     file.write('"features": [')
     separator = "\n"
@@ -207,7 +204,7 @@ def write_outlines(file, result, read, source):
             lambda window, mask=mask: mask(window).view(np.uint8), source.shape
         ):
             if located:
-                a, b, c, d, e, f = located["transform"][:6]
+                a, b, c, d, e, f = located.transform[:6]
                 rings = [ring @ [[a, d], [b, e]] + [c, f] for ring in rings]
             feature = {
                 "type": "Feature",

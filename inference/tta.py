@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .. import data
+
 GRAMMAR = "none, flips, rotations, symmetries, or scales such as scales:0.75,1.25; joined by commas"
 
 
@@ -110,20 +112,6 @@ def flipped_axes(view):
     return tuple(1 + axis for axis, flipped in enumerate(view.flipped) if flipped)
 
 
-def resize(images, size):
-    """Resizes images `(batch, *spatial, channels)` linearly, pixels standing for their centres, borders repeated."""
-    for axis, (old, new) in enumerate(zip(images.shape[1:-1], size, strict=True), start=1):
-        if old == new:
-            continue
-        position = np.clip((np.arange(new) + 0.5) * (old / new) - 0.5, 0, old - 1)
-        first = np.floor(position).astype(np.intp)
-        share = np.expand_dims(position - first, tuple(range(1, images.ndim - axis))).astype(images.dtype)
-        second = np.take(images, np.minimum(first + 1, old - 1), axis)
-        images = np.take(images, first, axis)
-        images += share * (second - images)
-    return images
-
-
 def see(predict, images, view, allowed_size):
     """What a model answers to images seen in a view, laid back over them.
 
@@ -140,8 +128,9 @@ def see(predict, images, view, allowed_size):
     turned = turn(images, view)
     size = turned.shape[1:-1]
     if view.scale != 1:
-        turned = resize(turned, allowed_size(tuple(max(1, round(n * view.scale)) for n in size)))
+        wanted = allowed_size(tuple(max(1, round(n * view.scale)) for n in size))
+        turned = data.resize(turned, wanted, first_axis=1, average=False)
     outputs = np.asarray(predict(turned))
     if view.scale != 1:
-        outputs = resize(outputs, size)
+        outputs = data.resize(outputs, size, first_axis=1, average=False)
     return turn_back(outputs, view)

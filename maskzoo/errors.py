@@ -72,6 +72,14 @@ class ExistingFile(FileProblem, FileExistsError):
     """There is something at a path that is to be written."""
 
 
+class UnwritableFile(FileProblem, OSError):
+    """A file cannot be written."""
+
+
+class BusyFile(FileProblem, OSError):
+    """Another process holds what this one needs for itself."""
+
+
 class ConnectionLost(MaskzooError, ConnectionError):
     """Another host, or the workers of a cluster, no longer answer."""
 

@@ -1,4 +1,4 @@
-"""Files and folders that appear when they are whole: written under a temporary name beside their place, then moved."""
+"""Files and folders that appear when they are whole, moved from a temporary name; locks between processes."""
 
 import json
 import os
@@ -6,11 +6,13 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+from maskzoo.errors import BusyFile, UnwritableFile
 
 
 @contextmanager
-def written_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
+def written_atomically(path: str | os.PathLike[str], unfinished: Path | None = None) -> Iterator[Path]:
     """A context that gives a temporary path in the same folder, which takes the place of `path` at its end.
 
     The temporary name keeps the suffix, by which libraries choose a format. After an error nothing is left, and what
@@ -18,9 +20,10 @@ def written_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     Args:
         path: The file to write, or a folder that does not exist yet.
+        unfinished: Another temporary path, in the same folder: one that the next process finds if this one is killed.
     """
     path = Path(path)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished{''.join(path.suffixes[-2:])}")
+    unfinished = unfinished or temporary_path(path)
     try:
         yield unfinished
         for file in [unfinished, *unfinished.rglob("*")]:
@@ -33,6 +36,49 @@ def written_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
             shutil.rmtree(unfinished)
         else:
             unfinished.unlink(missing_ok=True)
+
+
+def temporary_path(path: Path) -> Path:
+    """Returns a path beside another that no other process writes to, with the same suffix."""
+    return path.with_name(f".{path.name}.{os.getpid()}.unfinished{''.join(path.suffixes[-2:])}")
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Refuses an output that cannot be written, before any work is done for it.
+
+    Raises:
+        UnwritableFile: If the folder is missing or read-only, or the path is a folder.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise UnwritableFile(path, "the name of a file to write", "a folder")
+    probe = temporary_path(path)
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UnwritableFile(path, "a place that can be written", error.strerror) from None
+
+
+def lock_file(file: IO[Any], path: str | os.PathLike[str], expected: str) -> None:
+    """Holds an open file for this process alone, until it is closed or the process ends, where the system has locks.
+
+    Args:
+        file: An open file.
+        path: What it stands for, as the message to a process that comes second names it.
+        expected: What that process expected of it.
+
+    Raises:
+        BusyFile: If another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise BusyFile(path, expected, "one that another process is writing") from None
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -135,7 +135,7 @@ def train_one(job, program, run, title):
     options += ["--resume"] if (job.run / RECIPE).is_file() else []
     job.run.mkdir(exist_ok=True)
     with open(job.run / LOG, "ab") as log:
-        data.lock_file(log, f"{job.run}: expected a run that nobody trains")
+        data.lock_file(log, job.run, "a run that nobody trains")
         begin = log.tell()
         child = subprocess.Popen(
             [*program, *map(str, options)],

@@ -103,7 +103,7 @@ class PseudoSet:
         with ExitStack() as stack:
             sinks = [
                 stack.enter_context(
-                    data.open_sink(self.unfinished / file, source.shape, bands=1, dtype="uint8", like=source)
+                    data.open_writer(self.unfinished / file, source.shape, data.WriterOptions(like=source))
                 )
                 for file in files
             ]

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from maskzoo.files import written_atomically
 
-from .reading import ends_of_file
+from .image_files import ends_of_file
 
 if TYPE_CHECKING:
     from .source import Source

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from ..windows import window_grid
-from .rasterio_source import RasterSource, open_raster
+from ..windows import Window, window_grid
+from .source import Source
 
 LARGEST_SIDE = {2: 1024, 3: 96}
 
 
-def overview(source) -> tuple[np.ndarray, int]:
+def overview(source: Source) -> tuple[np.ndarray, int]:
     """Returns an image thinned to at most `LARGEST_SIDE` pixels per axis, and by how much it was thinned.
 
     Pixel `i` of the overview stands for the pixels from `i * step` on. The overviews that a TIFF holds are used.
 
-    Args:
-        source: What `open_source` returns.
+    Returns:
+        `(image, step)`, the image `(*spatial, channels)`.
     """
     step = -(-max(source.shape) // LARGEST_SIDE[len(source.shape)])
     thinned = tuple(-(-length // step) for length in source.shape)
-    if step > 1 and (array := by_gdal(source, thinned)) is not None:
+    if step > 1 and (array := source.thumbnail(thinned)) is not None:
         return array, step
     array = np.empty((*thinned, source.channels), source.dtype)
     # Blocks that start at a multiple of the step.
@@ -31,28 +33,15 @@ def overview(source) -> tuple[np.ndarray, int]:
     return array, step
 
 
-def by_gdal(source, shape):
-    """Returns a raster file as GDAL thins it; None where the source shows something else than the file's pixels."""
-    if type(source) is not RasterSource:
-        return None
-    try:
-        with open_raster(source.path) as file:
-            plain = (file.shape, file.count, np.dtype(file.dtypes[0])) == (source.shape, source.channels, source.dtype)
-            if not plain or file.colorinterp[0].name == "palette":
-                return None
-            return np.stack(list(file.read(out_shape=(file.count, *shape))), axis=-1)
-    except OSError:
-        return None
-
-
-def tissue(image) -> np.ndarray:
+def tissue(image: np.ndarray) -> np.ndarray:
     """Says where an image shows something: where it is colourful, or grey that its border is not.
 
-    Otsu's threshold of the range of the colours (RGB), or of the grey values; of grey ones the side that less of the
-    border is on. An image without contrast is tissue everywhere.
+    Colours (RGB) are told apart by their range, anything else by its mean over the channels, at Otsu's threshold. Of
+    grey values, tissue is the side of the threshold on which less of the border lies. An image without contrast is
+    tissue everywhere.
 
     Args:
-        image: `(*spatial, channels)`.
+        image: Array `(*spatial, channels)`.
 
     Returns:
         Boolean array `(*spatial)`.
@@ -73,11 +62,11 @@ def tissue(image) -> np.ndarray:
     return above
 
 
-def tissue_finder(source, margin=32):
+def tissue_finder(source: Source, margin: int = 32) -> Callable[[Window], bool]:
     """Returns a function that says whether a window, which may reach outside the image, shows tissue.
 
     Args:
-        source: What `open_source` returns.
+        source: An open image.
         margin: Pixels around tissue that count as tissue.
     """
     image, step = overview(source)
@@ -86,11 +75,11 @@ def tissue_finder(source, margin=32):
     for axis in range(counts.ndim):
         counts = counts.cumsum(axis)
 
-    def shows(window):
+    def shows_tissue(window: Window) -> bool:
         count = counts
         for start, stop, length in zip(window.offset, window.stop, counts.shape, strict=True):
             first, last = np.clip([start // step - reach, -(-stop // step) + reach], 0, length - 1)
             count = count[last] - count[first]
         return bool(count)
 
-    return shows
+    return shows_tissue

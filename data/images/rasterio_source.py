@@ -5,50 +5,74 @@ from __future__ import annotations
 import os
 import re
 import threading
-import warnings
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from .pyramid import chosen_level, described, is_smaller, pixel_scale
-from .reading import Cache, file_version, read_mirrored, reason, require_finite, require_numbers
+from maskzoo.errors import ImageError, MaskzooError, UnreadableFile
+
+from ..windows import Window
+from .image_files import file_version
+from .pyramid import chosen_level, is_smaller, pixel_scale, with_downsample
+from .reader_cache import ReaderCache
+from .reading import (
+    ignored_warnings,
+    read_mirrored,
+    reason,
+    require_finite,
+    require_numbers,
+    unreadable_window,
+)
+from .source import Frame, Level, Source
 
 OPEN_FILES_PER_THREAD = 32
 
+# What rasterio opens, and the options to open it with.
+Place = tuple[str, dict[str, Any]]
 
-class RasterSource:
+
+class RasterioSource(Source):
     """Reads one level of a TIFF, SVS, PNG or JPEG through GDAL: see `open_source`."""
 
-    def __init__(self, path, spatial_dims=None, palette="rgb", *, alpha=False, level=0):
-        self.path = Path(path)
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        spatial_dims: int | None = None,
+        palette: str = "rgb",
+        *,
+        alpha: bool = False,
+        level: int = 0,
+    ):
+        self.path = self._file = Path(path)
         self.name = str(path)
-        self._place = str(path), {}
+        self._place: Place = str(path), {}
         self._version = file_version(path)
         if spatial_dims not in (None, 2):
-            raise ValueError(f"{path}: expected a volume with {spatial_dims} spatial axes; received an image with 2")
+            raise ImageError(path, f"a volume with {spatial_dims} spatial axes", "an image with 2")
         self._driver = raster_driver(path)
         if self._driver == "PNG":
             check_png(path)
         full = None
         if level:
-            full, self._place = chosen_level(path, raster_levels(path), level)
+            full, self._place = chosen_level(path, raster_levels(self._file), level)
         try:
             self._describe(self._dataset(), full, palette, alpha)
-        except (OSError, ValueError):
+        except MaskzooError:
             raise
         except Exception as error:  # rasterio lets GDAL's errors, of a class of their own, pass through
-            raise OSError(f"{path}: expected a readable image; received {reason(error)}") from None
+            raise UnreadableFile(path, "a readable image", reason(error)) from None
 
-    def _describe(self, dataset, full, palette, alpha):
+    def _describe(self, dataset: Any, full: tuple[int, ...] | None, palette: str, alpha: bool) -> None:
         path = self.name
         if len(set(dataset.dtypes)) != 1 or dataset.count == 0:
-            raise ValueError(f"{path}: expected bands of one type; received {dataset.dtypes or 'no bands'}")
+            raise ImageError(path, "bands of one type", ", ".join(dataset.dtypes) or "no bands")
         self.shape = dataset.shape
-        self.scale = pixel_scale(full or self.shape, self.shape)
+        self._scale = pixel_scale(full or self.shape, self.shape)
         self.dtype = require_numbers(path, dataset.dtypes[0])
         require_possible_blocks(path, dataset, self.dtype.itemsize)
-        self.georeference = read_georeference(dataset)
+        self.frame = raster_frame(dataset, self._scale)
         self._colors = None
         self._mask = None
         if palette == "rgb":
@@ -58,42 +82,44 @@ class RasterSource:
             if flags != {"all_valid"} and (flags != {"nodata"} or dataset.nodata != 0 or self._colors is not None):
                 # Bands of measurements lack values one by one; colours are missing together.
                 self._mask = "band" if self.dtype.kind == "f" else "pixel"
-        self.resolution = raster_resolution(dataset, self.georeference, self.scale)
         transparency = [color.name == "alpha" for color in dataset.colorinterp]
         kept = [band for band, clear in enumerate(transparency, 1) if alpha or palette == "index" or not clear]
         self._bands = kept or list(dataset.indexes)
         self.channels = len(self._bands) if self._colors is None else 3
 
     @property
-    def levels(self):
-        """List of `(shape, downsample)` of the levels that the file holds, the finest first."""
-        return described(raster_levels(self.path))
+    def levels(self) -> list[Level]:
+        """Shape and downsample of the levels that the file holds, the finest first."""
+        return with_downsample([shape for shape, _ in raster_levels(self._file)])
 
-    def __enter__(self):
-        return self
+    @property
+    def scale(self) -> tuple[float, ...]:
+        """How many pixels of the finest level a pixel stands for, per axis."""
+        return self._scale
 
-    def __exit__(self, *_):
-        _rasters.files.drop((self._version, self._place[0], str(self._place[1])))
+    def close(self) -> None:
+        """Closes the file in this thread."""
+        _thread.files.drop((self._version, self._place[0], str(self._place[1])))
 
-    def _dataset(self):
-        def make():
+    def _dataset(self) -> Any:
+        def make() -> Any:
             try:
                 name, options = self._place
                 return open_raster(name, driver=self._driver, **options)
             except (OSError, ValueError) as error:
-                raise OSError(f"{self.name}: expected a readable image; received {reason(error)}") from None
+                raise UnreadableFile(self.name, "a readable image", reason(error)) from None
 
-        key = self._version, self._place[0], str(self._place[1])
-        return _rasters.files.get(key, make, lambda dataset: 1, OPEN_FILES_PER_THREAD)
+        return _thread.files.get((self._version, self._place[0], str(self._place[1])), make)
 
-    def read(self, window):
-        """Returns the pixels of a `Window` as an array `(*size, channels)`, mirrored outside the image."""
+    def read(self, window: Window) -> np.ndarray:
+        """Returns the pixels of a window as an array `(*size, channels)`, mirrored outside the image."""
         array = read_mirrored(self, window, self._read)
         return require_finite(array, self.name, window)
 
-    def _read(self, window):
+    def _read(self, window: Window) -> np.ndarray:
         box = tuple((cut.start, cut.stop) for cut in window.slices)
         dataset = self._dataset()
+        valid = None
         try:
             array = dataset.read(self._bands, window=box)
             if self._mask == "band":
@@ -101,18 +127,26 @@ class RasterSource:
             elif self._mask == "pixel":
                 valid = dataset.dataset_mask(window=box) != 0
         except Exception as error:  # see above
-            raise OSError(
-                f"{self.name}: expected readable pixels in the window at {window.offset} of size {window.size}; "
-                f"received {reason(error)}"
-            ) from None
+            raise UnreadableFile(self.name, unreadable_window(window), reason(error)) from None
         array = interleaved(array) if self._colors is None else self._colors[array[0]]
-        if self._mask == "pixel":
+        if valid is not None:
             array *= valid[..., None]
         return array
 
+    def thumbnail(self, shape: tuple[int, ...]) -> np.ndarray | None:
+        """Returns the whole image `(*shape, channels)` as GDAL thins the file; `None` if the source shows others."""
+        try:
+            with open_raster(self._file) as file:
+                plain = (file.shape, file.count, np.dtype(file.dtypes[0])) == (self.shape, self.channels, self.dtype)
+                if not plain or file.colorinterp[0].name == "palette":
+                    return None
+                return np.stack(list(file.read(out_shape=(file.count, *shape))), axis=-1)
+        except OSError:
+            return None
 
-def raster_levels(path):
-    """Returns shape and place (name and options to open it with) of every level of a raster file, the finest first."""
+
+def raster_levels(path: Path) -> list[tuple[tuple[int, ...], Place]]:
+    """Returns the shape of every level of a raster file and how to open it, the finest first."""
     if raster_driver(path) != "GTiff":
         with open_raster(path) as file:
             return [(file.shape, (str(path), {}))]
@@ -120,9 +154,10 @@ def raster_levels(path):
         full, kind = file.shape, (file.count, file.dtypes)
         aperio = file.tags().get("TIFFTAG_IMAGEDESCRIPTION", "").startswith("Aperio")
         # GDAL takes the photographs of label and glass in a slide for overviews.
-        places = [] if aperio else [(str(path), {"overview_level": n}) for n in range(len(file.overviews(1)))]
+        overviews = 0 if aperio else len(file.overviews(1))
+        places: list[Place] = [(str(path), {"overview_level": number}) for number in range(overviews)]
         places += [(name, {}) for name in file.subdatasets[1:]]
-    found = {}
+    found: dict[tuple[int, ...], Place] = {}
     for name, options in places:
         with open_raster(name, driver="GTiff", **options) as file:
             tiled = file.block_shapes[0][1] != file.width
@@ -131,10 +166,24 @@ def raster_levels(path):
     return [(full, (str(path), {})), *sorted(found.items(), key=lambda item: -item[0][0])]
 
 
-def raster_resolution(dataset, georeference, scale):
-    """Returns the size of a pixel along rows and columns: map units, or micrometres of a slide; None if unknown."""
-    if georeference is not None and not georeference["transform"].is_identity:
-        a, b, _, d, e, _ = georeference["transform"][:6]
+def raster_frame(dataset: Any, scale: tuple[float, ...]) -> Frame:
+    """Returns the frame of an open raster file.
+
+    Args:
+        dataset: What `rasterio.open` returns.
+        scale: How many pixels of the finest level one of its pixels stands for, per axis.
+    """
+    points, points_crs = dataset.gcps
+    spacing = raster_spacing(dataset, scale)
+    if dataset.crs is None and dataset.transform.is_identity and not points:
+        return Frame(dataset.shape, spacing)
+    return Frame(dataset.shape, spacing, dataset.transform, dataset.crs, tuple(points), points_crs)
+
+
+def raster_spacing(dataset: Any, scale: tuple[float, ...]) -> tuple[float, ...] | None:
+    """Returns the size of a pixel along rows and columns: map units, or micrometres of a slide; `None` if unknown."""
+    if not dataset.transform.is_identity:
+        a, b, _, d, e, _ = dataset.transform[:6]
         return float(np.hypot(b, e)), float(np.hypot(a, d))
     tags = dataset.tags()
     if found := re.search(r"\bMPP *= *([0-9.]+)", tags.get("TIFFTAG_IMAGEDESCRIPTION", "")):
@@ -148,7 +197,7 @@ def raster_resolution(dataset, georeference, scale):
     return size[0] * scale[0], size[1] * scale[1]
 
 
-def stands_in_planes(path):
+def needs_tifffile(path: str | os.PathLike[str]) -> bool:
     """Says whether a TIFF is more to tifffile than to GDAL: an unknown codec, OME's planes, a stack of pages."""
     if raster_driver(path) != "GTiff":
         return False
@@ -165,7 +214,7 @@ def stands_in_planes(path):
         return "missing codec" in str(error)
 
 
-def interleaved(bands):
+def interleaved(bands: np.ndarray) -> np.ndarray:
     """Returns an image `(height, width, bands)` from its bands `(bands, height, width)`."""
     if 1 < len(bands) <= 4 and bands.dtype in (np.uint8, np.uint16, np.float32):
         import cv2
@@ -175,22 +224,20 @@ def interleaved(bands):
     return np.stack(list(bands), axis=-1)
 
 
-def require_possible_blocks(path, dataset, itemsize):
+def require_possible_blocks(path: str, dataset: Any, itemsize: int) -> None:
     """Refuses a damaged header that declares blocks which no compression puts into the file: GDAL would allocate them.
 
     Raises:
-        ValueError: Where a block is larger than 64 MB and than two thousand times the file.
+        ImageError: If a block is larger than 64 MB and than two thousand times the file.
     """
     height, width = dataset.block_shapes[0]
-    if height * width * itemsize > max(1 << 26, 2000 * os.path.getsize(path)):
-        raise ValueError(
-            f"{path}: expected blocks that fit into a file of {os.path.getsize(path)} bytes; "
-            f"received {height} x {width} pixels"
-        )
+    size = os.path.getsize(path)
+    if height * width * itemsize > max(1 << 26, 2000 * size):
+        raise ImageError(path, f"blocks that fit into a file of {size} bytes", f"{height} x {width} pixels")
 
 
-def read_colors(dataset):
-    """Returns the palette of a raster file as an array `(indices, 3)`, transparent colours black; None without one."""
+def read_colors(dataset: Any) -> np.ndarray | None:
+    """Returns the palette of a raster file as an array `(indices, 3)`, transparent colours black; `None` without."""
     if dataset.count != 1 or dataset.colorinterp[0].name != "palette":
         return None
     colors = np.zeros((np.iinfo(dataset.dtypes[0]).max + 1, 3), np.uint8)
@@ -199,15 +246,7 @@ def read_colors(dataset):
     return colors
 
 
-def read_georeference(dataset):
-    """Returns coordinate system, transform and ground control points of a raster file; None where it has none."""
-    points, points_crs = dataset.gcps
-    if dataset.crs is None and dataset.transform.is_identity and not points:
-        return None
-    return {"crs": dataset.crs, "transform": dataset.transform, "gcps": points, "gcps_crs": points_crs}
-
-
-def raster_driver(path):
+def raster_driver(path: str | os.PathLike[str]) -> str:
     """Returns GDAL's name of the format that a file starts like, whatever its suffix says."""
     with open(path, "rb") as file:
         start = file.read(8)
@@ -216,11 +255,11 @@ def raster_driver(path):
     return "JPEG" if start[:3] == b"\xff\xd8\xff" else "GTiff"
 
 
-def check_png(path):
+def check_png(path: str | os.PathLike[str]) -> None:
     """Refuses a PNG that is cut off or whose checksums differ: GDAL would show grey pixels instead.
 
     Raises:
-        OSError: Where the file is damaged.
+        UnreadableFile: If the file is damaged.
     """
     with open(path, "rb") as file:
         file.seek(8)
@@ -229,29 +268,34 @@ def check_png(path):
             length, kind = int.from_bytes(file.read(4)), file.read(4)
             data = file.read(length)
             if len(data) < length or int.from_bytes(file.read(4)) != zlib.crc32(data, zlib.crc32(kind)) or not kind:
-                raise OSError(f"{path}: expected a whole PNG; received one that is cut off or damaged")
+                raise UnreadableFile(path, "a whole PNG", "one that is cut off or damaged")
 
 
 class ThreadFiles(threading.local):
     """The raster files that one thread has open: a handle of GDAL shared by threads crashes the process."""
 
-    def __init__(self):
-        self.files = Cache()
+    def __init__(self) -> None:
+        self.files: ReaderCache[Any] = ReaderCache(OPEN_FILES_PER_THREAD)
 
 
-_rasters = ThreadFiles()
-
-# Python's warning filters belong to the process: two threads that change and restore them at once leave a mess.
-_quiet = threading.Lock()
+_thread = ThreadFiles()
 
 
-def open_raster(path, mode="r", **options):
-    """Opens a file with rasterio, quiet about a missing georeference, which photographs do not have."""
+def open_raster(path: str | os.PathLike[str], mode: str = "r", **options: Any) -> Any:
+    """Opens a file with rasterio, quiet about a missing georeference, which photographs do not have.
+
+    Args:
+        path: The file, or GDAL's name of a part of it.
+        mode: As of `rasterio.open`.
+        options: Those of `rasterio.open`.
+
+    Returns:
+        What `rasterio.open` returns; rasterio has no types.
+    """
     # GDAL keeps decoded blocks up to 5 % of the machine's memory unless told otherwise, before its first read.
     os.environ.setdefault("GDAL_CACHEMAX", "256")
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning
 
-    with _quiet, warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+    with ignored_warnings(NotGeoreferencedWarning):
         return rasterio.open(path, mode, **options)

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..images.source import file_suffix, open_source
+from ..images.image_files import file_suffix
+from ..images.opening import open_source
 from ..images.statistics import MEASURED_PIXELS, measured_windows
 from ..labels.scheme import (
     LabelScheme,

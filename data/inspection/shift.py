@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..images.source import open_source
+from ..images.opening import open_source
 from ..sets.cases import open_pairs
 from ..sets.folds import make_folds
 from ..sets.specification import check_path, files_by_stem, read_spec

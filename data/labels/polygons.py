@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from ..images.reading import read_mirrored
+from ..images.source import Frame, Source
 from ..sets.normalization import unknown
 
 WGS84 = "OGC:CRS84"  # what GeoJSON means where it does not name a coordinate system
 
 
-class PolygonSource:
+class PolygonSource(Source):
     """Reads windows of the areas that a GeoJSON file outlines: 1 where a pixel's centre lies inside a polygon.
 
     Args:
@@ -30,13 +31,13 @@ class PolygonSource:
         ValueError: Where it holds no polygons or an unknown class.
     """
 
-    georeference = None
     dtype = np.dtype(np.uint8)
 
     def __init__(self, path, image, *, class_property=None, classes=None):
         self.path = Path(path)
         self.name = str(path)
         self.shape = tuple(image.shape)
+        self.frame = Frame(self.shape)
         content = read_json(path)
         to_pixels = pixel_mapping(content, image)
         self._areas = []
@@ -115,19 +116,19 @@ def areas(content, class_property):
 
 def pixel_mapping(content, image):
     """Returns the function from points `(n, 2)` of a GeoJSON file to pixels of an image, x before y."""
-    georeference = image.georeference
-    if not georeference or not georeference.get("crs"):
+    frame = image.frame
+    if frame.crs is None or frame.transform is None:
         return lambda points: points / image.scale[::-1]
     from rasterio.crs import CRS
     from rasterio.warp import transform
 
     named = ((content.get("crs") or {}).get("properties") or {}).get("name") if isinstance(content, dict) else None
     source = CRS.from_user_input(named or WGS84)
-    a, b, c, d, e, f = (~georeference["transform"])[:6]
+    a, b, c, d, e, f = (~frame.transform)[:6]
 
     def to_pixels(points):
-        if source != georeference["crs"]:
-            points = np.stack(transform(source, georeference["crs"], *points.T), axis=1)
+        if source != frame.crs:
+            points = np.stack(transform(source, frame.crs, *points.T), axis=1)
         return points @ [[a, d], [b, e]] + [c, f]
 
     return to_pixels

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..images.reading import read_mirrored
+from ..images.source import Frame, Source
 from ..sets.normalization import unknown
 from ..windows import window_grid
 
@@ -164,7 +165,7 @@ def parse_runs(runs, shape, *, relative=False, one_based=None, name="runs"):
     return np.stack([starts, stops], axis=1)
 
 
-class RunSource:
+class RunSource(Source):
     """Reads windows of run-length labels without ever holding the mask.
 
     Args:
@@ -175,12 +176,12 @@ class RunSource:
     """
 
     path = None
-    georeference = None
     dtype = np.dtype(np.uint8)
 
     def __init__(self, name, shape, runs, column_major=True):
         self.name = name
         self.shape = tuple(shape)
+        self.frame = Frame(self.shape)
         self.channels = len(runs)
         self._column_major = column_major
         self.runs = [np.ascontiguousarray(band[np.argsort(band[:, 0], kind="stable")]) for band in runs]

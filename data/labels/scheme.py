@@ -10,8 +10,9 @@ import numpy as np
 from maskzoo.errors import OptionError
 from maskzoo.names import one_of
 
+from ..images.image_files import file_version
 from ..images.pyramid import ResampledSource
-from ..images.reading import file_version
+from ..images.source import Frame, Source
 from ..images.statistics import measured_windows
 from ..windows import Window
 from .polygons import PolygonSource
@@ -143,16 +144,15 @@ class LabelReader:
         return self._meaning[rows]
 
 
-class StackedSource:
+class StackedSource(Source):
     """Reads several label images, one per class, as the bands of one."""
-
-    georeference = None
 
     def __init__(self, sources):
         self.sources = sources
         self.path, self.name, self.shape = sources[0].path, sources[0].name, sources[0].shape
         self.dtype = np.result_type(*(source.dtype for source in sources))
         self.channels = len(sources)
+        self.frame = Frame(self.shape)
         for source in sources:
             if source.shape != self.shape:
                 raise ValueError(

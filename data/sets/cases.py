@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from ..images.image_files import ends_of_file, file_suffix
+from ..images.opening import open_source
 from ..images.pyramid import ResampledSource
-from ..images.reading import ends_of_file, file_suffix
-from ..images.source import open_source
+from ..images.source import Frame, Source
 from ..labels.polygons import PolygonSource
 from ..labels.run_lengths import RunSource, RunTable
 from ..labels.scheme import LabelScheme, StackedSource, band_scheme, find_scheme, label_values
@@ -381,16 +382,15 @@ def make_cases(pairs, scheme, normalizer):
     ]
 
 
-class InstanceSource:
+class InstanceSource(Source):
     """Reads labels that number objects as one class: see `DataSpec.instances`."""
 
-    georeference = None
     dtype = np.dtype(np.uint8)
     channels = 1
 
     def __init__(self, source):
         self._source = source
-        self.path, self.name, self.shape = source.path, source.name, source.shape
+        self.path, self.name, self.shape, self.frame = source.path, source.name, source.shape, Frame(source.shape)
         self._type = np.dtype(np.uint16 if source.dtype.itemsize <= 2 else np.uint32)
 
     def read_instances(self, window):

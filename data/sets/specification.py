@@ -8,9 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from ..augmentation.stain import METHODS as STAINS
-from ..images.rasterio_source import stands_in_planes
-from ..images.reading import file_stem, file_suffix, holds_slices
-from ..images.source import RASTER_SUFFIXES, SCAN_SUFFIXES, SUFFIXES, VOLUME_SUFFIXES
+from ..images.image_files import (
+    RASTER_SUFFIXES,
+    SCAN_SUFFIXES,
+    SUFFIXES,
+    VOLUME_SUFFIXES,
+    file_stem,
+    file_suffix,
+    holds_slices,
+)
+from ..images.rasterio_source import needs_tifffile
 from ..labels.scheme import TASKS
 from .folds import SPLITS
 from .normalization import NORMALIZATIONS, unknown
@@ -273,7 +280,7 @@ def spatial_dims_of_file(file) -> int | None:
     suffix = file_suffix(file)
     if suffix in (".tif", ".tiff"):
         # A stack of pages is a volume, an image is none.
-        return None if stands_in_planes(file) else 2
+        return None if needs_tifffile(file) else 2
     if holds_slices(file) or suffix in VOLUME_SUFFIXES:
         return 3
     return 2 if suffix in RASTER_SUFFIXES else None

@@ -11,7 +11,8 @@ import numpy as np
 from ..labels.run_lengths import encode_rle, encode_windows
 from ..sets.normalization import unknown
 from ..windows import Window, window_grid
-from ..writers.writer import open_sink
+from ..writers.format_writer import WriterOptions
+from ..writers.writer import open_writer
 from .objects import synthetic_case, synthetic_cases
 from .slides import SyntheticSlide
 
@@ -138,9 +139,10 @@ def write_slides(folder, count, size, seed):
         table.write("id,encoding\n")
         for number in range(count):
             slide = SyntheticSlide(size, [seed, number])
-            with open_sink(folder / "images" / f"slide-{number:02}.tif", shape, bands=3) as sink:
+            path = folder / "images" / f"slide-{number:02}.tif"
+            with open_writer(path, shape, WriterOptions(bands=3)) as writer:
                 for window in window_grid(shape, BLOCK):
-                    sink.write(window, slide.image(window))
+                    writer.write(window, slide.image(window))
             table.write(f"slide-{number:02},")
             table.writelines(encode_windows(slide.mask, shape, pixels=1 << 21))
             table.write("\n")
@@ -154,5 +156,6 @@ def write_array(path, array):
     spatial_dims = 3 if path.name.endswith(".nii.gz") else 2
     array = array if array.ndim > spatial_dims else array[..., None]
     path.parent.mkdir(exist_ok=True)
-    with open_sink(path, array.shape[:-1], bands=array.shape[-1], dtype=array.dtype, colors=()) as sink:
-        sink.write(Window((0,) * spatial_dims, array.shape[:-1]), array)
+    options = WriterOptions(bands=array.shape[-1], dtype=array.dtype, colors=())
+    with open_writer(path, array.shape[:-1], options) as writer:
+        writer.write(Window((0,) * spatial_dims, array.shape[:-1]), array)

@@ -533,10 +533,11 @@ def test_overlap_presence_and_calibration_take_the_memory_of_a_tile(tmp_path):
     trained = inference.load_run(sure_run(tmp_path, [(row_of(8, 1), row_of(8, 1))]))
 
     class Stripes:
-        channels, dtype, georeference, name = 1, np.dtype(np.float32), None, "stripes"
+        channels, dtype, name = 1, np.dtype(np.float32), "stripes"
 
         def __init__(self, side):
             self.shape = (side, side)
+            self.frame = data.Frame(self.shape)
 
         def read(self, window):
             values = np.where(np.arange(window.offset[0], window.stop[0]) % 4 < 2, YES, NO).astype(np.float32)

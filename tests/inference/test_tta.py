@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from scipy import ndimage
 
 from maskzoo.inference import tta
 
@@ -54,20 +53,6 @@ def test_scales_are_seen_beside_the_image_in_every_orientation():
 def test_a_wrong_description_is_one_line(text):
     with pytest.raises(ValueError, match=r"^--tta: expected .*; received"):
         tta.parse_tta(text, 2)
-
-
-@pytest.mark.parametrize("size", [(6, 11), (24, 44), (12, 22), (5, 50)])
-def test_resize_interpolates_between_the_centres_of_pixels(size):
-    image = np.random.default_rng(0).normal(size=(12, 22)).astype(np.float32)
-    expected = ndimage.map_coordinates(
-        image,
-        np.meshgrid(
-            *((np.arange(new) + 0.5) * old / new - 0.5 for old, new in zip((12, 22), size, strict=True)), indexing="ij"
-        ),
-        order=1,
-        mode="nearest",
-    )
-    np.testing.assert_allclose(tta.resize(image[None, ..., None], size)[0, ..., 0], expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.75, 1.25, 2])

@@ -108,8 +108,8 @@ def test_levels_of_a_map_are_its_overviews(tmp_path, number):
         expected = np.moveaxis(file.read(), 0, -1)
     np.testing.assert_array_equal(whole(source), expected)
     np.testing.assert_array_equal(source.read(Window((13, 7), (50, 40))), expected[13:63, 7:47])
-    assert source.georeference["transform"] == Affine(0.5 * 2**number, 0, 740_000, 0, -0.5 * 2**number, 3_725_000)
-    assert source.resolution == (0.5 * 2**number,) * 2
+    assert source.frame.transform == Affine(0.5 * 2**number, 0, 740_000, 0, -0.5 * 2**number, 3_725_000)
+    assert source.frame.spacing == (0.5 * 2**number,) * 2
     assert source.scale == (2.0**number,) * 2
 
 
@@ -128,9 +128,9 @@ def test_another_resolution_is_averaged_from_the_next_finer_level(tmp_path):
     assert source.shape == (133, 100)
     np.testing.assert_array_equal(whole(source), whole(ResampledSource(open_source(path, level=1), (133, 100))))
     # The corners of the map stay where they are.
-    np.testing.assert_allclose(source.georeference["transform"] @ (100, 133), (740_150, 3_724_800))
+    np.testing.assert_allclose(source.frame.transform @ (100, 133), (740_150, 3_724_800))
     assert source.levels == open_source(path).levels
-    np.testing.assert_allclose(source.resolution, (0.5 * 400 / 133, 1.5))
+    np.testing.assert_allclose(source.frame.spacing, (0.5 * 400 / 133, 1.5))
 
 
 def test_what_cannot_be_is_refused(tmp_path):
@@ -139,7 +139,7 @@ def test_what_cannot_be_is_refused(tmp_path):
         open_source(path, resolution=0.25)
     with pytest.raises(ValueError, match=r"map.tif: expected a level from 0 to 0; received 1"):
         open_source(path, level=1)
-    with pytest.raises(ValueError, match="level: expected either level or resolution"):
+    with pytest.raises(ValueError, match="level: expected either `level` or `resolution`"):
         open_source(path, level=0, resolution=1.0)
     with pytest.raises(ValueError, match="array: expected a file that says how large its pixels are"):
         open_source(np.zeros((9, 9)), resolution=1.0)
@@ -166,11 +166,11 @@ def test_levels_of_a_slide_are_neither_thumbnail_nor_label(tmp_path, compression
     image = saved_slide(tmp_path / "slide.svs", compression)
     source = open_source(tmp_path / "slide.svs", spatial_dims=2)
     assert source.levels == [((900, 600), 1.0), ((225, 150), 4.0)]
-    assert source.resolution == (0.5, 0.5)
+    assert source.frame.spacing == (0.5, 0.5)
     np.testing.assert_array_equal(whole(open_source(tmp_path / "slide.svs", level=1)), image[::4, ::4])
     np.testing.assert_array_equal(whole(open_source(tmp_path / "slide.svs", resolution=2.0)), image[::4, ::4])
     assert open_source(tmp_path / "slide.svs", resolution=1.0).shape == (450, 300)
-    assert open_source(tmp_path / "slide.svs", level=1).resolution == (2.0, 2.0)
+    assert open_source(tmp_path / "slide.svs", level=1).frame.spacing == (2.0, 2.0)
 
 
 def test_a_real_slide_has_the_resolution_that_its_header_says(shared_data):
@@ -199,15 +199,15 @@ def test_volumes_are_averaged_to_their_millimetres(tmp_path):
     expected = noise((20, 30, 8), np.int16).reshape(10, 2, 15, 2, 8).mean(axis=(1, 3))
     assert np.abs(whole(source)[..., 0] - expected).max() <= 0.5
     # The first voxel's centre moves to the middle of the four that it stands for.
-    np.testing.assert_allclose(source.georeference["affine"] @ (0, 0, 0, 1), (5.5, 6.5, 7, 1))
-    np.testing.assert_allclose(source.resolution, (2, 2, 2))
+    np.testing.assert_allclose(source.frame.affine @ (0, 0, 0, 1), (5.5, 6.5, 7, 1))
+    np.testing.assert_allclose(source.frame.spacing, (2, 2, 2))
 
 
 def test_ground_control_points_move_with_the_pixels(tmp_path):
     points = [GroundControlPoint(row, col, col * 2.0, row * -3.0) for row, col in ((0, 0), (0, 40), (80, 0))]
     path = write_map(tmp_path / "map.tif", noise((80, 40, 1)), gcps=points, crs="EPSG:32616", transform=None)
     source = ResampledSource(open_source(path), (20, 20))
-    moved = [(point.row, point.col, point.x, point.y) for point in source.georeference["gcps"]]
+    moved = [(point.row, point.col, point.x, point.y) for point in source.frame.control_points]
     assert moved == [(0, 0, 0, 0), (0, 20, 80, 0), (20, 0, 0, -240)]
 
 

@@ -8,7 +8,7 @@ import pytest
 import SimpleITK as sitk
 from concurrency import check_processes, check_threads, whole
 
-from maskzoo.data import Window, load_data, open_sink, open_source
+from maskzoo.data import Window, WriterOptions, load_data, open_source, open_writer
 from maskzoo.data.sets.specification import files_by_stem, read_spec, spatial_dims_of
 
 
@@ -65,8 +65,8 @@ def test_voxels_and_place_are_those_of_nifti(tmp_path, suffix, packed, dtype):
     source = open_source(tmp_path / f"scan.{suffix}")
     assert (source.shape, source.channels, source.dtype) == ((13, 11, 6), 1, np.dtype(dtype))
     np.testing.assert_array_equal(whole(source)[..., 0], np.asarray(reference.dataobj))
-    np.testing.assert_allclose(source.georeference["affine"], reference.affine, atol=1e-5)
-    np.testing.assert_allclose(source.resolution, (0.5, 0.7, 2), rtol=1e-6)
+    np.testing.assert_allclose(source.frame.affine, reference.affine, atol=1e-5)
+    np.testing.assert_allclose(source.frame.spacing, (0.5, 0.7, 2), rtol=1e-6)
     window = Window((3, -4, 1), (8, 12, 9))
     reflected = np.pad(np.asarray(reference.dataobj), [(0, 0), (4, 0), (0, 4)], mode="reflect")
     np.testing.assert_array_equal(source.read(window)[..., 0], reflected[3:11, :12, 1:10])
@@ -85,8 +85,8 @@ def test_a_large_raw_scan_is_read_in_part(tmp_path):
 def test_a_prediction_overlays_the_scan(tmp_path):
     image = scan()
     source = open_source(write_series(tmp_path / "patient", image))
-    with open_sink(tmp_path / "mask.nii.gz", source.shape, like=source) as sink:
-        sink.write(Window((0, 0, 0), source.shape), np.ones((*source.shape, 1), np.uint8))
+    with open_writer(tmp_path / "mask.nii.gz", source.shape, WriterOptions(like=source)) as writer:
+        writer.write(Window((0, 0, 0), source.shape), np.ones((*source.shape, 1), np.uint8))
     mask = sitk.ReadImage(str(tmp_path / "mask.nii.gz"))
     assert mask.GetSize() == image.GetSize()
     for corner in ((0, 0, 0), (12, 10, 5)):
@@ -102,14 +102,14 @@ def test_a_dicom_series_is_one_volume_in_order(tmp_path):
     reference = nifti(image, tmp_path)
     assert (source.shape, source.channels) == ((13, 11, 6), 1)
     np.testing.assert_array_equal(whole(source)[..., 0], np.asarray(reference.dataobj))
-    np.testing.assert_allclose(source.georeference["affine"], reference.affine, atol=1e-4)
+    np.testing.assert_allclose(source.frame.affine, reference.affine, atol=1e-4)
     np.testing.assert_array_equal(source.read(Window((2, 3, 1), (5, 4, 3))), whole(source)[2:7, 3:7, 1:4])
 
 
 def test_a_series_that_does_not_fit_is_read_slice_by_slice(tmp_path, monkeypatch):
     source = open_source(write_series(tmp_path / "patient", scan()))
     expected = whole(source)
-    monkeypatch.setattr("maskzoo.data.images.simpleitk_source.VOLUME_BYTES_PER_PROCESS", 0)
+    monkeypatch.setattr("maskzoo.data.images.reader_cache.VOLUME_BYTES_PER_PROCESS", 0)
     for window in (Window((2, 3, 1), (5, 4, 3)), Window((0, 0, 5), (13, 11, 1))):
         np.testing.assert_array_equal(source.read(window), expected[window.slices])
 
@@ -131,12 +131,12 @@ def test_one_slice_is_an_image_with_rows_first(tmp_path):
     image = scan()
     folder = write_series(tmp_path / "patient", image)
     source = open_source(folder / "1-0.dcm", spatial_dims=2)
-    assert (source.shape, source.georeference) == ((11, 13), None)
+    assert (source.shape, source.frame.affine) == ((11, 13), None)
     np.testing.assert_array_equal(whole(source)[..., 0], sitk.GetArrayFromImage(image)[0])
     np.testing.assert_array_equal(
         source.read(Window((4, 5), (6, 7)))[..., 0], sitk.GetArrayFromImage(image)[0, 4:10, 5:12]
     )
-    np.testing.assert_allclose(source.resolution, (0.7, 0.5))
+    np.testing.assert_allclose(source.frame.spacing, (0.7, 0.5))
 
 
 def test_several_frames_in_one_file_are_a_volume(tmp_path):

@@ -8,8 +8,8 @@ import pytest
 import tifffile
 from concurrency import check_processes, check_threads, whole
 
-from maskzoo.data import Window, open_sink, open_source
-from maskzoo.data.images.tifffile_source import SlideSource
+from maskzoo.data import Window, WriterOptions, open_source, open_writer
+from maskzoo.data.images.tifffile_source import TifffileSource
 
 TILES = {"tile": (64, 48)}
 
@@ -25,7 +25,7 @@ def test_codecs_that_gdal_lacks(tmp_path, compression, layout):
     path = tmp_path / "slide.svs"
     tifffile.imwrite(path, image, photometric="rgb", compression=compression, **layout)
     source = open_source(path, spatial_dims=2)
-    assert isinstance(source, SlideSource)
+    assert isinstance(source, TifffileSource)
     assert (source.shape, source.channels, source.dtype) == ((150, 131), 3, np.uint8)
     np.testing.assert_array_equal(whole(source), image)
     np.testing.assert_array_equal(source.read(Window((50, 40), (33, 70))), image[50:83, 40:110])
@@ -86,8 +86,8 @@ def test_sections_and_pyramids_of_ome(tmp_path):
         assert (source.shape, source.channels) == (expected.shape[:3], 2)
         np.testing.assert_array_equal(whole(source), expected)
         np.testing.assert_array_equal(source.read(Window((11, 7, 2), (15, 20, 3))), expected[11:26, 7:27, 2:5])
-        np.testing.assert_allclose(source.resolution, (0.5 * 2**number, 0.25 * 2**number, 2))
-        np.testing.assert_allclose(np.diag(source.georeference["affine"]), (*source.resolution, 1))
+        np.testing.assert_allclose(source.frame.spacing, (0.5 * 2**number, 0.25 * 2**number, 2))
+        np.testing.assert_allclose(np.diag(source.frame.affine), (*source.frame.spacing, 1))
     with pytest.raises(ValueError, match=r"stack.ome.tif: expected an image with 2 .*; received a stack of 5"):
         open_source(path, spatial_dims=2)
     with pytest.raises(ValueError, match=r"stack.ome.tif: expected a level from 0 to 2; received 3"):
@@ -97,8 +97,8 @@ def test_sections_and_pyramids_of_ome(tmp_path):
 def test_a_prediction_of_a_stack_keeps_its_micrometres(tmp_path):
     saved_pyramid(tmp_path / "stack.ome.tif", PhysicalSizeX=0.25, PhysicalSizeY=0.5, PhysicalSizeZ=2.0)
     source = open_source(tmp_path / "stack.ome.tif", level=1)
-    with open_sink(tmp_path / "mask.nii.gz", source.shape, like=source) as sink:
-        sink.write(Window((0, 0, 0), source.shape), np.zeros((*source.shape, 1), np.uint8))
+    with open_writer(tmp_path / "mask.nii.gz", source.shape, WriterOptions(like=source)) as writer:
+        writer.write(Window((0, 0, 0), source.shape), np.zeros((*source.shape, 1), np.uint8))
     header = nibabel.load(tmp_path / "mask.nii.gz").header
     assert header.get_xyzt_units()[0] == "micron"
     np.testing.assert_allclose(header.get_zooms(), (1.0, 0.5, 2.0))
@@ -126,7 +126,7 @@ def test_channels_of_imagej_are_channels_and_its_unit_is_read(tmp_path):
     tifffile.imwrite(path, image, imagej=True, resolution=(2, 4), metadata=metadata)
     source = open_source(path, spatial_dims=2)
     np.testing.assert_array_equal(whole(source), np.moveaxis(image, 0, -1))
-    assert source.resolution == (0.25, 0.5)
+    assert source.frame.spacing == (0.25, 0.5)
 
 
 def test_several_times_are_refused_and_pages_of_other_sizes_are_no_stack(tmp_path):

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rasterio.transform import Affine
 
-from maskzoo.data import Window, open_sink, open_source, window_grid
+from maskzoo.data import Window, WriterOptions, open_source, open_writer, window_grid
 from maskzoo.data.images.rasterio_source import open_raster
 
 
@@ -20,9 +20,10 @@ def values(shape, dtype="uint8"):
 
 
 def write(path, array, size, **options):
-    with open_sink(path, array.shape[:-1], bands=array.shape[-1], dtype=array.dtype, **options) as sink:
+    options = WriterOptions(bands=array.shape[-1], dtype=array.dtype, **options)
+    with open_writer(path, array.shape[:-1], options) as writer:
         for window in window_grid(array.shape[:-1], size):
-            sink.write(window, array[window.slices])
+            writer.write(window, array[window.slices])
 
 
 def read(path, spatial_dims=None):
@@ -100,12 +101,13 @@ def test_a_transform_without_coordinate_system_and_control_points_are_kept(tmp_p
     open_raster(tmp_path / "points.tif", "w", gcps=points, crs="EPSG:32616", **options).close()
     for name in ("shift", "points"):
         write(tmp_path / "out.tif", values((20, 20, 1)), 16, like=open_source(tmp_path / f"{name}.tif"))
-        written = open_source(tmp_path / "out.tif").georeference
+        written = open_source(tmp_path / "out.tif").frame
         if name == "shift":
-            assert written["transform"] == shift
+            assert written.transform == shift
         else:
-            assert [(p.row, p.col, p.x, p.y) for p in written["gcps"]] == [(p.row, p.col, p.x, p.y) for p in points]
-            assert written["gcps_crs"] == "EPSG:32616"
+            read_back = [(point.row, point.col, point.x, point.y) for point in written.control_points]
+            assert read_back == [(point.row, point.col, point.x, point.y) for point in points]
+            assert written.control_points_crs == "EPSG:32616"
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
@@ -130,8 +132,8 @@ def test_an_exception_leaves_nothing_and_keeps_the_older_file(tmp_path, suffix):
     path.write_text("older")
 
     def interrupted():
-        with open_sink(path, (300, 300)) as sink:
-            sink.write(Window((0, 0), (256, 256)), values((256, 256, 1)))
+        with open_writer(path, (300, 300)) as writer:
+            writer.write(Window((0, 0), (256, 256)), values((256, 256, 1)))
             raise RuntimeError("stop")
 
     with pytest.raises(RuntimeError, match="stop"):
@@ -146,14 +148,14 @@ def test_a_full_disk_is_reported_and_leaves_nothing(tmp_path, suffix, side):
     code = f"""
 import resource, sys
 import numpy as np
-from maskzoo.data import open_sink, window_grid
+from maskzoo.data import open_writer, window_grid
 import nibabel, rasterio
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 noise = np.random.default_rng(0).integers(0, 255, ({side}, {side}, 1)).astype(np.uint8)
 try:
-    with open_sink("out{suffix}", ({side}, {side})) as sink:
+    with open_writer("out{suffix}", ({side}, {side})) as writer:
         for window in window_grid(({side}, {side}), 256):
-            sink.write(window, noise[window.slices])
+            writer.write(window, noise[window.slices])
 except OSError as error:
     print(error)
 """
@@ -167,12 +169,12 @@ def test_a_full_disk_is_reported_for_blocks_that_the_file_fills_itself(tmp_path)
     code = """
 import resource
 import numpy as np
-from maskzoo.data import open_sink
+from maskzoo.data import open_writer
 import rasterio
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 try:
-    with open_sink("out.tif", (9000, 9000)) as sink:
-        sink.fill(lambda window, band: np.zeros(window.size, np.uint8))
+    with open_writer("out.tif", (9000, 9000)) as writer:
+        writer.fill(lambda window, band: np.zeros(window.size, np.uint8))
 except OSError as error:
     print(error)
 """
@@ -185,35 +187,41 @@ except OSError as error:
 
 def test_wrong_outputs_are_refused_before_any_work(tmp_path):
     with pytest.raises(OSError, match="expected a place that can be written; received No such file"):
-        open_sink(tmp_path / "nowhere" / "out.tif", (10, 10))
+        open_writer(tmp_path / "nowhere" / "out.tif", (10, 10))
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="expected a place that can be written; received Not a directory"):
-        open_sink(tmp_path / "file" / "out.tif", (10, 10))
+        open_writer(tmp_path / "file" / "out.tif", (10, 10))
     with pytest.raises(OSError, match="expected a place that can be written"):
-        open_sink("/proc/out.tif", (10, 10))
+        open_writer("/proc/out.tif", (10, 10))
     (tmp_path / "folder.tif").mkdir()
     with pytest.raises(OSError, match="received a folder"):
-        open_sink(tmp_path / "folder.tif", (10, 10))
+        open_writer(tmp_path / "folder.tif", (10, 10))
     with pytest.raises(ValueError, match=r"expected an output of type .*; received .jpg"):
-        open_sink(tmp_path / "out.jpg", (10, 10))
+        open_writer(tmp_path / "out.jpg", (10, 10))
     with pytest.raises(ValueError, match="expected an image with 2 axes"):
-        open_sink(tmp_path / "out.tif", (10, 10, 10))
+        open_writer(tmp_path / "out.tif", (10, 10, 10))
     with pytest.raises(ValueError, match="expected up to 4 bands of uint8 or uint16"):
-        open_sink(tmp_path / "out.png", (10, 10), dtype="float32")
+        open_writer(tmp_path / "out.png", (10, 10), WriterOptions(dtype="float32"))
     with pytest.raises(ValueError, match=r"expected the size of array, \(10, 11\); received \(10, 10\)"):
-        open_sink(tmp_path / "out.tif", (10, 10), like=open_source(np.zeros((10, 11))))
+        open_writer(tmp_path / "out.tif", (10, 10), WriterOptions(like=open_source(np.zeros((10, 11)))))
     with pytest.raises(ValueError, match="expected 3 class names"):
-        open_sink(tmp_path / "out.tif", (10, 10), bands=3, class_names=["a"])
+        open_writer(tmp_path / "out.tif", (10, 10), WriterOptions(bands=3, class_names=["a"]))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.tif"]
 
 
 def test_wrong_arrays_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="expected a window inside"), open_sink(tmp_path / "a.tif", (10, 10)) as sink:
-        sink.write(Window((5, 5), (6, 5)), values((6, 5, 1)))
-    with pytest.raises(ValueError, match="expected an array"), open_sink(tmp_path / "a.tif", (10, 10)) as sink:
-        sink.write(Window((0, 0), (5, 5)), values((5, 5)))
-    with pytest.raises(ValueError, match="expected values of uint8"), open_sink(tmp_path / "a.tif", (10, 10)) as sink:
-        sink.write(Window((0, 0), (5, 5)), np.zeros((5, 5, 1)))
+    with (
+        pytest.raises(ValueError, match="expected a window inside"),
+        open_writer(tmp_path / "a.tif", (10, 10)) as writer,
+    ):
+        writer.write(Window((5, 5), (6, 5)), values((6, 5, 1)))
+    with pytest.raises(ValueError, match="expected an array"), open_writer(tmp_path / "a.tif", (10, 10)) as writer:
+        writer.write(Window((0, 0), (5, 5)), values((5, 5)))
+    with (
+        pytest.raises(ValueError, match="expected values of uint8"),
+        open_writer(tmp_path / "a.tif", (10, 10)) as writer,
+    ):
+        writer.write(Window((0, 0), (5, 5)), np.zeros((5, 5, 1)))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -222,14 +230,14 @@ def test_a_gigapixel_mask_is_streamed_in_bounded_memory(tmp_path):
     code = """
 from pathlib import Path
 import numpy as np
-from maskzoo.data import open_sink, window_grid
+from maskzoo.data import open_writer, window_grid
 def peak():
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) // 1024
 noise = np.random.default_rng(0).integers(0, 255, (1000, 1000, 1)).astype(np.uint8)
-with open_sink("out.tif", (8_000, 16_000)) as sink:
+with open_writer("out.tif", (8_000, 16_000)) as writer:
     start = peak()
     for window in window_grid((8_000, 16_000), 1000):
-        sink.write(window, noise)
+        writer.write(window, noise)
 print(peak() - start)
 """
     environment = {**os.environ, "GDAL_CACHEMAX": "32"}
@@ -252,8 +260,10 @@ def test_filling_a_file_gives_its_values_and_always_the_same_bytes(tmp_path, suf
     busy = tmp_path / f"busy{suffix}"
 
     def fill(name):
-        with open_sink(tmp_path / f"{name}{suffix}", array.shape[:-1], bands=bands, temporary=busy) as sink:
-            sink.fill(lambda window, band: array[(*window.slices, band)])
+        with open_writer(
+            tmp_path / f"{name}{suffix}", array.shape[:-1], WriterOptions(bands=bands), unfinished=busy
+        ) as writer:
+            writer.fill(lambda window, band: array[(*window.slices, band)])
         return (tmp_path / f"{name}{suffix}").read_bytes()
 
     once = fill("once")
@@ -268,8 +278,10 @@ def test_filling_a_file_gives_its_values_and_always_the_same_bytes(tmp_path, suf
 @pytest.mark.parametrize("bands", [1, 2])
 def test_a_cog_has_overviews_of_ids_that_are_ids(tmp_path, bands):
     array = 3 * values((1500, 1300, bands))
-    with open_sink(tmp_path / "out.tif", (1500, 1300), bands=bands, cog=True, class_names=["a", "b"]) as sink:
-        sink.fill(lambda window, band: array[(*window.slices, band)])
+    with open_writer(
+        tmp_path / "out.tif", (1500, 1300), WriterOptions(bands=bands, cog=True, class_names=["a", "b"])
+    ) as writer:
+        writer.fill(lambda window, band: array[(*window.slices, band)])
     assert [path.name for path in tmp_path.iterdir()] == ["out.tif"]
     np.testing.assert_array_equal(read(tmp_path / "out.tif"), array)
     with open_raster(tmp_path / "out.tif") as file:
@@ -280,4 +292,4 @@ def test_a_cog_has_overviews_of_ids_that_are_ids(tmp_path, bands):
             assert set(np.unique(small)) == {0, 3, 6}
             assert file.colormap(1)[0] == (0, 0, 0, 255)
     with pytest.raises(ValueError, match=r"expected a \.tif or \.tiff to make a COG of; received \.png"):
-        open_sink(tmp_path / "out.png", (10, 10), cog=True)
+        open_writer(tmp_path / "out.png", (10, 10), WriterOptions(cog=True))

@@ -1,0 +1,120 @@
+"""DICOM files and series: what is to be known of them before GDCM reads their pixels."""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from maskzoo.errors import ImageError, UnreadableFile
+
+from .reading import ignored_warnings, reason
+
+# Values longer than this are left in the file.
+LARGEST_VALUE = 1 << 12
+UNDEFINED_LENGTH = 0xFFFFFFFF
+DEFLATED = "1.2.840.10008.1.2.1.99"
+ITEM, SEQUENCE_END = 0xFFFEE000, 0xFFFEE0DD
+
+
+def require_whole_elements(path: str | os.PathLike[str]) -> None:
+    """Refuses a DICOM file with an element that reaches past its end: GDCM would allocate what it declares.
+
+    Raises:
+        UnreadableFile: If there is one.
+    """
+    import pydicom
+
+    try:
+        with ignored_warnings():
+            content = pydicom.dcmread(path, defer_size=LARGEST_VALUE)
+            whole = elements_fit(content.file_meta, path) and (
+                content.file_meta.get("TransferSyntaxUID") == DEFLATED or elements_fit(content, path)
+            )
+    except Exception as error:  # pydicom lets whatever a damaged element provokes pass through
+        raise UnreadableFile(path, "a readable DICOM file", reason(error)) from None
+    if not whole:
+        raise UnreadableFile(path, "a readable DICOM file", "an element that reaches past its end")
+
+
+def elements_fit(elements: Any, path: str | os.PathLike[str]) -> bool:
+    """Says whether every element is as long as it declares, those of its sequences included.
+
+    Args:
+        elements: A `pydicom.Dataset` whose long values were left in the file.
+        path: The file.
+    """
+    from pydicom.dataelem import RawDataElement
+
+    size = os.path.getsize(path)
+    for tag in list(elements.keys()):
+        element = elements.get_item(tag)
+        if isinstance(element, RawDataElement):
+            if element.length == UNDEFINED_LENGTH:
+                fits = fragments_fit(path, element.value_tell, size)
+            elif element.value is None:
+                fits = element.value_tell + element.length <= size
+            else:
+                fits = len(element.value) >= element.length
+            if not fits:
+                return False
+        if element.VR == "SQ" and not all(elements_fit(item, path) for item in elements[tag].value):
+            return False
+    return True
+
+
+def fragments_fit(path: str | os.PathLike[str], start: int, size: int) -> bool:
+    """Says whether the fragments of compressed pixels lie within the file.
+
+    Args:
+        path: The file.
+        start: Where the first fragment begins.
+        size: Bytes that the file has.
+    """
+    with open(path, "rb") as file:
+        file.seek(start)
+        while len(head := file.read(8)) == 8:
+            group, number, length = struct.unpack("<HHI", head)
+            if group << 16 | number == SEQUENCE_END:
+                return True
+            if group << 16 | number != ITEM or file.tell() + length > size:
+                return False
+            file.seek(length, os.SEEK_CUR)
+    return False
+
+
+def series_files(folder: Path) -> list[str]:
+    """Returns the files of the one DICOM series in a folder, in order along its axis.
+
+    Raises:
+        UnreadableFile: If there is no series.
+        ImageError: If there are several.
+    """
+    import SimpleITK as sitk
+
+    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    if not series:
+        raise UnreadableFile(folder, "a readable DICOM series", "files of none")
+    if len(series) > 1:
+        raise ImageError(folder, "the slices of one DICOM series", f"{len(series)} series")
+    return list(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]))
+
+
+def slice_step(path: Path, origins: np.ndarray) -> np.ndarray:
+    """Returns the way from one slice to the next.
+
+    Args:
+        path: The folder.
+        origins: Places of the slices in order, `(slices, 3)`.
+
+    Raises:
+        ImageError: If a slice is missing or two lie at one place.
+    """
+    steps = np.diff(origins, axis=0)
+    lengths = np.linalg.norm(steps, axis=1)
+    if lengths.min() <= 0 or np.abs(steps - steps.mean(axis=0)).max() > 0.1 * np.median(lengths):
+        raise ImageError(path, "slices at even distances", f"{lengths.min():g} to {lengths.max():g} mm")
+    return (origins[-1] - origins[0]) / (len(origins) - 1)

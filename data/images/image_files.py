@@ -1,0 +1,62 @@
+"""Image files on disk: the formats that are read, by suffix, and what tells one content from another."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+RASTER_SUFFIXES = (".tif", ".tiff", ".svs", ".png", ".jpg", ".jpeg")
+VOLUME_SUFFIXES = (".nii", ".nii.gz")
+SCAN_SUFFIXES = (".mhd", ".mha", ".nrrd", ".nhdr", ".dcm")
+ARRAY_SUFFIXES = (".npy",)
+SUFFIXES = RASTER_SUFFIXES + VOLUME_SUFFIXES + SCAN_SUFFIXES + ARRAY_SUFFIXES
+
+# Path, latest change in nanoseconds, size in bytes.
+FileVersion = tuple[str, int, int]
+
+
+def is_image(path: str | os.PathLike[str]) -> bool:
+    """Says whether a path looks like an image by its suffix, or is a folder of DICOM slices."""
+    return holds_slices(path) or file_suffix(path) in SUFFIXES
+
+
+def file_suffix(path: str | os.PathLike[str]) -> str:
+    """Returns the suffix of a path in lower case, `.nii.gz` in one piece; a folder of slices has none."""
+    if holds_slices(path):
+        return ""
+    name = Path(path).name.lower()
+    return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
+
+
+def file_stem(path: str | os.PathLike[str]) -> str:
+    """Returns the name of a path without its suffix, `.nii.gz` taken off in one piece."""
+    name = Path(path).name
+    return name[: len(name) - len(file_suffix(path))]
+
+
+def holds_slices(path: str | os.PathLike[str]) -> bool:
+    """Says whether a path is a folder of DICOM files, which is one volume."""
+    return Path(path).is_dir() and any(Path(path).glob("*.[dD][cC][mM]"))
+
+
+def file_version(path: str | os.PathLike[str]) -> FileVersion:
+    """Identifies the content of a file, or of a folder of slices, well enough to notice that it was replaced."""
+    files = list(os.scandir(path)) if os.path.isdir(path) else [Path(path)]
+    states = [file.stat() for file in files]
+    return str(path), max(state.st_mtime_ns for state in states), sum(state.st_size for state in states)
+
+
+def ends_of_file(path: str | os.PathLike[str], most: int = 1 << 20) -> bytes:
+    """Returns what nearly identifies the content of a file of any size, or of a folder of slices.
+
+    Args:
+        path: A file, or a folder, whose files are taken in the order of their names.
+        most: Bytes to take from the start of a file; 64 kilobytes of its end and its length follow.
+    """
+    if os.path.isdir(path):
+        return b"".join(ends_of_file(file, 1 << 12) for file in sorted(Path(path).iterdir()) if file.is_file())
+    with open(path, "rb") as file:
+        first = file.read(most)
+        length = file.seek(0, 2)
+        file.seek(max(most, length - (1 << 16)))
+        return first + file.read() + length.to_bytes(8, "big")

@@ -1,0 +1,94 @@
+"""`open_source`: the reader that fits an image."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from maskzoo.errors import ImageError, MissingFile, OptionError, UnreadableFile
+
+from .array_source import ArraySource
+from .image_files import RASTER_SUFFIXES, SCAN_SUFFIXES, SUFFIXES, VOLUME_SUFFIXES, file_suffix, holds_slices
+from .nibabel_source import NibabelSource
+from .pyramid import at_resolution, chosen_level
+from .rasterio_source import RasterioSource, needs_tifffile
+from .simpleitk_source import SimpleITKSource
+from .source import Source
+from .tifffile_source import TifffileSource
+
+
+def open_source(
+    image: np.ndarray | str | os.PathLike[str],
+    *,
+    spatial_dims: int | None = None,
+    palette: str = "rgb",
+    alpha: bool = False,
+    level: int | None = None,
+    resolution: float | None = None,
+) -> Source:
+    """Opens an image or volume so that its windows can be read.
+
+    Images have rows before columns. Volumes are as NIfTI stores them, `(x, y, z)`, from DICOM, MHD and NRRD; stacks
+    of TIFF pages are rows, columns, sections. Sections are the last axis of both.
+
+    Args:
+        image: Path of a TIFF (also OME and BigTIFF), SVS, PNG, JPEG, NIfTI, MHD, MHA, NRRD, DICOM or NPY file, or of a
+            folder with the DICOM files of one series; or an array `(*spatial)` or `(*spatial, channels)`.
+        spatial_dims: Number of spatial axes, 2 or 3; `None` for that of the file. An array of three axes is then an
+            image if its last axis is at most 4 long, else a volume.
+        palette: `"rgb"` turns the indices of a palette into colours. `"index"`, for label images, keeps them, and keeps
+            pixels marked as nodata.
+        alpha: Keep transparency as a channel. All channels are 0 where it is 0 in either case.
+        level: Number of the level to read of those in `source.levels`, 0 the finest.
+        resolution: Size of a pixel to read at instead: micrometres in slides, units of the coordinate system in maps,
+            millimetres in volumes. The nearest finer level is averaged to it unless it is within 1 % of it.
+
+    Raises:
+        MissingFile: If there is no such file.
+        UnreadableFile: If the file is damaged.
+        ImageError: If its format or its number of axes is not one that can be read.
+        OptionError: If an option has an impossible value.
+    """
+    if palette not in ("rgb", "index"):
+        raise OptionError("palette", "rgb or index", palette)
+    if level is not None and resolution is not None:
+        raise OptionError("level", "either `level` or `resolution`", f"{level} and {resolution}")
+
+    def open_level(number: int) -> Source:
+        if isinstance(image, np.ndarray):
+            return at_only_level(ArraySource(image, spatial_dims), number)
+        return open_file(Path(image), spatial_dims, palette, alpha, number)
+
+    return open_level(level or 0) if resolution is None else at_resolution(open_level, resolution)
+
+
+def open_file(path: Path, spatial_dims: int | None, palette: str, alpha: bool, level: int) -> Source:
+    """Opens one level of an image file: see `open_source`."""
+    if holds_slices(path):
+        return at_only_level(SimpleITKSource(path, spatial_dims), level)
+    suffix = file_suffix(path)
+    if suffix not in SUFFIXES:
+        raise ImageError(path, f"a file of type {' '.join(SUFFIXES)}", suffix or "no suffix")
+    if not path.exists():
+        raise MissingFile(path, "an existing file", "a path where there is none")
+    if not path.is_file():
+        raise UnreadableFile(path, "a file", "a folder")
+    if not os.access(path, os.R_OK):
+        raise UnreadableFile(path, "a readable file", "one that this user may not read")
+    if suffix in RASTER_SUFFIXES:
+        reader = TifffileSource if needs_tifffile(path) else RasterioSource
+        return reader(path, spatial_dims, palette, alpha=alpha, level=level)
+    if suffix in VOLUME_SUFFIXES:
+        return at_only_level(NibabelSource(path, spatial_dims), level)
+    if suffix in SCAN_SUFFIXES:
+        return at_only_level(SimpleITKSource(path, spatial_dims), level)
+    return at_only_level(ArraySource(path, spatial_dims), level)
+
+
+def at_only_level(source: Source, level: int) -> Source:
+    """Returns a source that has one level, and refuses another."""
+    if level:
+        chosen_level(source.name, source.levels, level)
+    return source
