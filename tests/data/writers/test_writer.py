@@ -13,6 +13,7 @@ from rasterio.transform import Affine
 
 from maskzoo.data import Window, WriterOptions, open_source, open_writer, window_grid
 from maskzoo.data.images.rasterio_source import open_raster
+from maskzoo.errors import ImageError, UnwritableFile
 
 
 def values(shape, dtype="uint8"):
@@ -186,41 +187,36 @@ except OSError as error:
 
 
 def test_wrong_outputs_are_refused_before_any_work(tmp_path):
-    with pytest.raises(OSError, match="expected a place that can be written; received No such file"):
+    with pytest.raises(UnwritableFile, match="expected a place that can be written; received No such file"):
         open_writer(tmp_path / "nowhere" / "out.tif", (10, 10))
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match="expected a place that can be written; received Not a directory"):
+    with pytest.raises(UnwritableFile, match="expected a place that can be written; received Not a directory"):
         open_writer(tmp_path / "file" / "out.tif", (10, 10))
-    with pytest.raises(OSError, match="expected a place that can be written"):
+    with pytest.raises(UnwritableFile, match="expected a place that can be written"):
         open_writer("/proc/out.tif", (10, 10))
     (tmp_path / "folder.tif").mkdir()
-    with pytest.raises(OSError, match="received a folder"):
+    with pytest.raises(UnwritableFile, match="received a folder"):
         open_writer(tmp_path / "folder.tif", (10, 10))
-    with pytest.raises(ValueError, match=r"expected an output of type .*; received .jpg"):
+    with pytest.raises(ImageError, match=r"expected an output of type .*; received .jpg"):
         open_writer(tmp_path / "out.jpg", (10, 10))
-    with pytest.raises(ValueError, match="expected an image with 2 axes"):
+    with pytest.raises(ImageError, match="expected an image with 2 axes"):
         open_writer(tmp_path / "out.tif", (10, 10, 10))
-    with pytest.raises(ValueError, match="expected up to 4 bands of uint8 or uint16"):
+    with pytest.raises(ImageError, match="expected up to 4 bands of uint8 or uint16"):
         open_writer(tmp_path / "out.png", (10, 10), WriterOptions(dtype="float32"))
-    with pytest.raises(ValueError, match=r"expected the size of array, \(10, 11\); received \(10, 10\)"):
+    with pytest.raises(ImageError, match=r"expected the size of array, \(10, 11\); received \(10, 10\)"):
         open_writer(tmp_path / "out.tif", (10, 10), WriterOptions(like=open_source(np.zeros((10, 11)))))
-    with pytest.raises(ValueError, match="expected 3 class names"):
+    with pytest.raises(ImageError, match="expected 3 class names"):
         open_writer(tmp_path / "out.tif", (10, 10), WriterOptions(bands=3, class_names=["a"]))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.tif"]
 
 
 def test_wrong_arrays_are_refused(tmp_path):
-    with (
-        pytest.raises(ValueError, match="expected a window inside"),
-        open_writer(tmp_path / "a.tif", (10, 10)) as writer,
-    ):
+    path = tmp_path / "a.tif"
+    with pytest.raises(ImageError, match="expected a window inside"), open_writer(path, (10, 10)) as writer:
         writer.write(Window((5, 5), (6, 5)), values((6, 5, 1)))
-    with pytest.raises(ValueError, match="expected an array"), open_writer(tmp_path / "a.tif", (10, 10)) as writer:
+    with pytest.raises(ImageError, match="expected an array"), open_writer(path, (10, 10)) as writer:
         writer.write(Window((0, 0), (5, 5)), values((5, 5)))
-    with (
-        pytest.raises(ValueError, match="expected values of uint8"),
-        open_writer(tmp_path / "a.tif", (10, 10)) as writer,
-    ):
+    with pytest.raises(ImageError, match="expected values of uint8"), open_writer(path, (10, 10)) as writer:
         writer.write(Window((0, 0), (5, 5)), np.zeros((5, 5, 1)))
     assert list(tmp_path.iterdir()) == []
 
@@ -260,11 +256,10 @@ def test_filling_a_file_gives_its_values_and_always_the_same_bytes(tmp_path, suf
     busy = tmp_path / f"busy{suffix}"
 
     def fill(name):
-        with open_writer(
-            tmp_path / f"{name}{suffix}", array.shape[:-1], WriterOptions(bands=bands), unfinished=busy
-        ) as writer:
+        path = tmp_path / f"{name}{suffix}"
+        with open_writer(path, array.shape[:-1], WriterOptions(bands=bands), unfinished=busy) as writer:
             writer.fill(lambda window, band: array[(*window.slices, band)])
-        return (tmp_path / f"{name}{suffix}").read_bytes()
+        return path.read_bytes()
 
     once = fill("once")
     # Blocks of another file in GDAL's cache must not change the order in which it writes.
@@ -278,9 +273,8 @@ def test_filling_a_file_gives_its_values_and_always_the_same_bytes(tmp_path, suf
 @pytest.mark.parametrize("bands", [1, 2])
 def test_a_cog_has_overviews_of_ids_that_are_ids(tmp_path, bands):
     array = 3 * values((1500, 1300, bands))
-    with open_writer(
-        tmp_path / "out.tif", (1500, 1300), WriterOptions(bands=bands, cog=True, class_names=["a", "b"])
-    ) as writer:
+    options = WriterOptions(bands=bands, cog=True, class_names=["a", "b"])
+    with open_writer(tmp_path / "out.tif", (1500, 1300), options) as writer:
         writer.fill(lambda window, band: array[(*window.slices, band)])
     assert [path.name for path in tmp_path.iterdir()] == ["out.tif"]
     np.testing.assert_array_equal(read(tmp_path / "out.tif"), array)
