@@ -51,9 +51,7 @@ def test_members_of_an_ensemble_get_weights(tmp_path):
 
 def test_runs_that_do_not_belong_together_are_refused(load, tmp_path):
     one, other = load([(row_of(8, 1), row_of(8, 1))], [(row_of(8, 2), row_of(8, 2))])
-    with pytest.raises(
-        OptionError, match="the same number of runs for each set of held-out images; received 1"
-    ):
+    with pytest.raises(OptionError, match="the same number of runs for each set of held-out images; received 1"):
         arrange_folds([one, one, other])
     path = one.path / "data.json"
     path.write_text(path.read_text().replace('"validation": ["0"]', '"validation": []'))
