@@ -54,7 +54,8 @@ def read_windows(folder, number, size):
     """Reads windows of image and label and prints what it took."""
     start = time.perf_counter()
     spec = data.DataSpec(path=str(folder), labels="train.csv", task="binary", normalization="none")
-    from maskzoo.data.sets.cases import make_cases, open_pairs, scheme_of
+    from maskzoo.data.sets.cases import make_cases
+    from maskzoo.data.sets.pairs import open_pairs, scheme_of
 
     pairs, bands = open_pairs(spec, 2, 0)
     case = make_cases(pairs, scheme_of(spec, pairs, bands), data.Normalizer("none", 3))[0]

@@ -36,7 +36,7 @@ def run(arguments: Namespace) -> None:
     """Runs `doctor`."""
     recipe = training.Recipe.of(arguments)
     memory = arguments.memory and parse_bytes(arguments.memory)
-    data.read_spec(recipe.data, **recipe.data_options())
+    data.read_spec(recipe.data, recipe.data_options())
     # TensorFlow warns that the same step is built again and again, which is intended here.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     load_keras("tensorflow")

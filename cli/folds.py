@@ -51,7 +51,7 @@ def run(arguments: Namespace) -> None:
         raise OptionError("output", "a file name that ends in .json", arguments.output)
     data.check_writable(arguments.output)
     spec = data.read_spec(arguments.spec)
-    strata = data.foreground_shares(spec) if arguments.stratify else None
+    strata = data.foreground_fractions(spec) if arguments.stratify else None
     names = list(strata) if strata else data.image_names(spec)
     pattern = arguments.group or spec.group
     groups = data.groups_by_pattern(names, pattern) if pattern else None

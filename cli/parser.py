@@ -8,7 +8,7 @@ import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
+from typing import Any, Literal, NoReturn, TypeVar
 
 import jsonargparse
 import yaml
@@ -19,10 +19,7 @@ from maskzoo.names import nearest_name, one_of
 
 from .console import fail, with_flags
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-Options = TypeVar("Options", bound="DataclassInstance")
+Options = TypeVar("Options")
 WORDS: dict[Any, str] = {  # keys: types, also such as `list[int]`, for which there is no narrower name
     int: "a whole number",
     float: "a number",
@@ -54,7 +51,7 @@ class Parser(jsonargparse.ArgumentParser):
         self.rewrite: Callable[[list[str]], list[str]] = list
 
     def add_dataclass_options(
-        self, options: "type[DataclassInstance]", skip: Iterable[str] = (), types: Mapping[str, Any] | None = None
+        self, options: type, skip: Iterable[str] = (), types: Mapping[str, Any] | None = None
     ) -> None:  # `Any`: types such as `int | None` have no narrower name
         """Adds an option per field of a dataclass made with `maskzoo.options.setting`.
 
@@ -101,10 +98,9 @@ class Parser(jsonargparse.ArgumentParser):
         bare = {action.dest: action.dest for action in self._actions if not action.option_strings}
         return named | bare | self.also_called
 
-    def parse(self, arguments: list[str]) -> jsonargparse.Namespace:
-        """Parses the arguments of a verb, or prints a mistake in one line and exits."""
+    def parse_args(self, arguments: list[str]) -> jsonargparse.Namespace:  # type: ignore[override]
         arguments = list(join_named_values(self.with_new_flags(self.rewrite(list(arguments)))))
-        parsed = self.parse_args(self.options_first(arguments))
+        parsed = super().parse_args(self.options_first(arguments))
         if parsed.verbose and parsed.quiet:
             raise OptionError("quiet", "either `verbose` or `quiet`", "both")
         return parsed
@@ -130,9 +126,9 @@ class Parser(jsonargparse.ArgumentParser):
                 return super().parse_string(changed, **kwargs)
         return super().parse_path(cfg_path, *args, **kwargs)
 
-    def format_help(self, *args: Any, **kwargs: Any) -> str:  # as jsonargparse has it
+    def format_help(self) -> str:
         """The help, in which arguments in backquotes are shown as options."""
-        return with_flags(super().format_help(*args, **kwargs), self.flags())
+        return with_flags(super().format_help(), self.flags())
 
     def options_first(self, arguments: Iterable[str]) -> list[str]:
         """Moves options in front of positional arguments, which argparse would otherwise take in pieces."""
@@ -190,7 +186,7 @@ def options_of(options: type[Options], arguments: jsonargparse.Namespace, **valu
         **values: Fields whose value is another than what was parsed.
     """
     parsed = vars(arguments)
-    names = [field.name for field in fields(options)]
+    names = [field.name for field in fields(options)]  # type: ignore[arg-type]
     return options(**{name: parsed[name] for name in names if name in parsed} | values)
 
 

@@ -84,7 +84,7 @@ def recipe_path(name: str) -> str:
 def run(arguments: Namespace) -> None:
     """Runs `train`."""
     recipe = training.Recipe.of(arguments)
-    data.read_spec(recipe.data, **recipe.data_options())
+    data.read_spec(recipe.data, recipe.data_options())
     if recipe.is_several:
         train_several(recipe)
     else:
@@ -142,10 +142,10 @@ def evaluate_held_out(recipe: training.Recipe, folder: Path, dataset: Dataset) -
     if recipe.fold is not None:
         store_probabilities(trained, dataset.validation, folder / training.OUT_OF_FOLD)
     scores = evaluation.evaluate(trained, dataset.validation)
-    scores.write(folder / "scores.json")
+    training.write_json(folder / "scores.json", scores)
     images = counted(len(dataset.validation), "held-out image")
-    print(f"\nbest epoch on {images}, predicted whole:\n{score_table(scores.as_mapping())}\n")
-    dice = sum(scores.mean_dice) / len(scores.mean_dice)
+    print(f"\nbest epoch on {images}, predicted whole:\n{score_table(scores)}\n")
+    dice = sum(scores["mean_dice"]) / len(scores["mean_dice"])
     logger.info("Dice %.3f; pictures: %s, %s", dice, folder / "samples.png", folder / "curves.png")
     logger.info("try: %s", predict_command(folder, dataset))
 

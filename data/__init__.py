@@ -30,42 +30,23 @@ if TYPE_CHECKING:
     from .sampling.options import WindowOptions as WindowOptions
     from .sampling.window_dataset import WindowDataset as WindowDataset
     from .sets.cases import Case as Case
-    from .sets.cases import DataSet as DataSet
-    from .sets.cases import labelled_cases as labelled_cases
-    from .sets.cases import load_data as load_data
-    from .sets.folds import (
-        groups_by_pattern as groups_by_pattern,
-    )
-    from .sets.folds import (
-        held_out_names as held_out_names,
-    )
-    from .sets.folds import (
-        make_folds as make_folds,
-    )
-    from .sets.folds import (
-        read_folds as read_folds,
-    )
-    from .sets.folds import (
-        write_folds as write_folds,
-    )
+    from .sets.data_set import DataSet as DataSet
+    from .sets.data_set import labelled_cases as labelled_cases
+    from .sets.data_set import load_data as load_data
+    from .sets.folds import foreground_fractions as foreground_fractions
+    from .sets.folds import foreground_shares as foreground_shares
+    from .sets.folds import groups_by_pattern as groups_by_pattern
+    from .sets.folds import held_out_names as held_out_names
+    from .sets.folds import make_folds as make_folds
+    from .sets.folds import read_folds as read_folds
+    from .sets.folds import write_folds as write_folds
     from .sets.normalization import Normalizer as Normalizer
-    from .sets.specification import (
-        SYNTHETIC as SYNTHETIC,
-    )
-    from .sets.specification import (
-        DataSpec as DataSpec,
-    )
-    from .sets.specification import (
-        check_path as check_path,
-    )
-    from .sets.specification import (
-        read_spec as read_spec,
-    )
-    from .sets.specification import (
-        spatial_dims_of as spatial_dims_of,
-    )
-    from .sets.strata import foreground_shares as foreground_shares
-    from .sets.strata import image_names as image_names
+    from .sets.pairs import image_names as image_names
+    from .sets.spec_file import check_path as check_path
+    from .sets.spec_file import read_spec as read_spec
+    from .sets.spec_file import spatial_dims_of as spatial_dims_of
+    from .sets.specification import SYNTHETIC as SYNTHETIC
+    from .sets.specification import DataSpec as DataSpec
     from .synthetic.objects import synthetic_cases as synthetic_cases
     from .synthetic.sets import write_synthetic as write_synthetic
     from .windows import Window as Window
@@ -97,11 +78,21 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "labels.scheme": ["LabelScheme"],
         "sampling.options": ["LoadingOptions", "SamplingOptions", "WindowOptions"],
         "sampling.window_dataset": ["WindowDataset"],
-        "sets.cases": ["Case", "DataSet", "labelled_cases", "load_data"],
-        "sets.folds": ["groups_by_pattern", "held_out_names", "make_folds", "read_folds", "write_folds"],
+        "sets.cases": ["Case"],
+        "sets.data_set": ["DataSet", "labelled_cases", "load_data"],
+        "sets.folds": [
+            "foreground_fractions",
+            "foreground_shares",
+            "groups_by_pattern",
+            "held_out_names",
+            "make_folds",
+            "read_folds",
+            "write_folds",
+        ],
         "sets.normalization": ["Normalizer"],
-        "sets.specification": ["SYNTHETIC", "DataSpec", "check_path", "spatial_dims_of", "read_spec"],
-        "sets.strata": ["foreground_shares", "image_names"],
+        "sets.pairs": ["image_names"],
+        "sets.spec_file": ["check_path", "read_spec", "spatial_dims_of"],
+        "sets.specification": ["SYNTHETIC", "DataSpec"],
         "synthetic.objects": ["synthetic_cases"],
         "synthetic.sets": ["write_synthetic"],
         "windows": ["Window", "crop", "window_grid"],

@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from maskzoo import models as models
     from maskzoo import postprocessing as postprocessing
     from maskzoo import training as training
-
-    # In a checkout the rooms lie beside this folder, where only the path below finds them.
-    from maskzoo.inference import load_run as load_run  # pyright: ignore[reportMissingImports]
+    from maskzoo.inference import load_run as load_run
 
 __version__ = "0.1.0"
 

@@ -52,6 +52,10 @@ class LabelError(FileProblem, ValueError):
     """A label can be read, but not be used as it is."""
 
 
+class DataError(FileProblem, ValueError):
+    """A data set does not fit its specification, or its parts do not fit each other."""
+
+
 class RunError(FileProblem, ValueError):
     """A run folder or a bundle is incomplete, damaged or unsuitable."""
 

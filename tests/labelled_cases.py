@@ -22,7 +22,7 @@ def labelled(label: np.ndarray, image: np.ndarray | None = None, name: str = "ca
 
 def found_scheme(sources: Sequence, **options) -> LabelScheme:
     """The scheme of label values that is read off some labels."""
-    from maskzoo.data.labels.scheme import find_scheme
+    from maskzoo.data.labels.finding import find_scheme
 
     return find_scheme(sources, **options)
 

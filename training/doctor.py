@@ -118,7 +118,7 @@ def examine(recipe, memory=None):
     if keras.backend.backend() != "tensorflow":
         raise ValueError(f"KERAS_BACKEND: expected tensorflow for these checks; received {keras.backend.backend()}")
     several, one = strategies(recipe.devices)
-    spec = data.read_spec(recipe.data, **recipe.data_options())
+    spec = data.read_spec(recipe.data, recipe.data_options())
     dataset = data.load_data(
         spec, spatial_dims=data.spatial_dims_of(spec) or default_spatial_dims(recipe), seed=recipe.seed
     )

@@ -61,7 +61,7 @@ def train(recipe, run):
     keras.utils.set_random_seed(recipe.seed)
     precision = recipe.mixed_precision
     keras.config.set_dtype_policy("float32" if precision == "none" else f"mixed_{precision}")
-    spec = data.read_spec(recipe.data, **recipe.data_options())
+    spec = data.read_spec(recipe.data, recipe.data_options())
     dataset = data.load_data(
         spec, spatial_dims=data.spatial_dims_of(spec) or default_spatial_dims(recipe), seed=recipe.seed
     )

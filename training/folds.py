@@ -58,7 +58,7 @@ def train_folds(recipe, program, tell=None):
             failed had finished an epoch: then it was not the options that were wrong.
     """
     tell = tell or partial(print, flush=True)
-    spec = data.read_spec(recipe.data, **recipe.data_options())
+    spec = data.read_spec(recipe.data, recipe.data_options())
     folds, numbers = assign(recipe, spec)
     run = create_run(recipe)
     if recipe.resume:

@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import platformdirs
@@ -17,9 +16,7 @@ from numpy.typing import ArrayLike
 from maskzoo.files import written_atomically
 
 from .image_files import ends_of_file
-
-if TYPE_CHECKING:
-    from .source import Source
+from .source import Source
 
 CACHED_FROM_PIXELS = 1 << 22
 
@@ -76,6 +73,6 @@ def write_arrays(path: Path, arrays: Mapping[str, ArrayLike]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with written_atomically(path) as unfinished:
-            np.savez_compressed(unfinished, **arrays)
+            np.savez_compressed(unfinished, allow_pickle=False, **arrays)
     except OSError as error:
         logger.debug("%s: not written, will be measured again: %s", path, error)

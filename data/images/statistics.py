@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..windows import Window, window_grid
-
-if TYPE_CHECKING:
-    from .source import Source
+from .source import Source
 
 # Images up to this size are measured whole, larger ones on windows spread over them.
 MEASURED_PIXELS = 1 << 26

@@ -14,17 +14,13 @@ import numpy as np
 from ..images.image_files import file_suffix
 from ..images.opening import open_source
 from ..images.statistics import MEASURED_PIXELS, measured_windows
-from ..labels.scheme import (
-    LabelScheme,
-    band_scheme,
-    bands_are_equal,
-    label_values,
-    one_band_expected,
-    undeclared,
-    value_scheme,
-)
-from ..sets.cases import label_opener, open_pairs
-from ..sets.specification import SYNTHETIC, DataSpec, files_by_stem, find_folders, read_spec, spatial_dims_of
+from ..labels.finding import band_scheme, value_scheme
+from ..labels.scheme import LabelScheme
+from ..labels.values import StackedSource, bands_are_equal, label_values, one_band_expected, undeclared
+from ..sets.folders import files_by_stem, find_folders
+from ..sets.pairs import label_opener, open_pairs
+from ..sets.spec_file import read_spec, spatial_dims_of
+from ..sets.specification import SYNTHETIC, DataSpec
 from ..windows import Window
 
 SHOWN_PIXELS = 1 << 22
@@ -224,7 +220,7 @@ def read_label(pair, label):
             counter.update(dict(zip(found.tolist(), counts.tolist(), strict=True)))
         if not whole and (some := np.count_nonzero(array)) > most:
             pair.window, most = window, some
-    pair.values = values[:1] if equal and not hasattr(label, "sources") else values
+    pair.values = values[:1] if equal and not isinstance(label, StackedSource) else values
 
 
 def found_scheme(spec, pairs, bands, note):
@@ -239,7 +235,7 @@ def found_scheme(spec, pairs, bands, note):
             scheme = band_scheme(len(bands), bands, ignore)
         elif bands is None and (several := [pair for pair in pairs if len(pair.values) > 1]):
             if task in ("binary", "multiclass"):
-                raise ValueError(one_band_expected(several[0].label))
+                raise one_band_expected(several[0].label)
             scheme = band_scheme(several[0].label.channels, classes, ignore)
         else:
             scheme = value_scheme(task, bands or classes, ignore, usual_values(pairs, every, ignore))
@@ -253,7 +249,7 @@ def found_scheme(spec, pairs, bands, note):
             note("undeclared values", f"{pair.label.name}: {len(pair.values)} bands, expected {len(scheme.bands)}")
             pair.values = pair.values + [Counter()] * (max(scheme.bands) + 1 - len(pair.values))
         elif others := sorted(set().union(*pair.values) - set(scheme.declared)):
-            note("undeclared values", undeclared(pair.label.name, scheme.declared, others))
+            note("undeclared values", str(undeclared(pair.label.name, scheme.declared, others)))
     return scheme
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from ..images.opening import open_source
-from ..sets.cases import open_pairs
+from ..sets.folders import files_by_stem
 from ..sets.folds import make_folds
-from ..sets.specification import check_path, files_by_stem, read_spec
+from ..sets.pairs import open_pairs
+from ..sets.spec_file import check_path, read_spec
 from ..windows import Window
 
 WINDOW_SIDE = {2: 128, 3: 32}

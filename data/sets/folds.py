@@ -5,14 +5,33 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-SPLITS = ("random", "block")
+from maskzoo.errors import DataError, OptionError, UnreadableFile
+from maskzoo.files import write_json
+from maskzoo.names import one_of
+
+from ..images.statistics import measured_windows
+from .pairs import open_pairs, scheme_of
+from .spec_file import read_spec, spatial_dims_of
+from .specification import SPLITS, DataSpec
+
+# Pixels of a label that its foreground is measured on.
+MEASURED_PIXELS = 1 << 24
 
 
-def make_folds(names, folds=5, *, split="random", groups=None, strata=None, seed=0) -> dict[str, int]:
+def make_folds(
+    names: Iterable[str],
+    folds: int = 5,
+    *,
+    split: str = "random",
+    groups: Mapping[str, Hashable] | None = None,
+    strata: Mapping[str, float] | None = None,
+    seed: int = 0,
+) -> dict[str, int]:
     """Distributes images over folds of about the same size.
 
     Args:
@@ -20,114 +39,172 @@ def make_folds(names, folds=5, *, split="random", groups=None, strata=None, seed
         folds: Number of folds, at least 2.
         split: `random`, or `block`: runs of the sorted names, for sections or frames that resemble their neighbours.
         groups: Mapping from name to group, such as the patient; a group is never split.
-        strata: Mapping from name to a number, such as the share of foreground, that every fold gets its part of.
+        strata: Mapping from name to a number, such as the fraction of foreground, which is spread over all folds.
         seed: Seed; several seeds give repeated folds.
 
     Returns:
         Mapping from name to fold, 0 to `folds - 1`, in the order of the sorted names.
 
     Raises:
-        ValueError: Where there are fewer groups than folds, or a name is missing from `groups` or `strata`.
+        OptionError: If there are fewer groups than folds, or a name is missing from `groups` or `strata`.
     """
+    if split not in SPLITS:
+        raise OptionError("split", one_of(split, SPLITS), split)
     names = sorted(names)
     for what, mapping in (("groups", groups), ("strata", strata)):
         if missing := [name for name in names if mapping is not None and name not in mapping]:
-            raise ValueError(f"{what}: expected every image; received none for {missing[0]}")
-    members = {}
+            raise OptionError(what, "every image", f"none for {missing[0]}")
+    units = units_of(names, groups)
+    if not 2 <= folds <= len(units):
+        raise OptionError("folds", f"2 to {len(units)}, the number of images or groups", folds)
+    if split == "block":
+        return block_folds(units, folds)
+    return random_folds(units, folds, strata, np.random.default_rng(seed))
+
+
+def units_of(names: Sequence[str], groups: Mapping[str, Hashable] | None) -> list[list[str]]:
+    """Returns the sorted names in groups that are never split; without groups each alone."""
+    members: dict[Hashable, list[str]] = {}
     for name in names:
         members.setdefault(name if groups is None else groups[name], []).append(name)
-    units = sorted(members.values())
-    if not 2 <= folds <= len(units):
-        raise ValueError(f"folds: expected 2 to {len(units)}, the number of images or groups; received {folds}")
-    result = {}
-    if split == "block":
-        # Each unit goes to the fold that its middle lies in, so that folds are runs of about the same length.
-        ends = np.cumsum([len(unit) for unit in units])
-        middles = ends - np.array([len(unit) for unit in units]) / 2
-        chosen = np.minimum(middles * folds // ends[-1], folds - 1).astype(int)
-        if len(set(chosen)) < folds:
-            chosen = np.arange(len(units)) * folds // len(units)
-        for unit, fold in zip(units, chosen.tolist(), strict=True):
-            result.update(dict.fromkeys(unit, fold))
-        return dict(sorted(result.items()))
-    if split not in SPLITS:
-        raise ValueError(f"split: expected one of {', '.join(SPLITS)}; received {split}")
-    rng = np.random.default_rng(seed)
-    units = [units[index] for index in rng.permutation(len(units))]
+    return sorted(members.values())
+
+
+def block_folds(units: Sequence[Sequence[str]], folds: int) -> dict[str, int]:
+    """Distributes sorted groups over folds in runs of about the same length."""
+    lengths = np.array([len(unit) for unit in units])
+    ends = np.cumsum(lengths)
+    # Each group goes to the fold that its middle lies in.
+    middles = ends - lengths / 2
+    chosen = np.minimum(middles * folds // ends[-1], folds - 1).astype(int)
+    if len(set(chosen)) < folds:
+        chosen = np.arange(len(units)) * folds // len(units)
+    found = {name: fold for unit, fold in zip(units, chosen.tolist(), strict=True) for name in unit}
+    return dict(sorted(found.items()))
+
+
+# Why not scikit-learn's StratifiedGroupKFold: its strata are classes, not numbers. With numbers in bins it balances
+# them no better (53 images in 5 folds: strata of folds differ by 0.061 on average, here by 0.063), sizes differ by two
+# images instead of one, and it refuses more folds than a bin has images. Folds of the same seed would also change.
+def random_folds(
+    units: Sequence[Sequence[str]], folds: int, strata: Mapping[str, float] | None, rng: np.random.Generator
+) -> dict[str, int]:
+    """Distributes groups over folds at random, so that sizes and strata are about the same in each.
+
+    The groups are dealt in rounds, one to each fold: the largest of a round to the fold that is smallest so far. Sizes
+    therefore differ by at most the largest group.
+    """
+    shuffled: list[Sequence[str]] = [units[index] for index in rng.permutation(len(units)).tolist()]
     if strata is not None:
-        # The largest first: what is rare fills whole rounds, one for each fold.
-        units.sort(key=lambda unit: -np.mean([strata[name] for name in unit]))
+        # The greatest first, so that rare values fill whole rounds.
+        shuffled.sort(key=lambda unit: -np.mean([strata[name] for name in unit]))
+    found: dict[str, int] = {}
     sizes = np.zeros(folds)
-    for start in range(0, len(units), folds):
-        # One unit of neighbouring strata for each fold, the largest for the fold that is smallest so far.
-        some = sorted(units[start : start + folds], key=len, reverse=True)
+    for start in range(0, len(shuffled), folds):
+        some = sorted(shuffled[start : start + folds], key=len, reverse=True)
         order = np.lexsort([rng.random(folds), sizes])
         for unit, fold in zip(some, order.tolist(), strict=False):
             sizes[fold] += len(unit)
-            result.update(dict.fromkeys(unit, fold))
-    return dict(sorted(result.items()))
+            found.update(dict.fromkeys(unit, fold))
+    return dict(sorted(found.items()))
 
 
-def held_out_names(names, share, *, split="random", groups=None, seed=0) -> set[str]:
-    """Chooses the images to validate on: at random, or the last of the sorted names; groups as a whole.
+def held_out_names(
+    names: Iterable[str],
+    fraction: float,
+    *,
+    split: str = "random",
+    groups: Mapping[str, Hashable] | None = None,
+    seed: int = 0,
+) -> set[str]:
+    """Chooses the images to validate on: at random, or the last of the sorted names.
+
+    Args:
+        names: Names of the images.
+        fraction: About how much of them is chosen, between 0 and 1.
+        split: `random` or `block`.
+        groups: Mapping from name to group; a group is chosen as a whole.
+        seed: Seed of the choice at random.
 
     Raises:
-        ValueError: Where either part would be empty.
+        OptionError: If either part would be empty.
     """
-    members = {}
-    for name in sorted(names):
-        members.setdefault(name if groups is None else groups[name], []).append(name)
-    units = sorted(members.values())
+    names = sorted(names)
+    units = units_of(names, groups)
     if len(units) < 2:
         what = "images" if groups is None else "groups of images"
-        raise ValueError(f"data: expected at least 2 {what}, to hold one out; received {len(units)}")
+        raise OptionError("data", f"at least 2 {what}, one of which is held out", len(units))
     if split == "block":
         units = units[::-1]
     else:
-        units = [units[index] for index in np.random.default_rng(seed).permutation(len(units))]
+        units = [units[index] for index in np.random.default_rng(seed).permutation(len(units)).tolist()]
     chosen = set(units[0])
     for unit in units[1:-1]:
-        # Groups are taken as long as they bring the number of images closer to the share.
-        if len(chosen) + len(unit) / 2 > share * len(names):
+        # Groups are taken as long as they bring the number of images closer to what was asked for.
+        if len(chosen) + len(unit) / 2 > fraction * len(names):
             break
         chosen.update(unit)
     return chosen
 
 
-def groups_by_pattern(names, pattern) -> dict[str, str]:
+def groups_by_pattern(names: Iterable[str], pattern: str) -> dict[str, str]:
     """Returns the group of each name: what a regular expression, or its first parenthesis, finds in it.
 
     Raises:
-        ValueError: Where it is no regular expression or finds nothing in a name.
+        OptionError: If it is no regular expression or finds nothing in a name.
     """
+    groups = {}
     try:
-        found = {name: re.search(pattern, name) for name in names}
+        compiled = re.compile(pattern)
     except re.error as error:
-        raise ValueError(f"group: expected a regular expression; received {pattern}: {error}") from None
-    if missing := [name for name, match in found.items() if match is None]:
-        raise ValueError(f"group: expected {pattern} to be found in every name; received {missing[0]}")
-    return {name: match[min(1, match.re.groups)] for name, match in found.items()}
+        raise OptionError("group", "a regular expression", f"{pattern}: {error}") from None
+    for name in names:
+        if (match := compiled.search(name)) is None:
+            raise OptionError("group", f"{pattern} to be found in every name", name)
+        groups[name] = match[min(1, compiled.groups)]
+    return groups
 
 
-def write_folds(path, folds, *repeats):
-    """Writes folds, a mapping from name to fold, to a JSON file; it appears when it is complete.
+def foreground_fractions(
+    spec: DataSpec | str | os.PathLike[str], *, spatial_dims: int | None = None
+) -> dict[str, float]:
+    """Returns for each image of a data set which fraction of its pixels shows a class other than the background.
+
+    Large labels are measured on windows spread over them.
+
+    Args:
+        spec: A `DataSpec`, or what `read_spec` takes.
+        spatial_dims: Number of spatial axes; by default that of the files, else 2.
+    """
+    spec = spec if isinstance(spec, DataSpec) else read_spec(spec)
+    pairs, bands = open_pairs(spec, spatial_dims or spatial_dims_of(spec) or 2, 0)
+    scheme = scheme_of(spec, pairs, bands)
+    first = int(scheme.task == "multiclass")
+    fractions = {}
+    for pair in pairs:
+        read, shown, pixels = scheme.reader(pair.label), 0, 0
+        for window in measured_windows(pair.label.shape, MEASURED_PIXELS):
+            masks = scheme.masks(read(window))[..., first:].any(axis=-1)
+            shown, pixels = shown + int(np.count_nonzero(masks)), pixels + masks.size
+        fractions[pair.name] = shown / pixels
+    return fractions
+
+
+foreground_shares = foreground_fractions  # its earlier name
+
+
+def write_folds(path: str | os.PathLike[str], folds: Mapping[str, int], *repeats: Mapping[str, int]) -> None:
+    """Writes folds, a mapping from name to fold, to a JSON file.
 
     Args:
         path: The file.
         folds: Mapping from name to fold.
         *repeats: Others of the same images, made with other seeds.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    content = {"folds": folds, "repeats": repeats} if repeats else {"folds": folds}
-    try:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_json(path, {"folds": folds, "repeats": repeats} if repeats else {"folds": folds})
 
 
-def read_folds(path, names, repeat=0) -> dict[str, int]:
+def read_folds(path: str | os.PathLike[str], names: Iterable[str], repeat: int = 0) -> dict[str, int]:
     """Reads the fold of each image from a file of `write_folds`.
 
     Args:
@@ -136,18 +213,22 @@ def read_folds(path, names, repeat=0) -> dict[str, int]:
         repeat: 0 for the first folds in it, 1 for the first of its repeats.
 
     Raises:
-        OSError: Where the file cannot be read.
-        ValueError: Where it is not such a file, or lacks an image or the repeat.
+        OSError: If the file cannot be read.
+        DataError: If it is not such a file, or lacks an image or the repeat.
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
-        several = [content["folds"], *content.get("repeats", [])]
-        if not 0 <= repeat < len(several):
-            raise ValueError(f"{path}: expected a repeat below {len(several)}; received {repeat}")
-        folds = several[repeat]
-        folds = {name: int(folds[name]) for name in names}
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, TypeError) as error:
-        raise ValueError(f"{path}: expected a JSON file with the fold of every image; received {error}") from None
-    except KeyError as error:
-        raise ValueError(f"{path}: expected the fold of every image; received none for {error}") from None
-    return folds
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UnreadableFile(path, "a JSON file with the fold of every image", error) from None
+    several = [content.get("folds"), *content.get("repeats", [])] if isinstance(content, dict) else []
+    if not several or not all(isinstance(folds, dict) for folds in several):
+        raise DataError(path, "a JSON file with the fold of every image", "one without `folds`")
+    if not 0 <= repeat < len(several):
+        raise DataError(path, f"a repeat below {len(several)}", repeat)
+    found = {}
+    for name in names:
+        fold = several[repeat].get(name)
+        if not isinstance(fold, int | float):
+            raise DataError(path, "the fold of every image", f"{fold or 'none'} for {name}")
+        found[name] = int(fold)
+    return found

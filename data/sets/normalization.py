@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,11 +14,9 @@ from maskzoo.names import one_of
 
 from ..augmentation.stain import StainedSource, stain_target
 from ..images.measurement_cache import remembered
+from ..images.source import Source
 from ..images.statistics import moments, percentiles
 from ..windows import Window
-
-if TYPE_CHECKING:
-    from ..images.source import Source
 
 NORMALIZATIONS = ("dataset", "image", "percentile", "none")
 
@@ -76,7 +74,8 @@ class Normalizer:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Normalizer:  # JSON values
         """Reads back what `as_dict` returned."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        measured = {name: tuple(values[name]) for name in ("mean", "std") if values.get(name) is not None}
+        return cls(**{**values, **measured})
 
     def as_dict(self) -> dict[str, Any]:  # JSON values
         """Returns the normalisation as values that JSON can hold."""

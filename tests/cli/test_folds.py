@@ -47,7 +47,7 @@ def test_no_patient_is_split_in_any_repeat(folder, capsys):
 
 
 def test_strata_are_the_shares_of_foreground(folder, capsys):
-    shares = data.foreground_shares(folder)
+    shares = data.foreground_fractions(folder)
     assert list(shares.values()) == pytest.approx([number / 100 for number in range(30)])
     code, out, _ = run(capsys, folder, folder / "folds.json", "--stratify")
     folds = json.loads((folder / "folds.json").read_text())["folds"]
@@ -84,7 +84,7 @@ def test_mistakes_are_one_line(folder, capsys):
         (folder, folder / "none" / "folds.json"): "none",
         (folder, folder / "f.json", "--k", 31): "folds: expected 2 to 30",
         (folder, folder / "f.json", "--repeats", 0): "--repeats: expected at least 1",
-        (folder, folder / "f.json", "--split", "blok"): "split: expected one of random, block; received blok",
+        (folder, folder / "f.json", "--split", "blok"): "split: expected block (of random, block); received blok",
         (folder, folder / "f.json", "--split", "block", "--stratify"): "--split: expected random",
         (folder, folder / "f.json", "--group", "clinic"): "to be found in every name",
         (folder, folder / "f.json", "--stratyfi"): "--stratify",

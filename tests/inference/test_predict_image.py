@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from maskzoo import data, inference
 from maskzoo.data.labels.polygons import PolygonSource
-from maskzoo.data.labels.run_lengths import RunTable
+from maskzoo.data.labels.run_table import RunTable
 from maskzoo.inference.results import Result
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -184,7 +184,7 @@ def test_a_training_ends_with_its_parent(folder, program, tmp_path, how):
 def test_seeds_never_change_the_folds_and_groups_stay_together(folder, tmp_path):
     def held_out(**options):
         chosen = training.Recipe(data=str(folder / "set.yaml"), **options)
-        return assign(chosen, data.read_spec(chosen.data, **chosen.data_options()))
+        return assign(chosen, data.read_spec(chosen.data, chosen.data_options()))
 
     folds, numbers = held_out(folds=2, seeds=4)
     assert numbers == [0, 1]

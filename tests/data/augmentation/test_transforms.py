@@ -9,7 +9,7 @@ from labelled_cases import batches, cases
 
 from maskzoo.data import Case, Normalizer, open_source
 from maskzoo.data.augmentation.transforms import NEED_COLORS, OURS, PRESETS, Augmentation
-from maskzoo.data.labels.scheme import find_scheme
+from maskzoo.data.labels.finding import find_scheme
 from maskzoo.data.sampling.options import WindowOptions
 from maskzoo.data.sampling.random_windows import RandomWindows
 from maskzoo.errors import OptionError

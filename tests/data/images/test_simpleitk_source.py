@@ -9,7 +9,8 @@ import SimpleITK as sitk
 from concurrency import check_processes, check_threads, whole
 
 from maskzoo.data import Window, WriterOptions, load_data, open_source, open_writer
-from maskzoo.data.sets.specification import files_by_stem, read_spec, spatial_dims_of
+from maskzoo.data.sets.folders import files_by_stem
+from maskzoo.data.sets.spec_file import read_spec, spatial_dims_of
 
 
 def scan(dtype=np.int16, components=1):

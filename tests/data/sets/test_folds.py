@@ -5,7 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maskzoo.data.sets.folds import groups_by_pattern, held_out_names, make_folds, read_folds, write_folds
+from maskzoo.data import DataSpec
+from maskzoo.data.sets.folds import (
+    foreground_fractions,
+    foreground_shares,
+    groups_by_pattern,
+    held_out_names,
+    make_folds,
+    read_folds,
+    write_folds,
+)
+from maskzoo.errors import DataError, OptionError, UnreadableFile
 
 NAMES = [f"case{number:03}" for number in range(53)]
 
@@ -49,19 +59,39 @@ def test_strata_are_spread_evenly():
     assert sorted(result[name] for name in NAMES[:5]) == [0, 1, 2, 3, 4]
 
 
-def test_seeds():
+@given(st.lists(st.integers(1, 30), min_size=4, max_size=25), st.integers(2, 4), st.integers(0, 99), st.booleans())
+def test_sizes_differ_by_at_most_the_largest_group(sizes, folds, seed, stratified):
+    groups = {f"{number:02}-{index}": number for number, size in enumerate(sizes) for index in range(size)}
+    strata = {name: number % 3 for name, number in groups.items()} if stratified else None
+    result = make_folds(groups, folds, groups=groups, strata=strata, seed=seed)
+    assert np.ptp(np.bincount(list(result.values()), minlength=folds)) <= max(sizes)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_largest_group_of_a_round_joins_the_smallest_fold(seed):
+    # Groups are dealt by falling strata: first the 6 and the 1, then the 5 and the 2. The 5 joins the 1.
+    groups = {
+        f"{group}{index}": group for group, size in (("a", 6), ("b", 1), ("c", 2), ("d", 5)) for index in range(size)
+    }
+    strata = {name: {"a": 0.9, "b": 0.8, "c": 0.7, "d": 0.6}[group] for name, group in groups.items()}
+    result = make_folds(groups, 2, groups=groups, strata=strata, seed=seed)
+    assert result["d0"] == result["b0"] != result["a0"] == result["c0"]
+    assert sorted(np.bincount(list(result.values()))) == [6, 8]
+
+
+def test_the_same_seed_makes_the_same_folds_in_any_order():
     assert make_folds(NAMES, 5, seed=1) == make_folds(reversed(NAMES), 5, seed=1)
     assert make_folds(NAMES, 5, seed=1) != make_folds(NAMES, 5, seed=2)
 
 
-def test_the_held_out_share():
+def test_the_held_out_fraction():
     assert len(held_out_names(NAMES, 0.2)) == 11
     assert len(held_out_names(NAMES, 0.001)) == 1
     assert len(held_out_names(NAMES, 0.999)) == 52
     assert held_out_names(NAMES, 0.05, split="block") == {"case050", "case051", "case052"}
-    with pytest.raises(ValueError, match="expected at least 2 images"):
+    with pytest.raises(OptionError, match="data: expected at least 2 images"):
         held_out_names(["a"], 0.5)
-    with pytest.raises(ValueError, match="expected at least 2 groups"):
+    with pytest.raises(OptionError, match="data: expected at least 2 groups"):
         held_out_names(["a", "b"], 0.5, groups={"a": "x", "b": "x"})
 
 
@@ -70,23 +100,59 @@ def test_files(tmp_path):
     write_folds(tmp_path / "folds.json", folds)
     assert read_folds(tmp_path / "folds.json", NAMES) == folds
     assert [path.name for path in tmp_path.iterdir()] == ["folds.json"]
-    with pytest.raises(ValueError, match=r"folds.json: expected the fold of every image; received none for 'new'"):
+    with pytest.raises(DataError, match=r"folds.json: expected the fold of every image; received none for new$"):
         read_folds(tmp_path / "folds.json", ["new"])
-    (tmp_path / "folds.json").write_text("[]")
-    with pytest.raises(ValueError, match="expected a JSON file with the fold"):
+    write_folds(tmp_path / "folds.json", folds, make_folds(NAMES, 5, seed=1))
+    assert read_folds(tmp_path / "folds.json", NAMES) == folds
+    assert read_folds(tmp_path / "folds.json", NAMES, 1) == make_folds(NAMES, 5, seed=1)
+    with pytest.raises(DataError, match="expected a repeat below 2; received 2"):
+        read_folds(tmp_path / "folds.json", NAMES, 2)
+    for text in ("[]", "{}", '{"folds": [1]}', '{"folds": {"case000": "x"}}'):
+        (tmp_path / "folds.json").write_text(text)
+        with pytest.raises(DataError, match=r"folds.json: expected .*the fold of every image; received "):
+            read_folds(tmp_path / "folds.json", NAMES)
+    (tmp_path / "folds.json").write_text("{")
+    with pytest.raises(UnreadableFile, match="expected a JSON file with the fold"):
         read_folds(tmp_path / "folds.json", NAMES)
 
 
 def test_wrong_arguments_are_refused():
-    with pytest.raises(ValueError, match="folds: expected 2 to 53"):
+    with pytest.raises(OptionError, match="folds: expected 2 to 53"):
         make_folds(NAMES, 54)
-    with pytest.raises(ValueError, match="folds: expected 2 to 1, the number of images or groups"):
+    with pytest.raises(OptionError, match="folds: expected 2 to 1, the number of images or groups"):
         make_folds(NAMES, 2, groups=dict.fromkeys(NAMES, 0))
-    with pytest.raises(ValueError, match="strata: expected every image; received none for case000"):
+    with pytest.raises(OptionError, match="strata: expected every image; received none for case000"):
         make_folds(NAMES, 2, strata={})
-    with pytest.raises(ValueError, match="split: expected one of random, block; received blok"):
+    with pytest.raises(OptionError, match=r"split: expected block \(of random, block\); received blok"):
         make_folds(NAMES, 2, split="blok")
-    with pytest.raises(ValueError, match="group: expected a regular expression"):
+    with pytest.raises(OptionError, match="group: expected a regular expression"):
         groups_by_pattern(NAMES, "(")
-    with pytest.raises(ValueError, match="to be found in every name; received case000"):
+    with pytest.raises(OptionError, match="to be found in every name; received case000"):
         groups_by_pattern(NAMES, "patient")
+
+
+def test_folds_of_an_earlier_version_are_made_again():
+    # Made by version 0.1.0: runs are resumed, and compared with each other, by their folds.
+    names = [f"{number:02}" for number in range(10)]
+    groups = {name: name[1] in "0123" for name in names}
+    strata = {name: int(name) / 10 for name in names}
+    assert list(make_folds(names, 3, seed=7).values()) == [2, 2, 0, 1, 1, 2, 0, 1, 0, 0]
+    assert list(make_folds(names, 2, groups=groups, seed=1).values()) == [0, 0, 0, 0, 1, 1, 1, 1, 1, 1]
+    assert list(make_folds(names, 3, strata=strata, seed=2).values()) == [2, 0, 2, 1, 0, 2, 1, 2, 1, 0]
+    assert sorted(held_out_names(names, 0.3, seed=4)) == ["00", "01", "07"]
+
+
+def test_groups_are_found_in_names():
+    names = ["p1_a", "p1_b", "p22_a"]
+    assert groups_by_pattern(names, r"p\d+") == {"p1_a": "p1", "p1_b": "p1", "p22_a": "p22"}
+    assert groups_by_pattern(names, r"p(\d+)_") == {"p1_a": "1", "p1_b": "1", "p22_a": "22"}
+
+
+@pytest.mark.parametrize("labels", [(0, 1), (0, 7)])
+def test_foreground_is_every_class_but_the_background(tmp_path, save_blocks, labels):
+    save_blocks(tmp_path, 3, value=labels[1])
+    task = "multiclass" if labels[1] > 1 else "binary"
+    found = foreground_fractions(DataSpec(path=str(tmp_path), task=task))
+    # Blocks of 15 rows and 5, 6 and 7 columns in 40 x 30 pixels.
+    assert found == pytest.approx({"im0": 75 / 1200, "im1": 90 / 1200, "im2": 105 / 1200})
+    assert foreground_shares is foreground_fractions

@@ -52,7 +52,9 @@ def test_a_synthetic_data_set_loads(spatial_dims):
     assert several.class_names == ["background", "a", "b"]
 
 
-@pytest.mark.parametrize("arguments", [{"spatial_dims": 4}, {"rank": 2, "size": 4}, {"spatial_dims": 2, "classes": 0}])
+@pytest.mark.parametrize(
+    "arguments", [{"spatial_dims": 4}, {"spatial_dims": 2, "size": 4}, {"spatial_dims": 2, "classes": 0}]
+)
 def test_wrong_arguments_are_refused(arguments):
     with pytest.raises(ValueError, match="synthetic: expected"):
         synthetic_cases(**arguments)

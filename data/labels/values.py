@@ -1,0 +1,104 @@
+"""Values of label images: read as integers, from one file or from one file per class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from maskzoo.errors import LabelError
+
+from ..images.pyramid import ResampledSource
+from ..images.source import Frame, Source
+from ..windows import Window
+
+SHOWN_VALUES = 8
+
+
+class StackedSource(Source):
+    """Reads several label images, one per class, as the bands of one.
+
+    Args:
+        sources: The label images.
+
+    Raises:
+        LabelError: If they differ in size.
+    """
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self.sources = list(sources)
+        self.path, self.name, self.shape = sources[0].path, sources[0].name, sources[0].shape
+        self.dtype = np.result_type(*(source.dtype for source in sources))
+        self.channels = len(sources)
+        self.frame = Frame(self.shape)
+        for source in sources:
+            if source.shape != self.shape:
+                raise LabelError(source.name, f"the size of {self.name}, {by(self.shape)}", by(source.shape))
+
+    def read(self, window: Window) -> np.ndarray:
+        """Returns the label of a window as an array `(*size, bands)`."""
+        return np.stack([label_values(source, window) for source in self.sources], axis=-1)
+
+
+def label_values(source: Source, window: Window, bands: Iterable[int] | None = None) -> np.ndarray:
+    """Reads the values of a label image as integers.
+
+    Args:
+        source: The label image.
+        window: The part that is read.
+        bands: Bands to read; `None` for the only one there should be.
+
+    Returns:
+        Integer array `(*size, bands)`, or `(*size,)` without `bands`.
+
+    Raises:
+        LabelError: If values are not whole numbers, or several bands differ where one is meant.
+    """
+    array = source.read(window)
+    if array.dtype.kind == "f":
+        whole = np.rint(array)
+        if (whole != array).any():
+            raise undeclared(source.name, "that are whole numbers", np.unique(array[whole != array]))
+        array = whole.astype(np.int64)
+    if bands is not None:
+        return array[..., list(bands)]
+    if not bands_are_equal(array):
+        raise one_band_expected(source)
+    return array[..., 0]
+
+
+def bands_are_equal(array: np.ndarray) -> bool:
+    """Says whether a label image `(*size, bands)` has one band, or grey colours, as some programs save masks."""
+    return array.shape[-1] == 1 or bool((array[..., :3] == array[..., :1]).all())
+
+
+def one_band_expected(source: Source) -> LabelError:
+    """Returns the error for a label image in colours if its values are to be read."""
+    return LabelError(source.name, "one band of label values, or equal bands", f"{source.channels} that differ")
+
+
+def undeclared(name: str, declared: Sequence[int] | str, received: Sequence[float] | np.ndarray) -> LabelError:
+    """Returns the error for label values that no class has.
+
+    Args:
+        name: Name of the label.
+        declared: The label values that may occur, or what they should be.
+        received: Those that no class has.
+    """
+    expected = declared if isinstance(declared, str) else ", ".join(map(str, declared))
+    return LabelError(name, f"label values {expected}", listed(received))
+
+
+def listed(values: Sequence[float] | np.ndarray) -> str:
+    """Returns label values in words: the first eight."""
+    return ", ".join(f"{value:g}" for value in values[:SHOWN_VALUES]) + (", ..." if len(values) > SHOWN_VALUES else "")
+
+
+def by(shape: Sequence[int]) -> str:
+    """Returns a size in words, such as `512 x 256`."""
+    return " x ".join(map(str, shape))
+
+
+def unresampled(source: Source) -> Source:
+    """Returns the source that a resampled one reads, or the source itself."""
+    return source.source if isinstance(source, ResampledSource) else source

@@ -1,0 +1,254 @@
+"""A labelled data set: opened, checked, measured and split into a training and a validation part."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from maskzoo.errors import DataError, OptionError
+
+from ..labels.scheme import LabelScheme
+from .cases import Case, make_cases
+from .folds import groups_by_pattern, held_out_names, read_folds
+from .identity import fingerprint
+from .normalization import Normalizer
+from .pairs import Pair, open_pairs, scheme_of
+from .spec_file import check_path, read_spec
+from .specification import DataSpec, absolute
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A labelled data set, split.
+
+    Attributes:
+        train: Cases to train on.
+        validation: Cases that are held out.
+        scheme: What the label values mean.
+        normalizer: How images are normalised.
+        spatial_dims: Number of spatial axes.
+        spec: Where it comes from.
+        seed: Seed of the split, and of synthetic images.
+        fingerprint: Hash of names and contents, the same for the same data.
+    """
+
+    train: list[Case]
+    validation: list[Case]
+    scheme: LabelScheme
+    normalizer: Normalizer
+    spatial_dims: int
+    spec: DataSpec
+    seed: int
+    fingerprint: str
+
+    @property
+    def task(self) -> str:
+        """`binary`, `multilabel` or `multiclass`."""
+        return self.scheme.task
+
+    @property
+    def class_names(self) -> list[str]:
+        """One name per output channel of a model."""
+        return list(self.scheme.class_names)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of output channels of a model, 1 for a binary task."""
+        return self.scheme.num_classes
+
+    @property
+    def ignore_index(self) -> int | None:
+        """Label of pixels that do not count, `None` if all do."""
+        return self.scheme.ignore_index
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of every image."""
+        return self.normalizer.channels
+
+    @property
+    def normalization(self) -> dict[str, Any]:  # JSON values
+        """How images are normalised, for `Normalizer.from_dict`."""
+        return self.normalizer.as_dict()
+
+    def as_mapping(self) -> dict[str, Any]:  # JSON values
+        """Returns what prediction and evaluation need to know, as values that JSON can hold."""
+        return {
+            "task": self.task,
+            "class_names": self.class_names,
+            "num_classes": self.num_classes,
+            "ignore_index": self.ignore_index,
+            "channels": self.channels,
+            "rank": self.spatial_dims,  # the name that every version reads
+            "normalization": self.normalization,
+            "labels": self.scheme.as_dict(),
+            "spec": asdict(absolute(self.spec)),
+            "seed": self.seed,
+            "train": [case.name for case in self.train],
+            "validation": [case.name for case in self.validation],
+            "fingerprint": self.fingerprint,
+        }
+
+
+def load_data(spec: DataSpec | str | os.PathLike[str], *, spatial_dims: int, seed: int = 0) -> DataSet:
+    """Opens a data set, checks every pair of image and label, measures its normalisation and splits it.
+
+    Args:
+        spec: A `DataSpec`, or what `read_spec` takes.
+        spatial_dims: Number of spatial axes, 2 or 3.
+        seed: Seed of the split, and of synthetic images.
+
+    Raises:
+        MissingFile: If a file is missing.
+        UnreadableFile: If a file cannot be read.
+        LabelError: If images and labels do not fit each other.
+        DataError: If the data set does not fit its specification.
+    """
+    spec = spec if isinstance(spec, DataSpec) else read_spec(spec)
+    parts = open_parts(spec, spatial_dims, seed)
+    if spec.sets is not None and len(scales := {part.scale for part in parts}) == 1:
+        level, resolution = scales.pop()
+        spec = replace(spec, level=level, resolution=resolution)
+    sources = [pair.image for part in parts for pair in part.pairs if pair.name not in part.held_out]
+    normalizer = Normalizer.measured(spec.normalization, sources, stain=spec.stain)
+    cases = [(case, case.name in part.held_out) for part in parts for case in part.cases(normalizer)]
+    return DataSet(
+        train=[case for case, held_out in cases if not held_out],
+        validation=[case for case, held_out in cases if held_out],
+        # The scheme of a part with ignored pixels tells losses to leave them out.
+        scheme=next((part.scheme for part in parts if part.scheme.ignore), parts[0].scheme),
+        normalizer=normalizer,
+        spatial_dims=spatial_dims,
+        spec=spec,
+        seed=seed,
+        fingerprint=fingerprint([pair for part in parts for pair in part.pairs]),
+    )
+
+
+def labelled_cases(
+    mapping: Mapping[str, Any],  # JSON values
+    path: str | os.PathLike[str] | None = None,
+) -> list[Case]:
+    """Opens labelled images as a trained run sees them.
+
+    Args:
+        mapping: What `DataSet.as_mapping` returned when the run was trained.
+        path: A data set as in `read_spec`, all of whose images are taken, at the run's level or resolution unless it
+            sets another; `None`: those that the run held out.
+
+    Raises:
+        MissingFile: If a file is missing.
+        UnreadableFile: If a file cannot be read.
+        LabelError: If images and labels do not fit each other.
+        DataError: If the classes are not those of the run.
+    """
+    scheme = LabelScheme.from_dict(mapping["labels"])
+    normalizer = Normalizer.from_dict(mapping["normalization"])
+    spatial_dims, seed, held_out = mapping["rank"], mapping["seed"], set(mapping["validation"])
+    if path is None:
+        spec = DataSpec(**mapping["spec"])
+        check_path(spec.path)
+    else:
+        spec = read_spec(path)
+        if spec.level is None and spec.resolution is None:
+            trained = mapping["spec"]
+            spec = replace(spec, level=trained.get("level"), resolution=trained.get("resolution"))
+    if spec.sets is not None:
+        cases = [case for part in open_parts(spec, spatial_dims, seed) for case in part.cases(normalizer)]
+        return [case for case in cases if path is not None or case.name in held_out]
+    pairs, bands = open_pairs(spec, spatial_dims, seed)
+    if path is None:
+        pairs = [pair for pair in pairs if pair.name in held_out]
+    elif spec.classes is not None:
+        declared = scheme_of(replace(spec, task=spec.task or scheme.task), pairs, bands)
+        if declared.class_names != scheme.class_names:
+            expected = f"the classes of the run, {', '.join(scheme.class_names)}"
+            raise DataError(path, expected, ", ".join(declared.class_names))
+        scheme = declared
+    return make_cases(pairs, scheme, normalizer)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the data sets that make up another: opened, split, its labels understood.
+
+    Attributes:
+        pairs: Its images with their labels.
+        held_out: Names of those that are held out.
+        scheme: What its label values mean.
+        weight: How often its cases are seen in training, all together; `None`: each as often as any other.
+        scale: The level and the resolution that it is read at.
+    """
+
+    pairs: list[Pair]
+    held_out: set[str]
+    scheme: LabelScheme
+    weight: float | None
+    scale: tuple[int | None, float | None]
+
+    def cases(self, normalizer: Normalizer) -> list[Case]:
+        """Returns all its cases; those to train on share the weight of the part."""
+        weight = 1.0 if self.weight is None else self.weight / max(1, len(self.pairs) - len(self.held_out))
+        return [replace(case, weight=weight) for case in make_cases(self.pairs, self.scheme, normalizer)]
+
+
+def open_parts(spec: DataSpec, spatial_dims: int, seed: int) -> list[Part]:
+    """Opens the sets that a specification joins, or the one that it describes.
+
+    Raises:
+        DataError: If their tasks, classes or channels differ.
+    """
+    if spec.sets is None:
+        return [open_part(spec, spatial_dims, seed)]
+    parts = []
+    for (place, weight), prefix in zip(spec.sets.items(), prefixes(list(spec.sets)), strict=True):
+        parts.append(open_part(read_spec(place), spatial_dims, seed, weight, f"{prefix}-"))
+        first, part = parts[0], parts[-1]
+        for name, expected, received in (
+            ("task", first.scheme.task, part.scheme.task),
+            ("classes", ", ".join(first.scheme.class_names), ", ".join(part.scheme.class_names)),
+            ("channels", first.pairs[0].image.channels, part.pairs[0].image.channels),
+        ):
+            if expected != received:
+                raise DataError(place, f"the same {name} as in {next(iter(spec.sets))}, {expected}", received)
+    names = [pair.name for part in parts for pair in part.pairs]
+    if len(set(names)) < len(names):
+        raise DataError(spec.path, "sets whose files or folders have different names", "equal names")
+    return parts
+
+
+def open_part(spec: DataSpec, spatial_dims: int, seed: int, weight: float | None = None, prefix: str = "") -> Part:
+    """Opens one data set, whose names get a prefix."""
+    pairs, bands = open_pairs(spec, spatial_dims, seed)
+    held_out = held_out_by(spec, [pair.name for pair in pairs], seed)
+    scheme = scheme_of(spec, pairs, bands)
+    pairs = [pair._replace(name=prefix + pair.name) for pair in pairs]
+    return Part(pairs, {prefix + name for name in held_out}, scheme, weight, (spec.level, spec.resolution))
+
+
+def prefixes(places: Sequence[str]) -> list[str]:
+    """Returns what the names of each set begin with: its own name, behind that of its folder if others have it too."""
+    paths = [Path(place) for place in places]
+    stems = [path.stem for path in paths]
+    return [path.stem if stems.count(path.stem) == 1 else f"{path.parent.name}-{path.stem}" for path in paths]
+
+
+def held_out_by(spec: DataSpec, names: Sequence[str], seed: int) -> set[str]:
+    """Returns the names that a specification holds out.
+
+    Raises:
+        OptionError: If either part would be empty.
+    """
+    if spec.folds is None:
+        groups = groups_by_pattern(names, spec.group) if spec.group else None
+        return held_out_names(names, spec.validation, split=spec.split, groups=groups, seed=seed)
+    folds = read_folds(spec.folds, names, spec.repeat)
+    held_out = {name for name in names if folds[name] == spec.fold}
+    if not 0 < len(held_out) < len(names):
+        raise OptionError(
+            "fold", f"one of several folds, {', '.join(map(str, sorted(set(folds.values()))))}", spec.fold
+        )
+    return held_out

@@ -1,0 +1,118 @@
+"""Reading the specification of a data set from a folder or a YAML file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from maskzoo.errors import DataError, MissingFile, OptionError, UnreadableFile
+from maskzoo.names import one_of
+
+from .folders import files_by_stem, find_folders, spatial_dims_of_file
+from .specification import SYNTHETIC, DataSpec
+
+YAML_SUFFIXES = (".yaml", ".yml")
+
+
+def check_path(path: str | os.PathLike[str]) -> None:
+    """Refuses a data set that does not exist, without reading it.
+
+    Raises:
+        MissingFile: If there is neither a folder nor a YAML file.
+        DataError: If it is another kind of file.
+    """
+    path = Path(path)
+    if str(path) == SYNTHETIC:
+        return
+    if not path.exists():
+        raise MissingFile(path, "a folder with images/ and masks/, a YAML file, or the word synthetic", "nothing there")
+    if not path.is_dir() and path.suffix not in YAML_SUFFIXES:
+        raise DataError(path, "a folder with images/ and masks/, or a .yaml file", "a file of another kind")
+
+
+def read_spec(
+    path: str | os.PathLike[str],
+    changes: Mapping[str, Any] | None = None,  # values of the fields of `DataSpec`, which checks them
+) -> DataSpec:
+    """Reads the specification of a data set.
+
+    Args:
+        path: `synthetic`, a folder, or a YAML file with the fields of `DataSpec` as keys.
+        changes: Fields of `DataSpec` that win over those of the file.
+
+    Raises:
+        MissingFile: If the path does not exist.
+        OptionError: If a key or value is unknown.
+        DataError: If the folder is not a data set.
+    """
+    check_path(path)
+    path = Path(path)
+    keys: dict[str, Any] = {"path": str(path)}
+    if path.suffix in YAML_SUFFIXES and path.is_file():
+        keys = keys_of_file(path)
+    spec = DataSpec(**keys | dict(changes or {}))
+    if spec.sets is not None:
+        for part in spec.sets:
+            if Path(part).is_file() and "sets" in read_yaml(Path(part)):
+                raise DataError(path, "sets that are data sets", f"{part}, which has sets of its own")
+            read_spec(part)
+    elif spec.path != SYNTHETIC:
+        find_folders(spec)
+    return spec
+
+
+def keys_of_file(path: Path) -> dict[str, Any]:
+    """Returns the fields of `DataSpec` that a YAML file sets, with the paths in it as seen from the working folder."""
+    keys = read_yaml(path)
+    sets = keys.get("sets")
+    if isinstance(sets, dict):
+        if others := sorted(keys.keys() - {"sets", "normalization", "stain"}):
+            raise DataError(path, "`sets` with no other key than normalization or stain", others[0])
+        keys["sets"] = {str(path.parent / name): weight for name, weight in sets.items()}
+        if len(keys["sets"]) < len(sets):
+            raise DataError(path, "different sets", ", ".join(map(str, sets)))
+    if sets is not None:
+        keys["path"] = str(path)
+    elif str(keys.get("path", SYNTHETIC)) != SYNTHETIC:
+        keys["path"] = str(path.parent / str(keys["path"]))
+        check_path(keys["path"])
+        if not Path(keys["path"]).is_dir():
+            raise DataError(path, "`path` to be a folder", keys["path"])
+    if keys.get("folds") is not None:
+        keys["folds"] = str(path.parent / str(keys["folds"]))
+    try:
+        DataSpec(**keys)
+    except OptionError as error:
+        raise OptionError(f"{path}: {error.name}", error.expected, error.received) from None
+    return keys
+
+
+def read_yaml(path: Path) -> dict[str, Any]:  # values that `DataSpec` checks
+    """Reads the keys of a specification file and refuses those that are unknown."""
+    try:
+        keys = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UnreadableFile(path, "a YAML file", " ".join(str(error).split())) from None
+    known = [field.name for field in fields(DataSpec)]
+    if not isinstance(keys, dict):
+        raise DataError(path, f"a mapping with keys such as {', '.join(known)}", f"{keys!r:.60}")
+    for key in keys:
+        if key not in known:
+            raise OptionError(f"{path}: unknown key", one_of(key, known), key)
+    return keys
+
+
+def spatial_dims_of(spec: DataSpec) -> int | None:
+    """Returns the number of spatial axes that a data set's file format implies; `None` if it leaves that open."""
+    if spec.path == SYNTHETIC:
+        return None
+    if spec.sets is not None:
+        found = {spatial_dims_of(read_spec(part)) for part in spec.sets}
+    else:
+        found = {spatial_dims_of_file(file) for file in files_by_stem(find_folders(spec)[0]).values()}
+    return found.pop() if len(found) == 1 else None

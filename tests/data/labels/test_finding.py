@@ -1,0 +1,110 @@
+"""Label values mean what is declared, or what they can only mean; everything else is refused."""
+
+import numpy as np
+import pytest
+
+from maskzoo.data import Window, open_source
+from maskzoo.data.labels.finding import find_scheme
+from maskzoo.errors import LabelError, OptionError
+
+
+def label(values, spatial_dims=2):
+    return open_source(np.asarray(values), spatial_dims=spatial_dims, palette="index")
+
+
+def read(scheme, source):
+    return scheme.reader(source)(Window((0,) * len(source.shape), source.shape))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.float32, bool])
+def test_zero_and_one_is_binary_in_any_type(dtype):
+    source = label(np.array([[0, 1], [1, 0]], dtype))
+    scheme = find_scheme([source])
+    assert (scheme.task, scheme.num_classes, scheme.ignore_index) == ("binary", 1, None)
+    array = read(scheme, source)
+    assert array.dtype == np.uint8
+    assert array.tolist() == [[[0], [1]], [[1], [0]]]
+
+
+def test_zero_and_255_is_binary():
+    source = label([[0, 255], [255, 255]])
+    assert read(find_scheme([source]), source)[..., 0].tolist() == [[0, 1], [1, 1]]
+
+
+def test_class_ids_are_multiclass():
+    sources = [label([[0, 1], [1, 0]]), label([[0, 2], [2, 3]])]
+    scheme = find_scheme(sources)
+    assert (scheme.task, scheme.class_names) == ("multiclass", ("0", "1", "2", "3"))
+    assert read(scheme, sources[1]).tolist() == [[0, 2], [2, 3]]
+
+
+def test_bands_that_differ_are_multilabel():
+    source = label([[[0, 1], [255, 1]], [[0, 0], [1, 0]]])
+    scheme = find_scheme([source], classes=["lung", "heart"])
+    assert (scheme.task, scheme.class_names) == ("multilabel", ("lung", "heart"))
+    assert read(scheme, source).tolist() == [[[0, 1], [1, 1]], [[0, 0], [1, 0]]]
+    swapped = find_scheme([source], classes={"heart": 2, "lung": 1})
+    np.testing.assert_array_equal(read(swapped, source), read(scheme, source)[..., ::-1])
+    with pytest.raises(OptionError, match="classes: expected bands between 1 and 2"):
+        find_scheme([source], classes=["a", "b", "c"])
+    with pytest.raises(LabelError, match="array: expected one band of label values, or equal bands; received 2"):
+        find_scheme([source], task="binary")
+
+
+def test_grey_colours_are_one_band():
+    source = label(np.array([[0, 255], [255, 0]])[..., None].repeat(3, -1))
+    scheme = find_scheme([source])
+    assert scheme.task == "binary"
+    assert read(scheme, source)[..., 0].tolist() == [[0, 1], [1, 0]]
+
+
+def test_the_class_of_interest_may_be_the_value_0():
+    source = label([[0, 255], [255, 255]])
+    scheme = find_scheme([source], classes={"membrane": 0})
+    assert (scheme.task, scheme.class_names) == ("binary", ("membrane",))
+    assert read(scheme, source)[..., 0].tolist() == [[1, 0], [0, 0]]
+    both = find_scheme([source], task="binary", classes={"cell": 255, "membrane": 0})
+    np.testing.assert_array_equal(read(both, source), read(scheme, source))
+
+
+def test_names_alone_follow_the_label_values():
+    assert find_scheme([label([[0, 1]])], classes=["nucleus"]).class_names == ("nucleus",)
+    assert find_scheme([label([[0, 255]])], classes=["other", "nucleus"]).class_names == ("nucleus",)
+    scheme = find_scheme([label([[0, 1, 2]])], classes=["air", "bone", "fat"])
+    assert (scheme.task, scheme.class_names) == ("multiclass", ("air", "bone", "fat"))
+
+
+def test_a_background_that_nobody_named_is_class_0():
+    source = label([[0, 10, 20, 21]])
+    scheme = find_scheme([source], classes={"anterior": 10, "posterior": [20, 21]})
+    assert (scheme.task, scheme.class_names) == ("multiclass", ("background", "anterior", "posterior"))
+    assert read(scheme, source).tolist() == [[0, 1, 2, 2]]
+
+
+def test_classes_that_share_values_are_multilabel():
+    source = label([[0, 1, 2]])
+    scheme = find_scheme([source], classes={"kidney": [1, 2], "tumour": 2})
+    assert scheme.task == "multilabel"
+    assert read(scheme, source).tolist() == [[[0, 0], [1, 0], [1, 1]]]
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "message"),
+    [
+        ([[0, 1, 255]], {"task": "binary"}, "array: expected values within 0, 1 or 0, 255"),
+        ([[0, 0]], {}, "labels: expected a class besides the background"),
+        ([[0, 300]], {}, "array: expected class ids from 0 to 63"),
+        ([[0, 3]], {"classes": ["a", "b", "c"]}, "array: expected label values 0, 1, 2; received 3"),
+        ([[0.0, 0.5]], {}, "array: expected label values that are whole numbers; received 0.5"),
+        ([[0, 1]], {"task": "multilabel"}, "classes: expected a mapping from name to label values"),
+        ([[0, 1]], {"task": "multi"}, r"task: expected multilabel \(of .*\); received multi"),
+        ([[0, 1]], {"classes": {"a": 1, "b": 1}, "task": "multiclass"}, "classes: expected every label value once"),
+        ([[0, 1]], {"classes": {"a": 1}, "ignore": [1]}, "classes: expected every label value once"),
+        ([[0, 1]], {"classes": {"a": "x"}}, "classes: expected whole numbers"),
+        ([[0, 1]], {"classes": {"a": 1}, "ignore": [10**9]}, "classes: expected label values within a million"),
+        ([[0, 1]], {"classes": {"a": 1, "b": 2, "c": 3}, "task": "binary"}, "classes: expected a class, or background"),
+    ],
+)
+def test_contradictions_are_refused(values, options, message):
+    with pytest.raises((OptionError, LabelError), match=message):
+        find_scheme([label(values)], **options)

@@ -1,0 +1,60 @@
+"""A specification takes what a data set can be, and refuses the rest by the name of its key."""
+
+import pytest
+
+from maskzoo.data import DataSpec
+from maskzoo.data.labels.run_lengths import Dialect
+from maskzoo.data.sets.specification import absolute
+from maskzoo.errors import OptionError
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "expected"),
+    [
+        ("normalization", ["datasett", None], r"\w+ \(of dataset, image, percentile, none\)"),
+        ("split", ["blok", None], r"block \(of random, block\)|one of"),
+        ("task", ["multi-class", ""], r"multiclass \(of binary, multilabel, multiclass\)|one of"),
+        ("stain", ["macenka", ""], r"macenko \(of macenko, reinhard, vahadane\)|one of"),
+        ("validation", [0, 1, 2, -0.1, "half", True, float("nan")], "a fraction between 0 and 1"),
+        ("classes", [3, "cell"], "a list of names or a mapping to label values"),
+        ("classes", [["a", "a"], [1, 2]], "names, each once"),
+        ("ignore", [3, ["a"], [0.5]], "a list of label values"),
+        ("labels", [3, ["a"], {"a": 3}], "a file or folder, or a mapping from class names to folders"),
+        ("rle", [{"relativ": True}], r"relative \(of relative, one_based, column_major\)"),
+        ("level", [-1, 0.5, True], "a whole number, at least 0"),
+        ("resolution", [0, -1, float("inf"), "fine"], "the size of a pixel, above 0"),
+        (
+            "sets",
+            [{}, ["a"], {"a": 0}, {"a": float("nan")}, {"a": True}],
+            "a mapping from data sets to weights",
+        ),
+    ],
+)
+def test_other_values_are_refused(key, values, expected):
+    for value in values:
+        with pytest.raises(OptionError, match=f"^{key}: expected ({expected}).*; received ") as caught:
+            DataSpec(**{key: value})
+        assert caught.value.name == key
+
+
+def test_keys_that_exclude_each_other():
+    with pytest.raises(OptionError, match="level: expected either `level` or `resolution`; received both"):
+        DataSpec(level=1, resolution=0.5)
+    for others in ({"task": "multiclass"}, {"ignore": [9]}, {"classes": {"cell": 1}}):
+        with pytest.raises(OptionError, match="instances: expected a binary task without `ignore` and"):
+            DataSpec(instances=True, **others)
+    assert DataSpec(instances=True, task="binary", classes=["cell"]).instances
+
+
+def test_the_dialect_of_runs():
+    assert DataSpec().dialect == Dialect()
+    assert DataSpec(rle={"relative": True, "column_major": False}).dialect == Dialect(relative=True, column_major=False)
+
+
+def test_paths_are_made_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    spec = absolute(DataSpec(path="a", folds="f.json"))
+    assert (spec.path, spec.folds) == (str(tmp_path / "a"), str(tmp_path / "f.json"))
+    assert absolute(DataSpec()) == DataSpec()
+    joined = absolute(DataSpec(path="j.yaml", sets={"a": 1, "synthetic": 2}))
+    assert joined.sets == {str(tmp_path / "a"): 1, "synthetic": 2}
