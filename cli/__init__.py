@@ -72,7 +72,7 @@ def run_verb(verb: str, program: str, arguments: list[str]) -> int:
         module.add_arguments(parser)
         parser.add_common_options()
         flags = parser.flags()
-        parsed = parser.parse_args(arguments)
+        parsed = parser.parse(arguments)
         is_data = vars(parsed).get("json", False)
         with logging_to_terminal(flags, verbose=parsed.verbose, quiet=parsed.quiet, data=is_data):
             module.run(parsed)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
@@ -41,31 +42,36 @@ def draw(path: str | Path, rows: Sequence[dict[str, Any]]) -> None:  # JSON valu
     axes.set_ylabel("receptive field in input pixels per axis")
     axes.margins(0.1)
     axes.grid(alpha=0.3)
-    for handle in axes.legend(title="area: parameters").legend_handles:
-        handle.set_sizes([60])
-    name_points(axes, [row["model"] for row in rows], points, [math.sqrt(area) / 2 for area in areas])
+    legend = axes.legend(title="area: parameters")
+    for handle in legend.legend_handles:
+        if isinstance(handle, PathCollection):
+            handle.set_sizes([60])
+    radii = [math.sqrt(area) / 2 for area in areas]
+    name_points(figure, axes, [row["model"] for row in rows], points, radii)
     with written_atomically(path) as unfinished:
         figure.savefig(unfinished, dpi=150)
 
 
 def name_points(
-    axes: Axes, names: Sequence[str], points: Sequence[tuple[float, float]], radii: Sequence[float]
+    figure: Figure, axes: Axes, names: Sequence[str], points: Sequence[tuple[float, float]], radii: Sequence[float]
 ) -> None:
     """Writes each name beside its point, on the first side where it covers no point and no other name.
 
     Args:
-        axes: Where the points are drawn, with a legend.
+        figure: The picture.
+        axes: Where in it the points are drawn.
         names: A name per point.
         points: Their coordinates.
         radii: The radii of their dots, in typographic points.
     """
-    axes.figure.draw_without_rendering()
-    sizes = [radius * axes.figure.dpi / 72 for radius in radii]
+    figure.draw_without_rendering()
+    sizes = [radius * figure.dpi / 72 for radius in radii]
     dots = [
         Bbox.from_extents(x - size, y - size, x + size, y + size)
         for (x, y), size in zip(axes.transData.transform(points), sizes, strict=True)
     ]
-    taken = [axes.get_legend().get_window_extent(), *dots]
+    legend = axes.get_legend()
+    taken = dots if legend is None else [legend.get_window_extent(), *dots]
     from_the_top = sorted(zip(names, points, radii, strict=True), key=lambda named: -named[1][1])
     for name, point, radius in from_the_top:
         away = radius + 2
@@ -77,16 +83,15 @@ def name_points(
             ((0, away + 10), "center", "bottom"),
             ((0, -away - 10), "center", "top"),
         ]
-        for offset, horizontal, vertical in sides:
+        for number, (offset, horizontal, vertical) in enumerate(sides, start=1):
             text = axes.annotate(
                 name, point, offset, textcoords="offset points", ha=horizontal, va=vertical, fontsize=8
             )
             box = text.get_window_extent()
-            if not any(box.overlaps(other) for other in taken):
+            if number == len(sides) or not any(box.overlaps(other) for other in taken):
+                taken.append(box)
                 break
-            if offset != sides[-1][0]:
-                text.remove()
-        taken.append(box)
+            text.remove()
 
 
 def cost(row: dict[str, Any], measured: bool) -> float:  # JSON values

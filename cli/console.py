@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TextIO
 
 from maskzoo.errors import MaskzooError, OptionError
 
@@ -111,7 +112,7 @@ def logging_to_terminal(
         logger.propagate = before[1]
 
 
-def around_bars(stream: object) -> AbstractContextManager[None]:
+def around_bars(stream: TextIO) -> AbstractContextManager[None]:
     """A context in which lines are printed without breaking a progress bar, where there is one."""
     if "tqdm" not in sys.modules:
         return nullcontext()

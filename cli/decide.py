@@ -39,18 +39,18 @@ from .predict_options import add_tiling_options, tiling_options
 from .tables import counted, text_table
 
 if TYPE_CHECKING:
-    from ..evaluation.tuning import Finding
+    from ..evaluation import SearchResult
     from ..inference import Run
 
 logger = logging.getLogger(__name__)
-
-METRICS = ("mean_dice", "dice", "mean_iou", "iou")
 
 
 def add_arguments(parser: Parser) -> None:
     """Adds the options of `decide`."""
     parser.add_argument("runs", type=str, nargs="+", help="run folders that train wrote")
-    parser.add_argument("--metric", type=str, default=METRICS[0], help=f"score to maximise: {', '.join(METRICS)}")
+    parser.add_argument(
+        "--metric", type=str, default=evaluation.METRICS[0], help=f"score to maximise: {', '.join(evaluation.METRICS)}"
+    )
     parser.add_flag("--shared", help="one threshold for all classes")
     parser.add_argument(
         "--groups",
@@ -68,67 +68,68 @@ def add_arguments(parser: Parser) -> None:
 def run(arguments: Namespace) -> None:
     """Runs `decide`."""
     options = tiling_options(arguments)
-    if arguments.metric not in METRICS:
-        raise OptionError("metric", one_of(arguments.metric, METRICS), repr(arguments.metric))
+    if arguments.metric not in evaluation.METRICS:
+        raise OptionError("metric", one_of(arguments.metric, evaluation.METRICS), repr(arguments.metric))
     folders = [inference.check_run(path) for path in arguments.runs]
     load_keras()
     runs = [inference.load_run(folder) for folder in folders]
-    folds, findings, together = evaluation.decide(
+    tuning = evaluation.decide(
         runs,
         metric=arguments.metric,
         shared=arguments.shared,
-        pattern=arguments.groups,
+        groups=arguments.groups,
         areas=not arguments.thresholds_only,
         tta=arguments.tta,
         **options,
     )
     description = runs[0].data
     classes = description.class_names[1 if description.task == "multiclass" else 0 :]
-    columns = zip(*folds, strict=True)
-    named = {" + ".join(run.name for run in column): f for column, f in zip(columns, findings, strict=True)}
-    named |= {"ensemble": together} if together else {}
-    for name, finding in named.items():
-        images = counted(finding.decision["chosen_on"]["images"], "image")
-        print(f"{name}, {images}\n{finding_table(finding, classes)}")
-        left_out = finding.decision["gain_of_thresholds_left_out"]
+    named = tuning.named()
+    for name, result in named.items():
+        print(f"{name}, {counted(result.images, 'image')}\n{result_table(result, classes)}")
+        left_out = result.decision.gain_of_thresholds_left_out
         if left_out is not None and left_out <= 0:
             print("left-out images do not gain: do not expect these thresholds to help on new images")
         print()
-    if together:
-        parts = zip(together.decision["members"], together.decision["weights"], strict=True)
+    if tuning.ensemble:
+        together = tuning.ensemble.decision
+        parts = zip(together.members or (), together.weights or (), strict=True)
         print("weights of the ensemble: " + ", ".join(f"{member} {weight:.3f}" for member, weight in parts) + "\n")
-    for fold in folds:
-        for member, finding in zip(fold, findings, strict=True):
-            write_decision(member, finding, together)
+    for fold in tuning.folds:
+        for member, result in zip(fold, tuning.members, strict=True):
+            write_decision(member, result, tuning.ensemble)
             if description.task != "multiclass":
-                evaluation.draw_findings(member.path / "decision.png", named, classes)
+                evaluation.draw_curves(member.path / "decision.png", named, classes)
     pictures = "" if description.task == "multiclass" else " and decision.png"
     logger.info("wrote decision.json%s into each run", pictures)
 
 
-def write_decision(run: Run, finding: Finding, together: Finding | None) -> None:
+def write_decision(run: Run, result: SearchResult, together: SearchResult | None) -> None:
     """Writes a result into a run folder; that of an ensemble found earlier stays if there is no new one."""
-    ensemble = inference.Decision.from_mapping(together.decision) if together else run.decision.ensemble
+    ensemble = together.decision if together else run.decision.ensemble
     # The thresholds of a run belong to the model of its best epoch.
-    own = run.decision if run.name.endswith(":last") else inference.Decision.from_mapping(finding.decision)
+    own = run.decision if run.name.endswith(":last") else result.decision
     replace(own, ensemble=ensemble).write(Path(run.path))
 
 
-def finding_table(finding: Finding, classes: Sequence[str]) -> str:
+def result_table(result: SearchResult, classes: Sequence[str]) -> str:
     """A result as aligned text, a row per class."""
-    decision, scores = finding.decision, finding.scores
-    first = len(decision["thresholds"]) - len(classes)
-    groups = decision.get("groups", {"thresholds": {"": decision["thresholds"]}})["thresholds"]
-    columns = {f"threshold {group}".strip(): [f"{t:.4f}" for t in values[first:]] for group, values in groups.items()}
-    if not finding.curves:
-        columns = {}
-    for key, title in (("holes", "holes up to"), ("minimum_area", "objects from")):
-        if key in decision:
-            columns[title] = [str(value) for value in decision[key][first:]]
-    titles = {"half": "at 0.5", "threshold": "threshold", "decided": "decided", "left_out": "left out"}
-    for key, title in titles.items():
-        if scores[key] is not None and (finding.curves or key in ("half", "decided")):
-            title = f"{decision['metric'].replace('_', ' ')}, {title}" if key == "half" else title
-            columns[f"{title} "] = [f"{value:.4f}" for value in scores[key]]
-    columns["gain "] = [f"{d - h:+.4f}" for d, h in zip(scores["decided"], scores["half"], strict=True)]
+    decision = result.decision
+    first = len(decision.thresholds) - len(classes)
+    columns: dict[str, list[str]] = {}
+    if result.curves:
+        groups = {"": decision.thresholds} if decision.groups is None else decision.groups.thresholds
+        for group, values in groups.items():
+            columns[f"threshold {group}".strip()] = [f"{t:.4f}" for t in values[first:]]
+    for values, title in ((decision.holes, "holes up to"), (decision.minimum_area, "objects from")):
+        if values is not None:
+            columns[title] = [str(value) for value in values[first:]]
+    scores = {f"{(decision.metric or '').replace('_', ' ')}, at 0.5 ": result.at_half}
+    if result.curves:
+        scores["threshold "] = result.at_thresholds
+    scores["decided "] = result.decided
+    if result.curves and result.left_out is not None:
+        scores["left out "] = result.left_out
+    columns |= {title: [f"{value:.4f}" for value in values] for title, values in scores.items()}
+    columns["gain "] = [f"{gain:+.4f}" for gain in result.decided - result.at_half]
     return text_table([["class", *columns], *map(list, zip(classes, *columns.values(), strict=True))])

@@ -61,8 +61,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MEASURES = ("overlap", "presence", "calibration", "surface", "membrane", "objects")
-
 
 def add_arguments(parser: Parser) -> None:
     """Adds the options of `evaluate`."""
@@ -77,7 +75,7 @@ def add_arguments(parser: Parser) -> None:
         "--metrics",
         type=str,
         default="overlap",
-        help=f"what to score, joined by commas: {','.join(MEASURES)}; overlap is always included",
+        help=f"what to score, joined by commas: {','.join(evaluation.MEASURES)}; overlap is always included",
     )
     parser.add_argument(
         "--tolerance",
@@ -129,7 +127,7 @@ def answer_scores(arguments, answer, cases, measured):
     options = tiling_options(arguments)
     trained, cleaning, gate = answer
     trained = with_engine(arguments, trained, gate, cases[0].image, tell=logger.info, **options)
-    return evaluation.evaluate(trained, cases, cleaning=cleaning, gate=gate, **measured, **options)
+    return evaluation.evaluate(trained, cases, cleaning=cleaning, gate=gate, **measured, **options).as_mapping()
 
 
 def member_scores(arguments, folders, cases, measured):
@@ -149,6 +147,6 @@ def parse_measures(text: str) -> list[str]:
     """The measures named in `surface,objects`."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
-        if name not in MEASURES:
-            raise OptionError("metrics", one_of(name, MEASURES), repr(name))
+        if name not in evaluation.MEASURES:
+            raise OptionError("metrics", one_of(name, evaluation.MEASURES), repr(name))
     return names

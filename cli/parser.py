@@ -8,7 +8,7 @@ import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 import jsonargparse
 import yaml
@@ -19,7 +19,10 @@ from maskzoo.names import nearest_name, one_of
 
 from .console import fail, with_flags
 
-Options = TypeVar("Options")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Options = TypeVar("Options", bound="DataclassInstance")
 WORDS: dict[Any, str] = {  # keys: types, also such as `list[int]`, for which there is no narrower name
     int: "a whole number",
     float: "a number",
@@ -51,7 +54,7 @@ class Parser(jsonargparse.ArgumentParser):
         self.rewrite: Callable[[list[str]], list[str]] = list
 
     def add_dataclass_options(
-        self, options: type, skip: Iterable[str] = (), types: Mapping[str, Any] | None = None
+        self, options: "type[DataclassInstance]", skip: Iterable[str] = (), types: Mapping[str, Any] | None = None
     ) -> None:  # `Any`: types such as `int | None` have no narrower name
         """Adds an option per field of a dataclass made with `maskzoo.options.setting`.
 
@@ -98,9 +101,10 @@ class Parser(jsonargparse.ArgumentParser):
         bare = {action.dest: action.dest for action in self._actions if not action.option_strings}
         return named | bare | self.also_called
 
-    def parse_args(self, arguments: list[str]) -> jsonargparse.Namespace:  # type: ignore[override]
+    def parse(self, arguments: list[str]) -> jsonargparse.Namespace:
+        """Parses the arguments of a verb, or prints a mistake in one line and exits."""
         arguments = list(join_named_values(self.with_new_flags(self.rewrite(list(arguments)))))
-        parsed = super().parse_args(self.options_first(arguments))
+        parsed = self.parse_args(self.options_first(arguments))
         if parsed.verbose and parsed.quiet:
             raise OptionError("quiet", "either `verbose` or `quiet`", "both")
         return parsed
@@ -126,9 +130,9 @@ class Parser(jsonargparse.ArgumentParser):
                 return super().parse_string(changed, **kwargs)
         return super().parse_path(cfg_path, *args, **kwargs)
 
-    def format_help(self) -> str:
+    def format_help(self, *args: Any, **kwargs: Any) -> str:  # as jsonargparse has it
         """The help, in which arguments in backquotes are shown as options."""
-        return with_flags(super().format_help(), self.flags())
+        return with_flags(super().format_help(*args, **kwargs), self.flags())
 
     def options_first(self, arguments: Iterable[str]) -> list[str]:
         """Moves options in front of positional arguments, which argparse would otherwise take in pieces."""
@@ -186,7 +190,7 @@ def options_of(options: type[Options], arguments: jsonargparse.Namespace, **valu
         **values: Fields whose value is another than what was parsed.
     """
     parsed = vars(arguments)
-    names = [field.name for field in fields(options)]  # type: ignore[arg-type]
+    names = [field.name for field in fields(options)]
     return options(**{name: parsed[name] for name in names if name in parsed} | values)
 
 

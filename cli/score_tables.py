@@ -2,9 +2,13 @@
 
 import math
 import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from .tables import score, text_table
 
+Scores = dict[str, Any]  # what `evaluation.evaluate` returns: JSON values
+# What the columns are called, by the scores that they show.
 SHORT = {
     "presence": {"auc": "AUC", "precision": "precision", "recall": "recall"},
     "surface": {
@@ -14,8 +18,8 @@ SHORT = {
         "one_sided": "one side empty",
     },
     "membrane": {
-        f"mean_{score}{part}": f"{title}{part.replace('_', ' ')}"
-        for score, title in (("rand", "Rand"), ("information", "information"))
+        f"mean_{name}{part}": f"{title}{part.replace('_', ' ')}"
+        for name, title in (("rand", "Rand"), ("information", "information"))
         for part in ("", "_split", "_merge")
     },
     "objects": {
@@ -30,7 +34,7 @@ SHORT = {
 }
 
 
-def score_table(scores):
+def score_table(scores: Scores) -> str:
     """The scores as aligned text, a table per measure with a row per class."""
     columns = {
         "Dice (mean over images)": scores["mean_dice"],
@@ -56,31 +60,41 @@ def score_table(scores):
     return "\n\n".join(tables)
 
 
-def member_table(scores):
-    """Aligned text with a row per run, and one of all together: means over classes."""
+def member_table(scores: Scores) -> str:
+    """Aligned text with a row per run, and one of all runs together: means over classes."""
     rows = {**scores["members"], "together": scores}
     titles = {"mean_dice": "Dice (mean over images)", "dice": "Dice (all pixels)", "iou": "IoU (all pixels)"}
     columns = {title: [statistics.mean(row[key]) for row in rows.values()] for key, title in titles.items()}
     return class_table(rows, columns, head="run")
 
 
-def class_table(classes, columns, mean=False, head="class"):
-    """Aligned text with a row per class, and one of their means if there are several and it is asked for."""
+def class_table(
+    classes: Iterable[str], columns: Mapping[str, Sequence[float]], mean: bool = False, head: str = "class"
+) -> str:
+    """Aligned text with a row per class.
+
+    Args:
+        classes: What stands in front of each row.
+        columns: The values by title.
+        mean: Add a row of the means, if there are several classes.
+        head: Title of the first column.
+    """
     lines = list(zip(classes, *columns.values(), strict=True))
-    if mean and len(classes) > 1:
+    if mean and len(lines) > 1:
         lines.append(("mean", *(sum(values) / len(values) for values in columns.values())))
     return text_table([[head, *columns], *([name, *map(score, values)] for name, *values in lines)])
 
 
-def image_rows(scores):
-    """A flat dict per image, that of the lowest mean Dice first.
+def image_rows(scores: Scores) -> list[dict[str, Any]]:  # numbers and text
+    """A flat mapping per image, the one with the lowest mean Dice first.
 
     `dice` is the mean over classes; where there are several, every score has a column per class, such as `dice_liver`.
     """
     return sorted((image_row(image, scores["classes"]) for image in scores["images"]), key=lambda row: row["dice"])
 
 
-def image_row(image, classes):
+def image_row(image: Scores, classes: Sequence[str]) -> dict[str, Any]:  # numbers and text
+    """The scores of one image, without nesting."""
     row = {"name": image["name"], "dice": sum(image["dice"]) / len(classes)}
     parts = [image, *(part for part in image.values() if isinstance(part, dict))]
     for key, value in ((key, value) for part in parts for key, value in part.items()):
@@ -93,8 +107,8 @@ def image_row(image, classes):
     return row
 
 
-def finite(value):
-    """The same with `None` for infinity and NaN, which JSON does not have."""
+def finite(value: Any) -> Any:  # JSON values
+    """The same values with `None` for infinity and NaN, which JSON does not have."""
     if isinstance(value, dict):
         return {key: finite(part) for key, part in value.items()}
     if isinstance(value, list):

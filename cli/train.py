@@ -142,10 +142,10 @@ def evaluate_held_out(recipe: training.Recipe, folder: Path, dataset: Dataset) -
     if recipe.fold is not None:
         store_probabilities(trained, dataset.validation, folder / training.OUT_OF_FOLD)
     scores = evaluation.evaluate(trained, dataset.validation)
-    training.write_json(folder / "scores.json", scores)
+    scores.write(folder / "scores.json")
     images = counted(len(dataset.validation), "held-out image")
-    print(f"\nbest epoch on {images}, predicted whole:\n{score_table(scores)}\n")
-    dice = sum(scores["mean_dice"]) / len(scores["mean_dice"])
+    print(f"\nbest epoch on {images}, predicted whole:\n{score_table(scores.as_mapping())}\n")
+    dice = sum(scores.mean_dice) / len(scores.mean_dice)
     logger.info("Dice %.3f; pictures: %s, %s", dice, folder / "samples.png", folder / "curves.png")
     logger.info("try: %s", predict_command(folder, dataset))
 

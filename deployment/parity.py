@@ -12,6 +12,7 @@ import tensorflow as tf
 from maskzoo.errors import RunError
 
 from .. import data, metrics
+from ..data.images.source import Source
 from ..inference.ensemble import Ensemble
 from ..inference.predict_image import plan_image, reader, scorer
 from ..inference.results import Result
@@ -120,7 +121,7 @@ def compare_bundle(
     return rows
 
 
-def predict_whole(run: Run | Ensemble, source) -> tuple[np.ndarray, np.ndarray]:
+def predict_whole(run: Run | Ensemble, source: Source) -> tuple[np.ndarray, np.ndarray]:
     """The mask and the probabilities `(*size, classes)` that `predict` gives an image that it takes in one piece."""
     members = run.runs if isinstance(run, Ensemble) else [run]
     one_piece = any(analysis.geometry(one.model).is_global for one in members)

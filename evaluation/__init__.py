@@ -1,19 +1,29 @@
-"""Scores of trained runs on labelled images, and the thresholds and weights that these decide."""
+"""Scores of trained runs on labelled images, and the thresholds and weights that are chosen by them."""
 
 from typing import TYPE_CHECKING
 
 import lazy_loader
 
 if TYPE_CHECKING:
-    from .scores import evaluate as evaluate
+    from .curves import draw_curves as draw_curves
+    from .scores import MEASURES as MEASURES
+    from .scores import Scores as Scores
+    from .scores import read_scores as read_scores
+    from .scoring import evaluate as evaluate
+    from .search_space import METRICS as METRICS
+    from .search_space import SearchSpace as SearchSpace
+    from .tuning import SearchResult as SearchResult
+    from .tuning import Tuning as Tuning
     from .tuning import decide as decide
-    from .tuning import draw_findings as draw_findings
 
 # Where each public name lives; its module is imported on first use.
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "scores": ["evaluate"],
-        "tuning": ["decide", "draw_findings"],
+        "curves": ["draw_curves"],
+        "scores": ["MEASURES", "Scores", "read_scores"],
+        "scoring": ["evaluate"],
+        "search_space": ["METRICS", "SearchSpace"],
+        "tuning": ["SearchResult", "Tuning", "decide"],
     },
 )

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from maskzoo import models as models
     from maskzoo import postprocessing as postprocessing
     from maskzoo import training as training
-    from maskzoo.inference import load_run as load_run
+
+    # In a checkout the rooms lie beside this folder, where only the path below finds them.
+    from maskzoo.inference import load_run as load_run  # pyright: ignore[reportMissingImports]
 
 __version__ = "0.1.0"
 

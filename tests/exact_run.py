@@ -7,9 +7,12 @@ import keras
 import nibabel
 import numpy as np
 import rasterio
+from scipy import ndimage
 
 from maskzoo import data
 
+# Logits that are sure.
+YES, NO = 4.0, -4.0
 CELL = data.LabelScheme("binary", ("cell",), ((0,), (1,)), ignore=(255,))
 
 
@@ -53,3 +56,28 @@ def exact_run(root, pairs, scheme=CELL, suffix=".npy", **georeference):
     (root / "run/data.json").write_text(json.dumps(description))
     (root / "run/decision.json").write_text(json.dumps({"thresholds": [0.5] * scheme.num_classes}))
     return root / "run"
+
+
+def logits_of(mask):
+    """Logits `(*shape, 1)` of a mask that they are sure of."""
+    return np.where(np.asarray(mask)[..., None] > 0, YES, NO)
+
+
+def sure_run(root, pairs, **options):
+    """An exact run of one class, from `(predicted mask, true mask)` pairs."""
+    return exact_run(root, [(logits_of(guess), np.asarray(truth)[..., None]) for guess, truth in pairs], **options)
+
+
+def row_of(length, *filled):
+    """A mask `(1, length)` of 1 in some places."""
+    mask = np.zeros((1, length), int)
+    mask[0, list(filled)] = 1
+    return mask
+
+
+def blobs(shape, seed):
+    """Two masks that are alike."""
+    rng = np.random.default_rng(seed)
+    field = ndimage.gaussian_filter(rng.normal(size=shape), 1.5)
+    moved = field + 0.4 * ndimage.gaussian_filter(rng.normal(size=shape), 1.5)
+    return field > 0.05, moved > 0.05

@@ -182,7 +182,7 @@ def test_names_in_the_picture_cover_no_dots_and_no_other_names():
     points, areas = [(470, 396), (520, 405), (520, 405), (605, 405), (660, 400)], [250] * 5
     axes.scatter(*zip(*points, strict=True), areas, label="models")
     axes.legend()
-    name_points(axes, names, points, [area**0.5 / 2 for area in areas])
+    name_points(figure, axes, names, points, [area**0.5 / 2 for area in areas])
     boxes = [text.get_window_extent() for text in axes.texts]
     assert len(boxes) == 5
     for number, box in enumerate(boxes):

@@ -33,7 +33,7 @@ def parser():
 
 def refused(capsys, parser, *arguments):
     with pytest.raises(SystemExit) as stop:
-        parser.parse_args(list(arguments))
+        parser.parse(list(arguments))
     assert stop.value.code == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1
@@ -41,8 +41,8 @@ def refused(capsys, parser, *arguments):
 
 
 def test_options_come_from_a_dataclass_and_go_back_into_it(parser):
-    assert options_of(Options, parser.parse_args([])) == Options()
-    parsed = parser.parse_args(["a", "--batch-size", "8", "b", "--fast", "--patch", "[3,4]"])
+    assert options_of(Options, parser.parse([])) == Options()
+    parsed = parser.parse(["a", "--batch-size", "8", "b", "--fast", "--patch", "[3,4]"])
     assert options_of(Options, parsed, hidden="y") == Options(8, fast=True, patch=[3, 4], hidden="y")
     assert parsed.runs == ["a", "b"]
 
@@ -64,22 +64,22 @@ def test_mistakes_are_said_in_words(capsys, parser, arguments, message):
 
 def test_quiet_and_verbose_exclude_each_other(parser):
     with pytest.raises(OptionError, match="quiet: expected either `verbose` or `quiet`; received both"):
-        parser.parse_args(["--quiet", "--verbose"])
+        parser.parse(["--quiet", "--verbose"])
 
 
 def test_names_of_earlier_versions_are_understood_with_a_note(capsys, parser, tmp_path):
-    assert parser.parse_args(["--batch", "8"]).batch_size == 8
-    assert parser.parse_args(["--batch=9"]).batch_size == 9
+    assert parser.parse(["--batch", "8"]).batch_size == 8
+    assert parser.parse(["--batch=9"]).batch_size == 9
     assert capsys.readouterr().err.splitlines() == ["note: --batch is now called --batch-size"] * 2
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("norm: group\nbatch: 8  # batch\npatch:\n  - 3\n  - 4\n")
-    parsed = parser.parse_args(["--recipe", str(recipe)])
+    parsed = parser.parse(["--recipe", str(recipe)])
     assert (parsed.batch_size, parsed.norm, parsed.patch) == (8, "group", [3, 4])
     assert capsys.readouterr().err == "note: batch is now called batch_size\n"
-    assert parser.parse_args(["--recipe", str(recipe), "--batch-size", "5"]).batch_size == 5
+    assert parser.parse(["--recipe", str(recipe), "--batch-size", "5"]).batch_size == 5
     recipe.write_text("batch_size: 3\n")
     capsys.readouterr()
-    assert parser.parse_args(["--recipe", str(recipe)]).batch_size == 3
+    assert parser.parse(["--recipe", str(recipe)]).batch_size == 3
     assert capsys.readouterr().err == ""
 
 
@@ -91,7 +91,7 @@ def test_unknown_keys_and_broken_recipes_are_one_line(capsys, parser, tmp_path):
     assert refused(capsys, parser, "--recipe", str(recipe)).startswith("error: ")
     recipe.write_bytes(b"norm: \xff\n")
     with pytest.raises(OSError, match="expected a YAML file"):
-        parser.parse_args(["--recipe", str(recipe)])
+        parser.parse(["--recipe", str(recipe)])
 
 
 def test_help_shows_options_and_no_types(parser):

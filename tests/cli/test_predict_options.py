@@ -365,7 +365,7 @@ def test_mistakes_are_one_line(trained, tmp_path, capsys):
         ("predict", trained, *files, "--gate", 0.5): "--gate: expected runs trained with --label-head",
         ("predict", f"{trained}:last", *files): "last.keras",
         ("evaluate", trained, other): "--data: expected images that none of the runs was trained on",
-        ("decide", trained, other, trained): "runs: expected as many for each set of held-out images",
+        ("decide", trained, other, trained): "runs: expected the same number of runs for each set of held-out images",
         ("decide", trained, "--metric", "accuracy"): "--metric: expected one of mean_dice",
         ("decide", trained, "--groups", "q"): "group: expected q to be found in every name",
     }

@@ -1,9 +1,8 @@
 """Surface distances against brute force, scipy and scikit-image."""
 
-import itertools
-
 import numpy as np
 import pytest
+from brute_force import border_points
 from scipy import ndimage
 from scipy.spatial import cKDTree
 from skimage.metrics import hausdorff_distance
@@ -15,14 +14,6 @@ from maskzoo.metrics import surface
 def masks(shape, seed):
     rng = np.random.default_rng(seed)
     return [ndimage.gaussian_filter(rng.normal(size=shape), 1.5) > 0.05 for _ in range(2)]
-
-
-def border_points(mask, spacing):
-    padded = np.pad(mask, 1)
-    inside = mask.copy()
-    for axis, shift in itertools.product(range(mask.ndim), (1, -1)):
-        inside &= np.roll(padded, shift, axis)[(slice(1, -1),) * mask.ndim]
-    return np.argwhere(mask & ~inside) * spacing
 
 
 @pytest.mark.parametrize(

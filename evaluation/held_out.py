@@ -1,0 +1,87 @@
+"""Predictions of the images that a run held out, kept in files and read strip by strip."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from .. import data, metrics
+from ..inference.ensemble import Ensemble, logits_from
+from ..inference.run import Run
+from ..inference.tile_plan import predict_tiles
+from ..postprocessing.cleaning import Strips, strip_height
+
+# From the first row, and the row behind the last one, to an array of these rows.
+RowReader = Callable[[int, int], np.ndarray]
+
+
+@dataclass(frozen=True)
+class HeldOutImage:
+    """One image that a model has not seen in training, with what it predicts; rows are read on demand.
+
+    Attributes:
+        name: Name of the image.
+        shape: Spatial sizes.
+        truth: Reads labels as `Case.read_label` gives them.
+        logits: Reads logits `(rows, *shape[1:], classes)`.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    truth: RowReader
+    logits: RowReader
+
+    def strips(self, read: RowReader) -> Strips:
+        """The image as strips of what a function reads."""
+        return Strips(self.shape, strip_height(self.shape), read)
+
+    def rows(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields truth and logits of the whole image, strip by strip."""
+        for first, last in self.strips(self.truth).borders:
+            yield self.truth(first, last), self.logits(first, last)
+
+
+def predict_held_out(run: Run, folder: Path, tta: str, **plan_options) -> list[HeldOutImage]:
+    """Predicts the images that a run held out into files of a folder."""
+    ensemble = Ensemble([run], how="logits" if tta == "none" else "probabilities", tta=tta)
+    images = []
+    cases = data.labelled_cases(run.data.as_mapping())
+    for number, case in enumerate(tqdm(cases, unit="image", desc=run.name, disable=None)):
+        plan = ensemble.plan(case.image, **plan_options)
+        shape = (*plan.shape, len(run.data.class_names))
+        logits = np.lib.format.open_memmap(folder / f"{number}.npy", "w+", np.float32, shape)
+        for window, outputs in predict_tiles(ensemble.scorer(plan), ensemble.reader(case.image), plan):
+            logits[window.slices] = outputs
+        logits.flush()
+        images.append(HeldOutImage(case.name, plan.shape, rows_of_case(case), rows_of_array(logits)))
+    return images
+
+
+def rows_of_case(case: data.Case) -> RowReader:
+    """Reads rows of a case's label."""
+    rest = case.image.shape[1:]
+    return lambda first, last: case.read_label(data.Window((first, *(0,) * len(rest)), (last - first, *rest)))
+
+
+def rows_of_array(array: np.ndarray) -> RowReader:
+    """Reads rows of an array in memory, or of a memory map."""
+    return lambda first, last: np.asarray(array[first:last])
+
+
+def weighted_mean(images: Sequence[HeldOutImage], weights: Sequence[float], task: str) -> HeldOutImage:
+    """One image as an ensemble predicts it: by the weighted mean of the probabilities of its members.
+
+    Args:
+        images: The same image as each member predicts it.
+        weights: A weight per member; they sum to 1.
+        task: `binary`, `multilabel` or `multiclass`.
+    """
+
+    def logits(first: int, last: int) -> np.ndarray:
+        parts = zip(weights, images, strict=True)
+        mean = sum(w * metrics.probabilities(image.logits(first, last), task) for w, image in parts if w)
+        return logits_from(np.asarray(mean), task)
+
+    return HeldOutImage(images[0].name, images[0].shape, images[0].truth, logits)

@@ -1,0 +1,160 @@
+"""Scores of a trained run on labelled images, of each and of all together."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from tqdm import tqdm
+
+from maskzoo.errors import OptionError
+from maskzoo.names import one_of
+
+from .. import data, metrics
+from ..inference.ensemble import Ensemble
+from ..inference.run import Run
+from ..inference.tile_plan import BASE_MEMORY, GIGABYTE
+from ..postprocessing.cleaning import Cleaning
+from .image_scores import (
+    ImageCounts,
+    by_class,
+    calibration_scores,
+    first_class,
+    object_scores,
+    overlap_scores,
+    present_pixels,
+    score_image,
+)
+from .scores import MEASURES, WHOLE_MAP, ImageScores, MeasureScores, Scores
+from .spacing import shared_unit
+
+# Peak bytes per pixel of the masks, distance transforms, watershed and labelling behind `WHOLE_MAP`, measured on noise,
+# blobs and full masks in 2D and 3D; the label maps come on top.
+SCORING_BYTES = 64
+
+
+def evaluate(
+    run: Run | Ensemble,
+    cases: Sequence[data.Case],
+    *,
+    measures: Sequence[str] = ("overlap",),
+    tolerance: float = 1.0,
+    memory: float = 4 * GIGABYTE,
+    cleaning: Cleaning | None = None,
+    gate: Sequence[float] | None = None,
+    **plan_options,
+) -> Scores:
+    """Scores a run on labelled cases.
+
+    Overlap, presence and calibration are counted tile by tile in bounded memory. The others, and post-processing, need
+    the label map of a whole image, which is gathered as uint8, one image at a time.
+
+    Args:
+        run: A run, or an ensemble of runs.
+        cases: Labelled cases of a `data.DataSet` with the run's task and classes.
+        measures: What to score, names of `MEASURES`; overlap is always among them.
+        tolerance: Distance that counts as agreement in the surface Dice, in the unit of the images' spacing.
+        memory: Bound in bytes on the expected peak memory of the process.
+        cleaning: Post-processing of the predicted masks before they are scored. Calibration is that of the
+            probabilities, without it.
+        gate: Least probability of each class's image-level label: see `inference.predict_image`.
+
+    Raises:
+        OptionError: A measure is unknown, there is no case, or the label map of an image does not fit the memory.
+        ImageError: Images have spacings in different units.
+    """
+    for name in measures:
+        if name not in MEASURES:
+            raise OptionError("measures", one_of(name, MEASURES), repr(name))
+    if not cases:
+        raise OptionError("cases", "at least one labelled image to evaluate on", "none")
+    if (whole := [name for name in WHOLE_MAP if name in measures]) or cleaning or gate:
+        check_memory(run, cases, whole, bool(cleaning or gate), memory)
+    unit = shared_unit(cases) if "surface" in measures else None
+    images, counts = [], []
+    for case in tqdm(cases, unit="image", desc="evaluating", disable=None):
+        scores, count = score_image(run, case, measures, tolerance, cleaning, gate, memory=memory, **plan_options)
+        images.append(scores)
+        counts.append(count)
+    pixels = np.array([count.pixels for count in counts])
+    dice, iou, precision, recall = overlap_scores(pixels.sum(axis=0))
+    found = pooled_measures(images, counts)
+    if unit is not None:
+        found["surface"] = {**found["surface"], "unit": unit, "tolerance": tolerance}
+    return Scores(
+        classes=list(run.data.class_names[first_class(run.data) :]),
+        dice=dice,
+        iou=iou,
+        precision=precision,
+        recall=recall,
+        mean_dice=mean([image.dice for image in images]),
+        mean_iou=mean([image.iou for image in images]),
+        mean_precision=mean([image.precision for image in images]),
+        mean_recall=mean([image.recall for image in images]),
+        competition_dice=metrics.competition_dice(pixels),
+        images=images,
+        measures=found,
+    )
+
+
+def check_memory(
+    run: Run | Ensemble, cases: Sequence[data.Case], measures: Sequence[str], cleaning: bool, memory: float
+) -> None:
+    """Refuses an image whose label maps, and what it takes to score them, do not fit the memory."""
+    planes = run.data.num_classes if run.data.task == "multilabel" else 1
+    purpose = ", ".join(measures) or "post-processing"
+    for case in cases:
+        maps = (3 if cleaning else 2) * planes
+        need = BASE_MEMORY + math.prod(case.image.shape) * (maps + (SCORING_BYTES if measures else 0))
+        if need > memory:
+            # Rounded up, so that what the message asks for suffices.
+            least = math.ceil(10 * need / GIGABYTE) / 10
+            expected = f"at least {least} GB for {purpose} of the whole label map of {case.image.name}"
+            raise OptionError("memory", expected, f"{memory / GIGABYTE:.1f} GB")
+
+
+def pooled_measures(images: Sequence[ImageScores], counts: Sequence[ImageCounts]) -> dict[str, MeasureScores]:
+    """The scores of all images together, for every measure that they have beside overlap."""
+    found: dict[str, MeasureScores] = {}
+    for name in images[0].measures:
+        parts = [image.measures[name] for image in images]
+        if name == "presence":
+            found[name] = presence_scores(np.array([count.pixels for count in counts]))
+        elif name == "calibration":
+            found[name] = calibration_scores(np.sum([count.bins for count in counts if count.bins is not None], axis=0))
+        elif name == "surface":
+            found[name] = surface_means(parts)
+        elif name == "membrane":
+            found[name] = means(parts, parts[0])
+        elif name == "objects":
+            pooled = np.sum([count.objects for count in counts if count.objects is not None], axis=0)
+            found[name] = by_class(map(object_scores, pooled)) | means(parts, ("f1", "panoptic_quality"))
+    return found
+
+
+def means(images: Sequence[MeasureScores], names: Iterable[str]) -> dict[str, list[float]]:
+    """Means over images of scores that have a number per class; their names begin with `mean_`."""
+    return {f"mean_{name}": mean([image[name] for image in images]) for name in names}
+
+
+def mean(values: Sequence[object]) -> list[float]:
+    """The mean of lists of numbers, place by place."""
+    return np.array(values, float).mean(axis=0).tolist()
+
+
+def presence_scores(pixels: np.ndarray) -> dict[str, list[float]]:
+    """How well the number of predicted pixels of a class shows in which images it is, from `(images, classes, 3)`."""
+    true, predicted = present_pixels(pixels)
+    return by_class(metrics.presence.presence_scores(*sums) for sums in zip(true.T, predicted.T, strict=True))
+
+
+def surface_means(images: Sequence[MeasureScores]) -> dict[str, list[float]]:
+    """Means over images; distances without the images where only one side has the class, which are counted instead."""
+    scores = means(images, ("surface_dice",))
+    for name in ("hausdorff95", "average_surface_distance"):
+        distances = np.array([image[name] for image in images], float)
+        finite = np.isfinite(distances)
+        number = finite.sum(axis=0)
+        total = np.where(finite, distances, 0).sum(axis=0)
+        scores[f"mean_{name}"] = np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0).tolist()
+        scores["one_sided"] = (len(images) - number).tolist()
+    return scores

@@ -1,0 +1,76 @@
+"""Distances in the units of the images."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import rasterio
+from brute_force import surface_scores
+from exact_run import blobs, sure_run, write_image
+
+from maskzoo import data
+from maskzoo.errors import ImageError
+from maskzoo.evaluation.spacing import pixel_spacing, shared_unit
+
+TILTED = np.array([[0, -0.7, 0, 5], [0, 0, 0.4, 6], [3, 0, 0, 7], [0, 0, 0, 1]])
+NORTH_UP = rasterio.Affine(0.5, 0, 733601, 0, -0.25, 3725139)
+
+
+@pytest.mark.parametrize(
+    ("shape", "suffix", "georeference", "spacing", "unit"),
+    [
+        ((9, 14, 12), ".nii", {"affine": np.diag([3, 0.7, 0.4, 1])}, (3, 0.7, 0.4), "mm"),
+        # The axes of the array lie along those of the body in another order, one of them backwards.
+        ((9, 14, 12), ".nii", {"affine": TILTED, "unit": "micron"}, (3, 0.7, 0.4), "um"),
+        ((30, 25), ".tif", {"crs": "EPSG:32616", "transform": NORTH_UP}, (0.25, 0.5), "m"),
+        ((30, 25), ".npy", {}, (1, 1), "px"),
+    ],
+)
+def test_surface_scores_have_the_real_spacing(tmp_path, evaluated, shape, suffix, georeference, spacing, unit):
+    pairs = [blobs(shape, seed)[::-1] for seed in (0, 1)]
+    folder = sure_run(tmp_path, pairs, suffix=suffix, **georeference)
+    scores = evaluated(folder, "--metrics", "surface", "--tolerance", 0.6, "--tile", 16)["surface"]
+    expected = np.array([surface_scores(truth, guess, spacing, 0.6) for guess, truth in pairs])
+    names = ("hausdorff95", "average_surface_distance", "surface_dice")
+    assert [scores[f"mean_{name}"] for name in names] == [pytest.approx([mean]) for mean in expected.mean(0)]
+    assert (scores["unit"], scores["tolerance"], scores["one_sided"]) == (unit, 0.6, [0])
+    images = evaluated(folder, "--metrics", "surface", "--tolerance", 0.6)["images"]
+    for image, row in zip(images, expected, strict=True):
+        assert image["surface"]["spacing"] == pytest.approx(list(spacing))
+        assert [image["surface"][name] for name in names] == [pytest.approx([value]) for value in row]
+
+
+def source(path, **georeference):
+    array = np.zeros((4, 4, 1), np.float32)
+    write_image(path, array, **georeference)
+    return data.open_source(path)
+
+
+def test_spacing_of_maps_is_in_metres(tmp_path):
+    path = tmp_path / "map.tif"
+    # A thousandth of a degree at 60 degrees north, on WGS 84: 111.412 m to the north, 55.800 m to the east.
+    degrees = rasterio.Affine(0.001, 0, 10, 0, -0.001, 60.002)
+    spacing, unit = pixel_spacing(source(path, crs="EPSG:4326", transform=degrees))
+    assert unit == "m"
+    assert spacing == pytest.approx((111.412, 55.800), rel=1e-5)
+    # A pixel of 2 by 1 US survey feet, which are 1200/3937 m.
+    feet = rasterio.Affine(1, 0, 0, 0, -2, 0)
+    spacing, unit = pixel_spacing(source(path, crs="EPSG:2229", transform=feet))
+    assert (spacing, unit) == (pytest.approx((2400 / 3937, 1200 / 3937)), "m")
+    # Turned by 30 degrees, pixels are as large as before.
+    sine, cosine = 1 / 2, np.sqrt(3) / 2
+    turned = rasterio.Affine(0.5 * cosine, -0.25 * sine, 0, 0.5 * sine, 0.25 * cosine, 0)
+    spacing, unit = pixel_spacing(source(path, crs="EPSG:32616", transform=turned))
+    assert (spacing, unit) == (pytest.approx((0.25, 0.5)), "m")
+    spacing, unit = pixel_spacing(source(path, transform=NORTH_UP))
+    assert (spacing, unit) == ((0.25, 0.5), "map unit")
+
+
+def test_images_in_several_units_are_refused(tmp_path):
+    for name, unit in (("0.nii", "mm"), ("1.nii", "micron")):
+        write_image(tmp_path / name, np.zeros((4, 4, 4, 1), np.float32), affine=np.eye(4), unit=unit)
+    sources = [data.open_source(tmp_path / name) for name in ("0.nii", "1.nii")]
+    cases = [SimpleNamespace(image=image) for image in sources]
+    with pytest.raises(ImageError, match=r"1.nii: expected pixel sizes in the unit of .*0.nii, mm, .*; received um"):
+        shared_unit(cases)
+    assert shared_unit(cases[:1]) == "mm"
