@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from maskzoo.data import Normalizer, Window, labelled_cases, load_data, open_source
-from maskzoo.data.augmentation.stain import METHODS, fitted, measured_stain, restained, stain_jitter, stain_target
+from maskzoo.data.augmentation.stain import METHODS, fit_stains, measure_stains, restain, stain_jitter, stain_target
 from maskzoo.data.sampling.options import WindowOptions
 from maskzoo.data.sampling.random_windows import RandomWindows
+from maskzoo.errors import ImageError, OptionError
 
 # Haematoxylin and eosin as published by Ruifrok and Johnston; another scanner's as in Macenko's own reference.
 RUIFROK = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11]])
@@ -36,7 +37,7 @@ def angles(found, expected):
 @pytest.mark.parametrize("method", ["macenko", "vahadane"])
 @pytest.mark.parametrize("vectors", [RUIFROK, MACENKO], ids=["ruifrok", "macenko"])
 def test_the_stains_of_a_mixture_are_found(method, vectors):
-    found, strengths = fitted(tissue(vectors).reshape(-1, 3), method)
+    found, strengths = fit_stains(tissue(vectors).reshape(-1, 3), method)
     assert angles(found, vectors).max() < (1 if method == "macenko" else 4)
     # The 99th percentile of a gamma distribution of shape 1.2 and scale 0.5, 70 % of the time, without the glass.
     assert strengths == pytest.approx([2.2, 2.2], rel=0.2)
@@ -46,7 +47,7 @@ def test_the_stains_of_a_mixture_are_found(method, vectors):
 def test_an_image_normalised_to_itself_hardly_changes(method):
     image = tissue()
     source = open_source(image)
-    changed = restained(image, measured_stain(source, method), stain_target(method, [source]))
+    changed = restain(image, measure_stains(source, method), stain_target(method, [source]))
     difference = np.abs(changed.astype(int) - image)
     assert difference.mean() < 0.7
     assert np.percentile(difference, 99) <= (2 if method != "vahadane" else 6)
@@ -56,7 +57,7 @@ def test_an_image_normalised_to_itself_hardly_changes(method):
 def test_two_scanners_look_alike_afterwards_and_glass_stays_white(method):
     one, other = tissue(RUIFROK, seed=1), tissue(MACENKO, (0.3, 0.4), seed=1)
     target = stain_target(method, [open_source(one)])
-    changed = restained(other, fitted(other.reshape(-1, 3), method), target)
+    changed = restain(other, fit_stains(other.reshape(-1, 3), method), target)
 
     def colors(image):
         return np.concatenate([image[50:].mean(axis=(0, 1)), image[50:].std(axis=(0, 1))])
@@ -122,19 +123,19 @@ def test_training_and_prediction_see_the_same_stain(method):
 @pytest.mark.parametrize("method", METHODS)
 def test_images_without_tissue_stay_as_they_are(method):
     blank = np.full((64, 64, 3), 250, np.uint8)
-    assert fitted(blank.reshape(-1, 3), method) is None
+    assert fit_stains(blank.reshape(-1, 3), method) is None
     normalizer = Normalizer.measured("none", [open_source(tissue()), open_source(blank)], stain=method)
     np.testing.assert_allclose(normalizer(open_source(blank))(Window((0, 0), (8, 8))), 250 / 255, rtol=1e-5)
-    with pytest.raises(ValueError, match="stain: expected images with stained tissue"):
+    with pytest.raises(OptionError, match="stain: expected images with stained tissue"):
         stain_target(method, [open_source(blank)])
 
 
 def test_other_images_and_methods_are_refused():
-    with pytest.raises(ValueError, match="stain: expected 8-bit RGB images; received array, 1 x uint8"):
+    with pytest.raises(ImageError, match="array: expected 8-bit RGB, which `stain` needs; received 1 channel of uint8"):
         stain_target("macenko", [open_source(np.zeros((9, 9), np.uint8))])
-    with pytest.raises(ValueError, match="stain: expected 8-bit RGB images; received array, 3 x uint16"):
+    with pytest.raises(ImageError, match="received 3 channels of uint16"):
         stain_target("macenko", [open_source(np.zeros((9, 9, 3), np.uint16))])
-    with pytest.raises(ValueError, match=r"stain: expected macenko \(of .*\); received macenka"):
+    with pytest.raises(OptionError, match=r"stain: expected macenko \(of .*\); received macenka"):
         stain_target("macenka", [open_source(tissue())])
 
 
