@@ -30,13 +30,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maskzoo.errors import OptionError
-from maskzoo.names import one_of
+from maskzoo.names import counted, one_of
 
 from .. import evaluation, inference
 from .backend import load_keras
 from .parser import Parser
 from .predict_options import add_tiling_options, tiling_options
-from .tables import counted, text_table
+from .tables import text_table
 
 if TYPE_CHECKING:
     from ..evaluation import SearchResult

@@ -13,13 +13,14 @@ import logging
 import sys
 from argparse import Namespace
 
+from maskzoo.names import counted
+
 from .. import data, training
 from . import train
 from .backend import load_keras
 from .console import fail
 from .parser import Parser
 from .sizes import parse_bytes
-from .tables import counted
 
 SIGNS = {"ok": "ok", "advice": "!", "wrong": "WRONG"}
 

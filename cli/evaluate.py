@@ -37,7 +37,7 @@ from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from maskzoo.errors import OptionError
-from maskzoo.names import one_of
+from maskzoo.names import counted, one_of
 
 from .. import data, evaluation
 from .parser import Parser
@@ -54,7 +54,7 @@ from .predict_options import (
     with_engine,
 )
 from .score_tables import finite, image_rows, member_table, score_table
-from .tables import counted, write_csv
+from .tables import write_csv
 
 if TYPE_CHECKING:
     from ..inference import Ensemble, Run

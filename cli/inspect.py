@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from maskzoo.errors import OptionError
+from maskzoo.names import counted
 
 from .. import data
 from .parser import Parser
-from .tables import counted
 
 logger = logging.getLogger(__name__)
 

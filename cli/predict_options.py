@@ -8,12 +8,12 @@ from argparse import Namespace
 from typing import Literal
 
 from maskzoo.errors import OptionError
+from maskzoo.names import counted
 
 from .. import inference, postprocessing
 from .backend import load_keras
 from .parser import Parser
 from .sizes import parse_bytes
-from .tables import counted
 
 logger = logging.getLogger(__name__)
 

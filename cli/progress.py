@@ -8,7 +8,7 @@ from threading import Lock
 from types import TracebackType
 from typing import Self
 
-from .tables import counted
+from maskzoo.names import counted
 
 logger = logging.getLogger(__name__)
 

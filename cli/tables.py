@@ -48,8 +48,3 @@ def score(value: float) -> str:
     if isinstance(value, int):
         return str(value)
     return f"{value:.4f}" if math.isfinite(value) else "-"
-
-
-def counted(number: int, noun: str) -> str:
-    """A number with its noun: `1 image`, `3 images`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maskzoo.errors import OptionError
-from maskzoo.names import one_of
+from maskzoo.names import counted, one_of
 
 from .. import data, training
 from ..training.recipe import RENAMED
@@ -33,7 +33,7 @@ from .backend import load_keras
 from .parser import Parser
 from .predict_options import OUTPUT_SUFFIX
 from .score_tables import score_table
-from .tables import counted, text_table
+from .tables import text_table
 
 if TYPE_CHECKING:
     from ..data import Case, Dataset

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .inspection.pictures import save_overlays as save_overlays
     from .inspection.shift import compare_images as compare_images
     from .inspection.shift import open_images as open_images
-    from .inspection.shift import save_shift as save_shift
+    from .inspection.shift_picture import save_shift as save_shift
     from .labels.outlines import trace_outlines as trace_outlines
     from .labels.run_lengths import decode_rle as decode_rle
     from .labels.run_lengths import encode_rle as encode_rle
@@ -72,7 +72,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "images.source": ["Frame", "Source"],
         "inspection.contents": ["inspect_data"],
         "inspection.pictures": ["save_figure", "save_overlays"],
-        "inspection.shift": ["compare_images", "open_images", "save_shift"],
+        "inspection.shift": ["compare_images", "open_images"],
+        "inspection.shift_picture": ["save_shift"],
         "labels.outlines": ["trace_outlines"],
         "labels.run_lengths": ["decode_rle", "encode_rle", "encode_windows"],
         "labels.scheme": ["LabelScheme"],

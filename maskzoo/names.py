@@ -48,3 +48,8 @@ def spelled(name: str) -> str:
     """A name in lower case, its words apart by one space."""
     words = re.sub(r"[-_\s]+", " ", str(name).replace("+", " plus ").lower())
     return words.strip()
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """A number with its noun: `1 image`, `3 images`; the plural is given where it does not end in `s` alone."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"

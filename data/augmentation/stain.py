@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from maskzoo.errors import ImageError, OptionError
-from maskzoo.names import one_of
+from maskzoo.names import counted, one_of
 
 from ..images.measurement_cache import remembered
+from ..images.source import Level, Source
 from ..images.statistics import measured_windows
-
-if TYPE_CHECKING:
-    from ..images.source import Source
+from ..windows import Window
 
 METHODS = ("macenko", "reinhard", "vahadane")
 
@@ -34,34 +33,47 @@ DENSITIES = -np.log((np.arange(256, dtype=np.float32) + 1) / 256)
 Stains = tuple[np.ndarray, np.ndarray]
 
 
-class StainedSource:
-    """Shows an image as if it had been stained and scanned like others: like `open_source`, for 8-bit RGB.
+class StainedSource(Source):
+    """Shows an 8-bit RGB image as if it had been stained and scanned like others.
 
     The image's own stains are measured once, on windows spread over it, when the first window is read.
 
     Args:
         source: The image.
-        stain: What `stain_target` returned.
+        target: What `stain_target` returned.
 
     Raises:
-        ValueError: Where the image is not 8-bit RGB.
+        ImageError: If the image is not 8-bit RGB.
     """
 
-    def __init__(self, source, stain):
+    def __init__(self, source: Source, target: Mapping[str, Any]) -> None:  # JSON values, see `stain_target`
         require_colors(source)
-        self._source, self._stain = source, stain
-        self._own = None
+        self._source, self._target = source, target
+        self._own: Stains | None = None
+        self._is_measured = False
+        self.path, self.name, self.frame = source.path, source.name, source.frame
+        self.shape, self.channels, self.dtype = source.shape, source.channels, source.dtype
 
-    def __getattr__(self, name):
-        if name.startswith("_"):  # also while a pickled one is put together
-            raise AttributeError(name)
-        return getattr(self._source, name)
+    @property
+    def levels(self) -> list[Level]:
+        """Shape and downsample of the levels that the file holds, the finest first."""
+        return self._source.levels
 
-    def read(self, window):
-        """Returns the pixels of a `Window` as an array `(*size, channels)`, in the target's stain."""
-        if self._own is None:
-            self._own = measure_stains(self._source, self._stain["method"])
-        return restain(self._source.read(window), self._own, self._stain)
+    @property
+    def scale(self) -> tuple[float, ...]:
+        """How many pixels of the finest level a pixel stands for, per axis."""
+        return self._source.scale
+
+    def read(self, window: Window) -> np.ndarray:
+        """Returns the pixels of a window as an array `(*size, channels)`, in the target's stain."""
+        if not self._is_measured:
+            self._own = measure_stains(self._source, self._target["method"])
+            self._is_measured = True
+        return restain(self._source.read(window), self._own, self._target)
+
+    def close(self) -> None:
+        """Closes the image."""
+        self._source.close()
 
 
 # Any: JSON values, as `data.json` holds them, which only this file looks into.
@@ -100,7 +112,7 @@ def require_colors(source: Source) -> None:
         raise ImageError(
             source.name,
             "8-bit RGB, which `stain` needs",
-            f"{source.channels} channel{'s' if source.channels != 1 else ''} of {source.dtype}",
+            f"{counted(source.channels, 'channel')} of {source.dtype}",
         )
 
 

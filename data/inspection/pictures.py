@@ -1,23 +1,31 @@
 """Pictures of images with their labels drawn over them."""
 
-import os
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-# Okabe and Ito's palette, told apart by colour-blind readers and readable over grey tissue, then darker ones of Tol's,
-# so that the classes of a street scene differ.
-COLORS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#FFFFFF")
-COLORS += ("#332288", "#882255", "#999933", "#661100", "#AA4499", "#44AA99", "#777777", "#000000")
-LARGEST_SIDE = 512
+from maskzoo.files import written_atomically
+
+from ..palette import class_color, hex_color
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MAX_SIDE = 512
+# Name of a sample, its image `(*spatial, channels)`, and label maps `(*spatial, classes)` in {0, 1} by caption.
+Row = tuple[str, np.ndarray, Mapping[str, np.ndarray]]
 
 
-def save_overlays(path, rows, class_names, title=""):
+def save_overlays(path: str | Path, rows: Sequence[Row], class_names: Sequence[str], title: str = "") -> None:
     """Writes one picture: per sample the image alone and the image under each of its label maps, side by side.
 
     Args:
         path: The PNG to write; it appears under its name only when complete.
-        rows: List of `(name, image, {caption: labels})`. Images `(*spatial, channels)` of any range; labels
+        rows: Per sample `(name, image, {caption: labels})`. Images `(*spatial, channels)` of any range; labels
             `(*spatial, classes)` in {0, 1}, one channel per class, which may overlap. Of a volume the slice
             across the last axis with the most labels is shown.
         class_names: One name per class.
@@ -28,7 +36,7 @@ def save_overlays(path, rows, class_names, title=""):
 
     width = 1 + max(len(labels) for _, _, labels in rows)
     views = [(name, *flat_view(image, labels)) for name, image, labels in rows]
-    # Two samples side by side where that keeps the picture from becoming a ribbon.
+    # Two samples side by side if the picture would otherwise become a ribbon.
     across = 2 if width == 2 and len(views) > 2 else 1
     lines = [views[start : start + across] for start in range(0, len(views), across)]
     heights = [max(min(image.shape[0] / image.shape[1], 2) for _, image, _ in line) for line in lines]
@@ -45,44 +53,45 @@ def save_overlays(path, rows, class_names, title=""):
                 axis.set_title(caption, fontsize=9)
     for axis in axes.flat:
         axis.set_axis_off()
-    colors = [COLORS[index % len(COLORS)] for index in range(len(class_names))]
-    patches = [Patch(facecolor=c, edgecolor="#888888", label=n) for c, n in zip(colors, class_names, strict=True)]
+    patches = [
+        Patch(facecolor=hex_color(number), edgecolor="#888888", label=name) for number, name in enumerate(class_names)
+    ]
     figure.legend(handles=patches, loc="outside lower center", ncols=min(6, len(patches)), fontsize=8)
     figure.suptitle(title, fontsize=10)
     save_figure(figure, path)
 
 
-def save_figure(figure, path):
-    """Writes a matplotlib figure as PNG under a temporary name, then renames it."""
-    path = Path(path)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Writes a matplotlib figure as PNG; it appears under its name only when complete."""
+    with written_atomically(path) as unfinished:
         figure.savefig(unfinished, format="png", dpi=110)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
-def flat_view(image, labels):
-    """The 2D view that is shown: RGB in 0..1 and its label maps, thinned to `LARGEST_SIDE` pixels a side."""
+def flat_view(image: np.ndarray, labels: Mapping[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Returns what a picture shows of a sample: RGB `(rows, columns, 3)` between 0 and 1, and its label maps.
+
+    Of a volume it is the slice with the most labels; at most `MAX_SIDE` pixels a side are kept.
+    """
     if image.ndim == 4:
-        counts = sum(map_.sum(axis=(0, 1, 3), dtype=np.int64) for map_ in labels.values())
-        middle = image.shape[2] // 2
-        index = int(np.argmax(counts)) if np.any(counts) else middle
-        image, labels = image[:, :, index], {caption: map_[:, :, index] for caption, map_ in labels.items()}
-    step = -(-max(image.shape[:2]) // LARGEST_SIDE)
+        counts = np.zeros(image.shape[2], np.int64)
+        for label in labels.values():
+            counts += label.sum(axis=(0, 1, 3), dtype=np.int64)
+        index = int(np.argmax(counts)) if counts.any() else image.shape[2] // 2
+        image, labels = image[:, :, index], {caption: label[:, :, index] for caption, label in labels.items()}
+    step = -(-max(image.shape[:2]) // MAX_SIDE)
     image = image[::step, ::step].astype(np.float32)
     image = image[..., :3] if image.shape[-1] >= 3 else np.repeat(image[..., :1], 3, axis=-1)
     low, high = np.percentile(image, (0.5, 99.5))
     image = np.clip((image - low) / max(high - low, 1e-6), 0, 1)
-    return image, {caption: map_[::step, ::step] for caption, map_ in labels.items()}
+    return image, {caption: label[::step, ::step] for caption, label in labels.items()}
 
 
-def tinted(labels):
-    """Label maps `(H, W, classes)` as one half-transparent RGBA picture; later classes lie on top."""
-    from matplotlib.colors import to_rgb
+def tinted(labels: np.ndarray) -> np.ndarray:
+    """Returns label maps `(rows, columns, classes)` as one half-transparent picture, float32 `(rows, columns, 4)`.
 
+    Later classes lie on top.
+    """
     picture = np.zeros((*labels.shape[:2], 4), np.float32)
-    for index in range(labels.shape[-1]):
-        picture[labels[..., index] > 0] = (*to_rgb(COLORS[index % len(COLORS)]), 0.5)
+    for number in range(labels.shape[-1]):
+        picture[labels[..., number] > 0] = (*(value / 255 for value in class_color(number)), 0.5)
     return picture

@@ -11,21 +11,12 @@ import numpy as np
 from ..images.image_files import file_suffix
 from ..images.rasterio_source import check_png, open_raster
 from ..images.reading import reason
+from ..palette import OKABE_ITO
 from ..windows import Window
 from .format_writer import FormatWriter, WriterOptions
 
-# Class 0 is black so that it recedes; the others are Okabe and Ito's colours, which colour-blind readers tell apart.
-COLORS = (
-    (0, 0, 0),
-    (230, 159, 0),
-    (86, 180, 233),
-    (0, 158, 115),
-    (240, 228, 66),
-    (0, 114, 178),
-    (213, 94, 0),
-    (204, 121, 167),
-    (255, 255, 255),
-)
+# Class 0 is black so that it recedes; the others are told apart by colour-blind readers too.
+COLORS = ((0, 0, 0), *OKABE_ITO)
 
 
 class RasterWriter(FormatWriter):

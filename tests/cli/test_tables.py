@@ -3,7 +3,8 @@
 import csv
 import math
 
-from maskzoo.cli.tables import counted, markdown_table, score, text_table, write_csv
+from maskzoo.cli.tables import markdown_table, score, text_table, write_csv
+from maskzoo.names import counted
 
 ROWS = [["name", "Dice", "note"], ["a", "0.5", "x|y"], ["long name", "10.25", ""]]
 

@@ -1,19 +1,11 @@
-"""`maskzoo inspect`: counts worked out by hand, every kind of suspicious pair listed, mistakes in one line."""
-
-import json
-import subprocess
-import sys
+"""Counts worked out by hand, every kind of suspicious pair listed."""
 
 import cv2
 import numpy as np
 import pytest
-from run_verb import told
 
 from maskzoo import data
-
-
-def run(capsys, *arguments):
-    return told(capsys, "inspect", *arguments)
+from maskzoo.errors import LabelError
 
 
 @pytest.fixture
@@ -39,20 +31,17 @@ def write(folder, name, image, label):
         assert cv2.imwrite(str(folder / "masks" / f"{name}.png"), label)
 
 
-def test_counts_of_a_good_folder(folder, capsys):
-    code, out, _ = run(capsys, folder, "--json")
-    report = json.loads(out)
-    assert code == 0
+def test_counts_of_a_good_folder(folder):
+    report = data.inspect_data(folder).report
     assert report["files"] == report["pairs"] == 8
     assert report["sizes"] == {"20 x 30": 8}
-    assert (report["channels"], report["dtypes"]) == ({"3": 8}, {"uint8": 8})
+    assert (report["channels"], report["dtypes"]) == ({3: 8}, {"uint8": 8})
     assert report["classes"] == [{"name": "foreground", "share": pytest.approx(0.1), "images": 8}]
     assert report["label_values"][1] == {"value": 255, "share": pytest.approx(0.1), "files": 8}
     assert report["suspicious"] == {}
-    assert "nothing suspicious" in run(capsys, folder)[1]
 
 
-def test_every_kind_of_suspicious_pair_is_listed(folder, capsys):
+def test_every_kind_of_suspicious_pair_is_listed(folder):
     rng = np.random.default_rng(1)
 
     def noise(height=20, width=30):
@@ -72,9 +61,7 @@ def test_every_kind_of_suspicious_pair_is_listed(folder, capsys):
     write(folder, "broken", noise(), mask())
     whole = (folder / "images" / "broken.png").read_bytes()
     (folder / "images" / "broken.png").write_bytes(whole[: len(whole) // 2])
-    code, out, err = run(capsys, folder, "--json")
-    assert (code, err) == (0, "")
-    suspicious = json.loads(out)["suspicious"]
+    suspicious = data.inspect_data(folder).report["suspicious"]
     expected = {
         "without counterpart": ["alone"],
         "unreadable": ["broken"],
@@ -82,7 +69,7 @@ def test_every_kind_of_suspicious_pair_is_listed(folder, capsys):
         "sizes that differ": ["smaller", "swapped"],
         "undeclared values": ["odd"],
         "duplicate images": ["good3 = twin"],
-        "channels that differ": ["grey"],
+        "channels that differ": ["grey.png: 1 channel, most images have 3"],
         "empty labels": ["empty"],
         "full labels": ["full"],
     }
@@ -93,53 +80,41 @@ def test_every_kind_of_suspicious_pair_is_listed(folder, capsys):
     assert "rows and columns swapped" in suspicious["sizes that differ"][1]
 
 
-def test_the_picture_is_written_only_where_it_is_asked_for(folder, capsys, tmp_path, monkeypatch):
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
-    assert "--picture" in run(capsys, folder)[1]
-    assert list((tmp_path / "work").iterdir()) == []
-    assert run(capsys, folder, "--picture", "overlays.png", "--samples", 2)[0] == 0
-    assert cv2.imread("overlays.png").shape[0] > 200
-
-
-def test_run_lengths_by_class(folder, capsys):
+def test_run_lengths_by_class(folder):
     rows = [f"good{n}.png_{kind},{runs}" for n in range(8) for kind, runs in (("a", "1 60"), ("b", "" if n else "1 6"))]
     (folder / "runs.csv").write_text("\n".join(["Image_Label,EncodedPixels", *rows]))
     (folder / "set.yaml").write_text("path: .\nlabels: runs.csv\n")
-    report = json.loads(run(capsys, folder / "set.yaml", "--json")[1])
+    report = data.inspect_data(folder / "set.yaml").report
     assert report["task"] == "multilabel"
     assert [(row["name"], row["images"]) for row in report["classes"]] == [("a", 8), ("b", 1)]
     assert [row["share"] for row in report["classes"]] == pytest.approx([0.1, 6 / 600 / 8])
     assert report["suspicious"] == {}
 
 
-def test_mistakes_are_one_line(folder, capsys, tmp_path):
-    (tmp_path / "set.yaml").write_text("path: .\nclases: [a]\n")
-    mistakes = {
-        (tmp_path / "nowhere",): "nowhere",
-        (tmp_path / "set.yaml",): "classes",
-        (folder, "--picture", "overlays.jpg"): "--picture",
-        (folder, "--picture", tmp_path / "none" / "a.png"): "none",
-        (folder, "--samples", "0"): "--samples",
-        (folder, "--rank", "4"): "--rank",
-        (folder, "--pictrue", "a.png"): "--picture",
-    }
-    for arguments, expected in mistakes.items():
-        code, out, err = run(capsys, *arguments)
-        assert (code, out) == (2, ""), arguments
-        assert err.startswith("error: ")
-        assert err.count("\n") == 1
-        assert expected in err
+def test_classes_in_files_of_their_own_are_told_apart_where_they_are_the_same(folder):
+    (folder / "set.yaml").write_text("path: .\nlabels: {a: masks, b: masks}\n")
+    report = data.inspect_data(folder / "set.yaml").report
+    assert [(row["name"], row["images"]) for row in report["classes"]] == [("a", 8), ("b", 8)]
+    assert [row["share"] for row in report["classes"]] == pytest.approx([0.1, 0.1])
 
 
-def test_neither_keras_nor_tensorflow_is_imported(folder):
-    code = (
-        "import sys; from maskzoo import cli; cli.main('inspect', sys.argv[1:]);"
-        "sys.exit(bool({'keras', 'tensorflow'} & sys.modules.keys()))"
-    )
-    picture = str(folder / "overlays.png")
-    done = subprocess.run([sys.executable, "-c", code, str(folder), "--picture", picture], capture_output=True)
-    assert done.returncode == 0, done.stderr
+def test_samples_are_spread_over_the_set(folder):
+    found = data.inspect_data(folder)
+    rows, names = found.samples(3)
+    assert names == ["foreground"]
+    assert [name for name, _, _ in rows] == ["good0", "good4", "good7"]
+    for _, image, maps in rows:
+        assert image.shape == (20, 30, 3)
+        assert maps["label"].sum() == 60
+
+
+def test_samples_need_labels_that_can_be_shown(folder):
+    for path in (folder / "masks").iterdir():
+        path.write_bytes(b"damaged")
+    found = data.inspect_data(folder)
+    assert len(found.report["suspicious"]["unreadable"]) == 8
+    with pytest.raises(LabelError, match="expected labels that can be shown; received none"):
+        found.samples()
 
 
 def test_real_volumes(shared_data):
