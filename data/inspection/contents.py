@@ -145,7 +145,9 @@ def openers(
     return list(images.values()), {name: functions(name) for name in sorted(images)}, bands
 
 
-def found_scheme(spec: DataSpec, pairs: Sequence[ExaminedPair], bands: Sequence[str] | None, note: Note) -> LabelScheme | None:
+def found_scheme(
+    spec: DataSpec, pairs: Sequence[ExaminedPair], bands: Sequence[str] | None, note: Note
+) -> LabelScheme | None:
     """Returns the scheme that most labels obey, `None` if there is none; notes the labels that do not."""
     if not pairs:
         return None

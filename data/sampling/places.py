@@ -135,7 +135,7 @@ class BalancedPlaces:
     def _shown(self, case: Case, window: Window) -> np.ndarray:
         """Returns which of the balanced classes a window shows, boolean `(classes,)`."""
         masks = case.read_label.scheme.masks(case.read_label(window))
-        return masks.reshape(-1, masks.shape[-1])[:, self._classes].any(axis=0)
+        return np.any(masks.reshape(-1, masks.shape[-1])[:, self._classes], axis=0, keepdims=True).ravel()
 
     def _fitted_probabilities(self, fractions: Mapping[str, float]) -> np.ndarray:
         """Returns how often each way is used, so that the fractions are met."""
