@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from run_verb import told
 
-from maskzoo import cli
+from maskzoo import __version__, cli
+from maskzoo.errors import OptionError, RunError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -54,15 +55,85 @@ def test_an_unknown_verb_names_the_nearest(capsys):
     assert "expected train" in err
 
 
-def test_a_defect_keeps_its_traceback(monkeypatch):
+@pytest.mark.parametrize("error", [ValueError("seven"), TypeError("eight"), KeyError("nine")])
+def test_a_defect_keeps_its_traceback(monkeypatch, error):
     def broken(arguments):
-        int("seven")
+        raise error
 
     monkeypatch.setattr("maskzoo.cli.export.run", broken)
-    # `int` raises in this file, which is not the project's code as installed: not a message for people.
-    monkeypatch.setattr("maskzoo.cli.ROOT", ROOT / "cli")
-    with pytest.raises(ValueError, match="seven"):
+    with pytest.raises(type(error), match=str(error.args[0])):
         cli.main("export", ["run", "output"])
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OptionError("no_decision", "none with `tta`", True), "--no-decision: expected none with --tta; received True"),
+        (RunError("runs/a", "a run", "nothing"), "runs/a: expected a run; received nothing"),
+        (FileNotFoundError(2, "No such file or directory", "a.tif"), "a.tif: No such file or directory"),
+        (OSError("a library says\nthat the disk\n  is gone"), "a library says that the disk is gone"),
+        (MemoryError("no room"), "out of memory: no room"),
+    ],
+)
+def test_an_error_for_people_is_one_line(monkeypatch, capsys, error, line):
+    def refused(arguments):
+        raise error
+
+    monkeypatch.setattr("maskzoo.cli.export.run", refused)
+    code, out, err = told(capsys, "export", "run", "output")
+    assert (code, out, err) == (2, "", f"error: {line}\n")
+
+
+def test_errors_show_where_they_come_from_when_asked(monkeypatch):
+    def refused(arguments):
+        raise RunError("runs/a", "a run", "nothing")
+
+    monkeypatch.setattr("maskzoo.cli.export.run", refused)
+    monkeypatch.setenv("MASKZOO_DEBUG", "1")
+    with pytest.raises(RunError):
+        cli.main("export", ["run", "output"])
+
+
+def test_ctrl_c_ends_with_its_own_code(monkeypatch, capsys):
+    def stopped(arguments):
+        raise KeyboardInterrupt("; resume with --resume")
+
+    monkeypatch.setattr("maskzoo.cli.export.run", stopped)
+    assert told(capsys, "export", "run", "output") == (130, "", "error: interrupted; resume with --resume\n")
+
+
+def test_the_version_is_printed_by_the_program_and_by_every_verb(capsys):
+    expected = f"maskzoo {__version__}\n"
+    cli.main(None, ["--version"])
+    assert capsys.readouterr().out == expected
+    assert told(capsys, "predict", "--version") == (0, expected, "")
+
+
+def test_quiet_verbs_write_their_files_and_say_nothing(capsys, tmp_path):
+    assert told(capsys, "synth", "nuclei", tmp_path / "a", "--count", 2, "--size", 32, "--quiet") == (0, "", "")
+    assert (tmp_path / "a" / "spec.yaml").is_file()
+    code, out, err = told(capsys, "synth", "nuclei", tmp_path / "b", "--count", 2, "--size", 32)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0] == f"wrote {tmp_path / 'b'}"
+
+
+def test_options_of_earlier_versions_are_understood(capsys, tmp_path):
+    old = {
+        ("predict", "--how", "votes", tmp_path / "none", "a.tif", "b.tif"): "--how is now called --reduction",
+        ("pseudo", "--share", 0.5, tmp_path / "none", tmp_path, tmp_path): "--share is now called --fraction",
+        ("inspect", "--rank", 2, tmp_path / "none"): "--rank is now called --spatial-dims",
+        ("train", "--hard", 0.1, "--data", tmp_path / "none"): "--hard is now called --hard-example-fraction",
+        ("train", "--soften", 0.1, "--data", tmp_path / "none"): "--soften is now called --mask-sigma",
+        ("train", "--mix", "{cutmix: 0.1}", "--data", tmp_path / "none"): "--mix is now called --mix-probabilities",
+        ("train", "--fine", "[a]", "--data", tmp_path / "none"): "--fine is now called --roi-classes",
+        ("train", "--start-from", "a", "--data", tmp_path / "none"): "--start-from is now called --init-from",
+    }
+    for (verb, *arguments), note in old.items():
+        code, _, err = told(capsys, verb, *arguments)
+        assert code == 2
+        first, second = err.splitlines()
+        assert first == f"note: {note}"
+        assert "none" in second, second
 
 
 @pytest.mark.parametrize("verb", sorted(cli.VERBS))
@@ -73,17 +144,20 @@ def test_help_teaches(capsys, verb):
     assert verb in out
 
 
+# Modules that take seconds to import, or a good part of one.
 QUICK_ANSWERS = """
 import sys
-from maskzoo.cli import main
-for arguments in (["train", "--help"], ["train", "--modle", "x"], ["predict", "none", "none.tif", "out.tif"],
-                  ["train", "--data", "nowhere"], ["--help"], ["compare", "--help"], ["export", "none", "out"]):
+from maskzoo.cli import VERBS, main
+for arguments in (["--help"], ["--version"], *([verb, "--help"] for verb in VERBS), ["train", "--modle", "x"],
+                  ["predict", "none", "none.tif", "out.tif"], ["train", "--data", "nowhere"], ["export", "none", "out"],
+                  ["evaluate", "none"], ["decide", "none"], ["pseudo", "none", "images", "out"], ["runs", "nowhere"],
+                  ["inspect", "nowhere"], ["folds", "nowhere", "folds.json"], ["doctor", "--batch-size", "0"]):
     try:
         main(None, arguments)
     except SystemExit:
         pass
-slow = {"keras", "tensorflow", "scipy", "matplotlib"} & set(sys.modules)
-assert not slow, slow
+    slow = {"keras", "tensorflow", "scipy", "matplotlib", "skimage", "rasterio", "SimpleITK"} & set(sys.modules)
+    assert not slow, (arguments, slow)
 """
 
 
