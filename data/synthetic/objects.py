@@ -1,18 +1,32 @@
-"""Data sets made on the fly: textured objects on a textured background, which no threshold on brightness separates."""
+"""Images made on the fly: textured objects on a textured background, which no threshold on brightness separates."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+
+from maskzoo.errors import OptionError
 
 COUNT = {2: 24, 3: 12}
 SIZE = {2: 256, 3: 64}
 
 
-def synthetic_cases(spatial_dims, count=None, size=None, seed=0, classes=1):
+# Name, image `uint8` `(*size, 1)` and label `uint8` class ids `(*size,)`.
+SyntheticCase = tuple[str, np.ndarray, np.ndarray]
+
+
+def synthetic_cases(
+    spatial_dims: int,
+    count: int | None = None,
+    size: int | Sequence[int] | None = None,
+    seed: int = 0,
+    classes: int = 1,
+) -> list[SyntheticCase]:
     """Makes images of blurred blobs that differ from the background by their texture.
 
     Objects are as bright as parts of the background, under uneven light and noise; distractors have the brightness of
-    objects and the texture of the background. Several classes differ from each other by how coarse their texture is.
+    objects and the texture of the background. Several classes differ from each other in how coarse their texture is.
 
     Args:
         spatial_dims: Number of spatial axes, 2 or 3.
@@ -22,25 +36,26 @@ def synthetic_cases(spatial_dims, count=None, size=None, seed=0, classes=1):
         classes: Number of classes besides the background, 1 to 4.
 
     Returns:
-        List of `(name, image, label)`: the image `uint8` `(*size, 1)`, the label `uint8` class ids `(*size,)`.
+        Per image `(name, image, label)`: the image `uint8` `(*size, 1)`, the label `uint8` class ids `(*size,)`.
 
     Raises:
-        ValueError: Where an argument is out of range.
+        OptionError: If an argument is out of range.
     """
-    count = COUNT.get(spatial_dims) if count is None else count
-    size = SIZE.get(spatial_dims) if size is None else size
-    size = tuple(size) if np.ndim(size) else (size,) * spatial_dims
-    if spatial_dims not in (2, 3) or len(size) != spatial_dims or min(size) < 8 or not 1 <= classes <= 4:
-        raise ValueError(
-            f"synthetic: expected 2 or 3 axes of at least 8 pixels and 1 to 4 classes; "
-            f"received {spatial_dims} axes, size {size}, {classes} classes"
-        )
+    if spatial_dims not in COUNT:
+        raise OptionError("spatial_dims", "2 or 3", spatial_dims)
+    if not 1 <= classes <= 4:
+        raise OptionError("classes", "1 to 4", classes)
+    count = COUNT[spatial_dims] if count is None else count
+    size = SIZE[spatial_dims] if size is None else size
+    size = (size,) * spatial_dims if isinstance(size, int | np.integer) else tuple(size)
+    if len(size) != spatial_dims or min(size) < 8:
+        raise OptionError("size", f"at least 8 pixels along each of {spatial_dims} axes", size)
     rngs = np.random.default_rng([seed, spatial_dims, classes]).spawn(count)
     return [(f"{spatial_dims}d-{number:02}", *synthetic_case(size, rng, classes)) for number, rng in enumerate(rngs)]
 
 
-def synthetic_case(size, rng, classes):
-    """Returns one image and its label: see `synthetic_cases`."""
+def synthetic_case(size: tuple[int, ...], rng: np.random.Generator, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns one image and its label; with 0 classes only distractors: see `synthetic_cases`."""
     # Kind 0 is a distractor: as bright as an object, with the texture of the background.
     kinds = [0] * 4 + list(range(1, classes + 1)) * max(3, 7 // max(1, classes))
     textures = [0.1 * grain(size, rng, sigma) for sigma in (2.5, 0.5, 1.0, 1.6, 4.0)[: classes + 1]]
@@ -56,16 +71,19 @@ def synthetic_case(size, rng, classes):
     return (255 * np.clip(image, 0, 1)).astype(np.uint8)[..., None], label
 
 
-def grain(size, rng, sigma):
-    """Returns smooth noise of standard deviation 1; `sigma` is its coarseness in pixels."""
+def grain(size: tuple[int, ...], rng: np.random.Generator, sigma: float) -> np.ndarray:
+    """Returns smooth noise `(*size,)` of standard deviation 1; `sigma` is how coarse it is, in pixels."""
     from scipy.ndimage import gaussian_filter
 
     noise = gaussian_filter(rng.standard_normal(size, np.float32), sigma, mode="wrap")
     return noise / noise.std()
 
 
-def blob(size, rng, wobble):
-    """Returns how far each pixel lies inside a deformed ellipsoid, in pixels, negative outside."""
+def blob(size: tuple[int, ...], rng: np.random.Generator, wobble: np.ndarray) -> np.ndarray:
+    """Returns how far each pixel lies inside a random ellipsoid, in pixels `(*size,)`, negative outside.
+
+    `wobble` is noise `(*size,)` that deforms the ellipsoid.
+    """
     # In a volume the same radius fills less of the whole.
     radii = rng.uniform(0.04, 0.08, len(size)) * len(size) * size
     axes = np.ogrid[tuple(slice(0, length) for length in size)]
@@ -75,9 +93,11 @@ def blob(size, rng, wobble):
     return ((1 - distance + 0.15 * np.roll(wobble, shift, range(len(size)))) * radii.min()).astype(np.float32)
 
 
-def slope(size, rng):
-    """Returns uneven light: a plane of random direction between about -0.12 and 0.12."""
+def slope(size: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Returns uneven light `(*size,)`: a plane of random direction, from about -0.12 to 0.12."""
     axes = np.ogrid[tuple(slice(-0.5, 0.5, length * 1j) for length in size)]
     direction = rng.standard_normal(len(size))
-    plane = sum(axis * part for axis, part in zip(axes, direction / np.linalg.norm(direction), strict=True))
+    plane = np.zeros(size)
+    for axis, part in zip(axes, direction / np.linalg.norm(direction), strict=True):
+        plane = plane + axis * part
     return (0.24 * plane).astype(np.float32)

@@ -5,6 +5,7 @@ import pytest
 from skimage.filters import threshold_otsu
 
 from maskzoo.data import DataSpec, load_data, synthetic_cases
+from maskzoo.errors import OptionError
 
 
 def dice(truth, prediction):
@@ -52,9 +53,12 @@ def test_a_synthetic_data_set_loads(spatial_dims):
     assert several.class_names == ["background", "a", "b"]
 
 
-@pytest.mark.parametrize(
-    "arguments", [{"spatial_dims": 4}, {"spatial_dims": 2, "size": 4}, {"spatial_dims": 2, "classes": 0}]
-)
-def test_wrong_arguments_are_refused(arguments):
-    with pytest.raises(ValueError, match="synthetic: expected"):
+@pytest.mark.parametrize(("arguments", "message"), [
+    ({"spatial_dims": 4}, "spatial_dims: expected 2 or 3; received 4"),
+    ({"spatial_dims": 2, "size": 4}, r"size: expected at least 8 pixels along each of 2 axes; received \(4, 4\)"),
+    ({"spatial_dims": 2, "size": (9, 9, 9)}, "size: expected at least 8 pixels along each of 2 axes"),
+    ({"spatial_dims": 2, "classes": 0}, "classes: expected 1 to 4; received 0"),
+])  # fmt: skip
+def test_wrong_arguments_are_refused(arguments, message):
+    with pytest.raises(OptionError, match=message):
         synthetic_cases(**arguments)

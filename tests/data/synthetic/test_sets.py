@@ -1,4 +1,4 @@
-"""`maskzoo synth`: every format is read back to the labels that were made."""
+"""Every kind of synthetic set is read back to the labels that were made."""
 
 import tracemalloc
 
@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import yaml
 
-from maskzoo import cli, data
+from maskzoo import data
 from maskzoo.data.synthetic.sets import KINDS
 from maskzoo.data.synthetic.slides import SyntheticSlide
+from maskzoo.errors import ExistingFile, OptionError
 
 
 def whole(case):
@@ -51,23 +52,6 @@ def test_slides_are_tiled_and_keep_their_labels(tmp_path):
         np.testing.assert_array_equal(case.image.read(whole(case)), slide.image(whole(case)))
 
 
-def test_windows_of_a_slide_meet_without_a_seam():
-    slide = SyntheticSlide(900, [1])
-    everything = data.Window((0, 0), (900, 900))
-    image, mask = slide.image(everything), slide.mask(everything)
-    for window in data.window_grid((900, 900), (251, 400)):
-        np.testing.assert_array_equal(slide.image(window), image[window.slices])
-        np.testing.assert_array_equal(slide.mask(window), mask[window.slices])
-
-
-def test_brightness_does_not_tell_bodies_from_tissue():
-    slide = SyntheticSlide(1500, [3])
-    everything = data.Window((0, 0), (1500, 1500))
-    grey, body = slide.image(everything).mean(axis=-1), slide.mask(everything)[..., 0] > 0
-    dice = [2 * (body & (grey < level)).sum() / (body.sum() + (grey < level).sum()) for level in range(0, 256, 5)]
-    assert max(dice) < 0.3
-
-
 def test_the_memory_of_a_slide_does_not_grow_with_it(tmp_path):
     peaks = []
     for size in (1600, 3200):
@@ -79,17 +63,19 @@ def test_the_memory_of_a_slide_does_not_grow_with_it(tmp_path):
     assert max(peaks) < 100 << 20
 
 
-def test_the_command_ends_with_what_to_try_and_refuses_in_one_line(tmp_path, capsys):
-    cli.main("synth", ["nuclei", str(tmp_path / "out"), "--count", "2", "--size", "32"])
-    assert capsys.readouterr().out.endswith(f"--data {tmp_path / 'out' / 'spec.yaml'}\n")
-    for arguments, expected in {
-        ("nuclei", tmp_path / "out"): "empty",
-        ("nuclie", tmp_path / "new"): "nuclei",
-        ("xray", tmp_path / "new", "--size", "3"): "32",
-    }.items():
-        with pytest.raises(SystemExit) as stop:
-            cli.main("synth", [str(argument) for argument in arguments])
-        err = capsys.readouterr().err
-        assert (stop.value.code, err.count("\n")) == (2, 1)
-        assert expected in err
-    assert not (tmp_path / "new").exists()
+@pytest.mark.parametrize(("options", "message"), [
+    ({"kind": "nuclie"}, "kind: expected nuclei"),
+    ({"count": 1}, "count: expected at least 2 images; received 1"),
+    ({"size": 31}, "size: expected at least 32 pixels; received 31"),
+])  # fmt: skip
+def test_impossible_sets_are_refused(tmp_path, options, message):
+    with pytest.raises(OptionError, match=message):
+        data.write_synthetic(**{"kind": "nuclei", "folder": tmp_path / "out", **options})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_with_content_is_left_alone(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ExistingFile, match="expected a folder that is empty or does not exist"):
+        data.write_synthetic("nuclei", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
