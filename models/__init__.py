@@ -36,6 +36,11 @@ from .registry import (
     register_model,
     spatial_dims_of,
 )
+from .segmentation_models_weights import (
+    holds_segmentation_models,
+    load_segmentation_models,
+    read_segmentation_models,
+)
 from .slices import inflate_25d
 from .unet_plus_plus import prune
 
@@ -46,11 +51,14 @@ __all__ = [
     "build_model",
     "cut_regions",
     "encoder_options",
+    "holds_segmentation_models",
     "inflate_25d",
     "list_encoders",
     "list_models",
+    "load_segmentation_models",
     "model_options",
     "prune",
+    "read_segmentation_models",
     "register_encoder",
     "register_model",
     "spatial_dims_of",

@@ -25,6 +25,9 @@ _MOBILENET_V2 = ("expanded_conv_project_BN", "block_2_add", "block_5_add", "bloc
 _EFFICIENTNET = tuple(rf"block{stage}[a-z]+_(add|project_bn)" for stage in (1, 2, 3, 5, 7))
 _EFFICIENTNET_V2_SMALL = tuple(rf"block{stage}[a-z]+_(add|project_bn|project_activation)" for stage in (1, 2, 3, 5, 6))
 _EFFICIENTNET_V2 = (*_EFFICIENTNET_V2_SMALL[:-1], r"block7[a-z]+_(add|project_bn)")
+# The same networks with features where segmentation_models takes them, after the expansion of a stage's first block.
+_MOBILENET_V2_EXPANDED = (*(f"block_{block}_expand_relu" for block in (1, 3, 6, 13)), "out_relu")
+_EFFICIENTNET_EXPANDED = (*(f"block{stage}a_expand_activation" for stage in (2, 3, 4, 6)), "top_activation")
 _CONVNEXT = (*(rf"\w+_downsampling_block_{stage}" for stage in (0, 1, 2)), r"\w+_layer_normalization_\d+")
 
 # Name -> builder of keras.applications, patterns, and the range of images that its ImageNet weights were trained on.
@@ -42,7 +45,11 @@ APPLICATIONS = {
     "densenet201": ("DenseNet201", _DENSENET, "torch"),
     "mobilenet": ("MobileNet", _MOBILENET, "tf"),
     "mobilenetv2": ("MobileNetV2", _MOBILENET_V2, "tf"),
+    "mobilenetv2_expanded": ("MobileNetV2", _MOBILENET_V2_EXPANDED, "tf"),
     **{f"efficientnet_b{size}": (f"EfficientNetB{size}", _EFFICIENTNET, "torch") for size in range(8)},
+    **{
+        f"efficientnet_b{size}_expanded": (f"EfficientNetB{size}", _EFFICIENTNET_EXPANDED, "torch") for size in range(8)
+    },
     **{f"efficientnetv2_b{size}": (f"EfficientNetV2B{size}", _EFFICIENTNET_V2_SMALL, "torch") for size in range(4)},
     "efficientnetv2_s": ("EfficientNetV2S", _EFFICIENTNET_V2_SMALL, "tf"),
     "efficientnetv2_m": ("EfficientNetV2M", _EFFICIENTNET_V2, "tf"),
