@@ -4,7 +4,10 @@ import math
 from pathlib import Path
 
 import keras
+import numpy as np
 from keras import layers
+
+from maskzoo.errors import WeightsError
 
 from .. import models
 from .run_folder import BEST
@@ -165,7 +168,7 @@ def take_weights(network, source):
 
     Args:
         network: The functional model to fill.
-        source: A run folder, or a `.keras` file.
+        source: A run folder, a `.keras` file, or a `.keras` or `.h5` file of segmentation_models.
 
     Returns:
         A report of a few lines: how many layers were filled, and which were not.
@@ -178,19 +181,15 @@ def take_weights(network, source):
     path = path / BEST if path.is_dir() else path
     if not path.is_file():
         raise FileNotFoundError(f"--init-from: expected a run folder or a .keras file; received {source}")
-    try:
-        other = keras.saving.load_model(path, compile=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"--init-from: expected {path} to be a readable Keras model; received {error}") from error
-    known = {layer.name: layer for layer in other.layers if layer.weights}
+    known = weights_by_layer(path)
     taken, left = [], []
     for layer in (layer for layer in network.layers if layer.weights):
         if layer.name not in known:
             left.append(f"{layer.name} (not there)")
             continue
-        there, here = ([tuple(w.shape) for w in side.weights] for side in (known[layer.name], layer))
+        there, here = ([tuple(w.shape) for w in side] for side in (known[layer.name], layer.weights))
         if there == here:
-            layer.set_weights(known[layer.name].get_weights())
+            layer.set_weights(known[layer.name])
             taken.append(layer.name)
         else:
             shapes = next((a, b) for a, b in zip([*there, None], [*here, None], strict=False) if a != b)
@@ -202,3 +201,18 @@ def take_weights(network, source):
     report += [f"           new here: {', '.join(left)}"] if left else []
     report += [f"           unused of it: {', '.join(unused)}"] if unused else []
     return "\n".join(report)
+
+
+def weights_by_layer(path: Path) -> dict[str, list[np.ndarray]]:
+    """Returns the weights of a model file by the names of layers; those of segmentation_models by the names of ours.
+
+    Raises:
+        WeightsError: The file is no Keras model that can be read.
+    """
+    if path.suffix == ".h5" or models.holds_segmentation_models(path):
+        return models.read_segmentation_models(path)
+    try:
+        other = keras.saving.load_model(path, compile=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise WeightsError(path, "a Keras model that can be read", " ".join(str(error).split())) from error
+    return {layer.name: layer.get_weights() for layer in other.layers if layer.weights}
