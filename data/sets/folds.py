@@ -94,7 +94,7 @@ def random_folds(
     The groups are dealt in rounds, one to each fold: the largest of a round to the fold that is smallest so far. Sizes
     therefore differ by at most the largest group.
     """
-    shuffled: list[Sequence[str]] = [units[index] for index in rng.permutation(len(units)).tolist()]
+    shuffled = shuffle(units, rng)
     if strata is not None:
         # The greatest first, so that rare values fill whole rounds.
         shuffled.sort(key=lambda unit: -np.mean([strata[name] for name in unit]))
@@ -102,11 +102,17 @@ def random_folds(
     sizes = np.zeros(folds)
     for start in range(0, len(shuffled), folds):
         some = sorted(shuffled[start : start + folds], key=len, reverse=True)
-        order = np.lexsort([rng.random(folds), sizes])
-        for unit, fold in zip(some, order.tolist(), strict=False):
+        smallest_first: list[int] = np.lexsort([rng.random(folds), sizes]).tolist()
+        for unit, fold in zip(some, smallest_first, strict=False):
             sizes[fold] += len(unit)
             found.update(dict.fromkeys(unit, fold))
     return dict(sorted(found.items()))
+
+
+def shuffle(units: Sequence[Sequence[str]], rng: np.random.Generator) -> list[Sequence[str]]:
+    """Returns groups in random order."""
+    order: list[int] = rng.permutation(len(units)).tolist()
+    return [units[index] for index in order]
 
 
 def held_out_names(
@@ -137,7 +143,7 @@ def held_out_names(
     if split == "block":
         units = units[::-1]
     else:
-        units = [units[index] for index in np.random.default_rng(seed).permutation(len(units)).tolist()]
+        units = shuffle(units, np.random.default_rng(seed))
     chosen = set(units[0])
     for unit in units[1:-1]:
         # Groups are taken as long as they bring the number of images closer to what was asked for.
