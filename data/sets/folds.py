@@ -140,10 +140,7 @@ def held_out_names(
     if len(units) < 2:
         what = "images" if groups is None else "groups of images"
         raise OptionError("data", f"at least 2 {what}, one of which is held out", len(units))
-    if split == "block":
-        units = units[::-1]
-    else:
-        units = shuffle(units, np.random.default_rng(seed))
+    units = units[::-1] if split == "block" else shuffle(units, np.random.default_rng(seed))
     chosen = set(units[0])
     for unit in units[1:-1]:
         # Groups are taken as long as they bring the number of images closer to what was asked for.

@@ -143,8 +143,3 @@ class NormalizedSource:
 
     def _remembered(self, what: str, measure: Callable[[], Sequence[ArrayLike]]) -> list[np.ndarray]:
         return remembered(f"{what} {self._normalizer.stain}", [self.source], measure)
-
-
-def unknown(what, received, known):
-    """Returns the message for an unknown name: the nearest right one and all of them."""
-    return f"{what}: expected {one_of(received, known)}; received {received}"

@@ -102,6 +102,7 @@ def test_classes_that_share_values_are_multilabel():
         ([[0, 1]], {"classes": {"a": 1}, "ignore": [1]}, "classes: expected every label value once"),
         ([[0, 1]], {"classes": {"a": "x"}}, "classes: expected whole numbers"),
         ([[0, 1]], {"classes": {"a": 1}, "ignore": [10**9]}, "classes: expected label values within a million"),
+        ([[0, 1]], {"classes": [f"c{n}" for n in range(193)]}, "classes: expected at most 192; received 193"),
         ([[0, 1]], {"classes": {"a": 1, "b": 2, "c": 3}, "task": "binary"}, "classes: expected a class, or background"),
     ],
 )

@@ -46,3 +46,18 @@ def test_a_value_met_later_is_refused_with_the_files_name():
 def test_labels_outside_the_image_are_mirrored():
     source = label([[0, 1, 1, 0]])
     assert find_scheme([source]).reader(source)(Window((0, -2), (1, 4)))[..., 0].tolist() == [[1, 1, 0, 1]]
+
+
+def test_a_label_with_too_few_bands_is_refused():
+    scheme = LabelScheme("multilabel", ("lung", "heart"), ((0,), (1, 255)), bands=(0, 1))
+    with pytest.raises(LabelError, match="array: expected a label with at least 2 bands, one per class; received 1"):
+        scheme.reader(label([[0, 1]]))
+
+
+def test_numbers_outside_those_declared_are_refused_in_any_type():
+    scheme = LabelScheme("binary", ("cell",), ((-3,), (300,)))
+    source = label(np.array([[-3, 300]], np.int32))
+    assert read(scheme, source)[..., 0].tolist() == [[0, 1]]
+    for value in (-(2**31), -4, 0, 301, 2**31 - 1):
+        with pytest.raises(LabelError, match=rf"array: expected label values -3, 300; received {value}$"):
+            read(scheme, label(np.array([[-3, value]], np.int32)))

@@ -182,3 +182,25 @@ def test_sets_that_do_not_fit_are_refused_in_one_line(tmp_path, spec, options, m
     with pytest.raises((DataError, OptionError, MissingFile), match=message) as caught:
         load_data(tmp_path / "both.yaml", spatial_dims=2)
     assert "\n" not in str(caught.value)
+
+
+def test_a_run_is_evaluated_on_labels_that_are_declared_otherwise(tmp_path, save_folder, pictures, masks):
+    save_folder(tmp_path / "train", pictures(4), masks(4))
+    save_folder(tmp_path / "other", pictures(2), masks(2, (3, 9)))
+    mapping = load_data(str(tmp_path / "train"), spatial_dims=2).as_mapping()
+    (tmp_path / "other.yaml").write_text("path: other\nclasses: {background: 3, foreground: 9}\ntask: binary")
+    for case, mask in zip(labelled_cases(mapping, tmp_path / "other.yaml"), masks(2, (3, 9)), strict=True):
+        np.testing.assert_array_equal(case.read_label(whole(case))[..., 0], mask == 9)
+
+
+def test_joined_sets_of_the_same_name(tmp_path, save_blocks):
+    for folder in ("a", "b"):
+        save_blocks(tmp_path / folder / "set", 3)
+    (tmp_path / "both.yaml").write_text("sets: {a/set: 1, b/set: 1}")
+    loaded = load_data(tmp_path / "both.yaml", spatial_dims=2)
+    assert {case.name[:6] for case in loaded.train + loaded.validation} == {"a-set-", "b-set-"}
+    for folder in ("c/a", "d/a"):
+        save_blocks(tmp_path / folder / "set", 3)
+    (tmp_path / "both.yaml").write_text("sets: {c/a/set: 1, d/a/set: 1}")
+    with pytest.raises(DataError, match=r"both.yaml: expected sets whose files or folders have different names; rec"):
+        load_data(tmp_path / "both.yaml", spatial_dims=2)

@@ -32,6 +32,15 @@ def test_folds_are_complete_and_balanced(split, folds):
         assert list(result.values()) == sorted(result.values())
 
 
+def test_blocks_are_cut_between_groups():
+    sizes = {"a": 10, "b": 1, "c": 1, "d": 1}
+    groups = {f"{group}{index}": group for group, size in sizes.items() for index in range(size)}
+    # The middle of the first group lies in the first half of the 13 images, those of the others in the second half.
+    assert make_folds(groups, 2, split="block", groups=groups) == {name: int(name[0] > "a") for name in groups}
+    # In quarters no middle lies in the first or the third: then every fold gets as many groups, whatever their sizes.
+    assert make_folds(groups, 4, split="block", groups=groups) == {name: "abcd".index(name[0]) for name in groups}
+
+
 @given(st.lists(st.integers(0, 12), min_size=20, max_size=60), st.sampled_from(["random", "block"]), st.booleans())
 def test_groups_stay_together(numbers, split, stratified):
     names = [f"{number:02}-{index}" for index, number in enumerate(numbers)]

@@ -203,3 +203,27 @@ def test_damaged_object_numbers_are_refused(tmp_path, save_blocks):
 def test_the_names_of_images(tmp_path, save_folder, pictures, masks):
     save_folder(tmp_path, pictures(3), masks(3))
     assert image_names(str(tmp_path)) == image_names(DataSpec(path=str(tmp_path)), spatial_dims=2) == ["00", "01", "02"]
+
+
+def test_labels_of_volumes_are_volumes(tmp_path):
+    (tmp_path / "images").mkdir()
+    nibabel.save(nibabel.Nifti1Image(np.zeros((6, 7, 8), np.float32), np.eye(4)), tmp_path / "images" / "a.nii.gz")
+    (tmp_path / "train.csv").write_text("ImageId,EncodedPixels\na,1 1\n")
+    with pytest.raises(LabelError, match=r"train.csv: expected labels of volumes as volumes; received .csv"):
+        load_data(DataSpec(path=str(tmp_path), labels="train.csv"), spatial_dims=3)
+
+
+def test_labels_follow_the_level_that_images_are_read_at(tmp_path):
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+    for number in range(2):
+        values = np.random.default_rng(number).integers(0, 2, (64, 64)).astype(np.uint8)
+        with tifffile.TiffWriter(tmp_path / "images" / f"{number}.tif") as file:
+            file.write(values * 200, subifds=1, tile=(32, 32), resolution=(1e4, 1e4), resolutionunit="CENTIMETER")
+            file.write(values[::2, ::2] * 200, subfiletype=1, tile=(32, 32))
+        cv2.imwrite(str(tmp_path / "masks" / f"{number}.png"), values)
+    case = load_data(DataSpec(path=str(tmp_path), resolution=2.0), spatial_dims=2).train[0]
+    assert case.image.shape == (32, 32)
+    full = cv2.imread(str(tmp_path / "masks" / f"{case.name}.png"), cv2.IMREAD_UNCHANGED)
+    # The label at the middle of a pixel of twice the size is that of the pixel behind it.
+    np.testing.assert_array_equal(case.read_label(whole(case))[..., 0], full[1::2, 1::2])

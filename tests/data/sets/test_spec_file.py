@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from maskzoo.data import check_path, load_data, read_spec, spatial_dims_of
-from maskzoo.errors import DataError, MaskzooError, MissingFile, OptionError
+from maskzoo.errors import DataError, MaskzooError, MissingFile, OptionError, UnreadableFile
 
 
 def test_yaml_keys_and_options(tmp_path, save_folder, pictures, masks):
@@ -45,6 +45,20 @@ def test_paths_that_are_no_data_set(tmp_path):
     (tmp_path / "set.yaml").write_text("path: file.txt")
     with pytest.raises(DataError, match=r"file.txt: expected a folder"):
         read_spec(tmp_path / "set.yaml")
+
+
+def test_a_file_that_is_no_mapping_or_no_yaml(tmp_path):
+    path = tmp_path / "set.yaml"
+    path.write_text("- a")
+    with pytest.raises(DataError, match=r"set.yaml: expected a mapping with keys such as path, .*; received \['a'\]"):
+        read_spec(path)
+    for content in (b"path: [", b"path: \xff\xfe"):
+        path.write_bytes(content)
+        with pytest.raises(UnreadableFile, match=r"set.yaml: expected a YAML file; received "):
+            read_spec(path)
+    (tmp_path / "other.yaml").write_text("path: set.yaml")
+    with pytest.raises(DataError, match=r"other.yaml: expected `path` to be a folder; received .*set.yaml"):
+        read_spec(tmp_path / "other.yaml")
 
 
 def test_paths_in_a_file_are_relative_to_it(tmp_path, save_folder, pictures, masks):
