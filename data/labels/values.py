@@ -91,9 +91,8 @@ def undeclared(name: str, declared: Sequence[int] | str, received: Sequence[floa
 
 def listed(values: Sequence[float] | np.ndarray) -> str:
     """Returns label values in words: the first eight."""
-    return ", ".join(f"{value:.12g}" for value in values[:SHOWN_VALUES]) + (
-        ", ..." if len(values) > SHOWN_VALUES else ""
-    )
+    more = ["..."] if len(values) > SHOWN_VALUES else []
+    return ", ".join([*(f"{value:.12g}" for value in values[:SHOWN_VALUES]), *more])
 
 
 def by(shape: Sequence[int]) -> str:
