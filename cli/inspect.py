@@ -19,6 +19,7 @@ import logging
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 from maskzoo.errors import OptionError
@@ -26,10 +27,12 @@ from maskzoo.names import counted
 
 from .. import data
 from .parser import Parser
+from .tables import text_table
 
 logger = logging.getLogger(__name__)
 
-LISTED = 10
+# How many suspicious pairs of a kind, and how many label values, are printed.
+LISTED, SHOWN = 10, 20
 Report = dict[str, Any]  # what was found, as JSON values
 
 
@@ -93,14 +96,12 @@ def report_text(report: Report) -> str:
     if report["sampled"]:
         lines.append(f"  {counted(report['sampled'], 'large image')}: only windows spread over them were read")
     if values := report["label_values"]:
-        lines += ["", f"  {'label value':<20}{'pixels':>10}{'files':>8}"]
-        shown = values[:20]
-        lines += [f"  {row['value']!s:<20}{row['share']:>10.2%}{row['files']:>8}" for row in shown]
-        lines += [f"  and {len(values) - 20} more values"] if len(values) > 20 else []
+        rows = [[str(row["value"]), f"{row['share']:.2%}", str(row["files"])] for row in values[:SHOWN]]
+        lines += ["", indent(text_table([["label value", "pixels", "files"], *rows]), "  ")]
+        lines += [f"  and {len(values) - SHOWN} more values"] if len(values) > SHOWN else []
     if report["classes"]:
-        head = f"{report['task']} class"
-        lines += ["", f"  {head:<20}{'pixels':>10}{'images':>8}"]
-        lines += [f"  {row['name']:<20}{row['share']:>10.2%}{row['images']:>8}" for row in report["classes"]]
+        rows = [[row["name"], f"{row['share']:.2%}", str(row["images"])] for row in report["classes"]]
+        lines += ["", indent(text_table([[f"{report['task']} class", "pixels", "images"], *rows]), "  ")]
     if report["ignore"]:
         lines.append(f"  fractions of the pixels that count; ignored values: {', '.join(map(str, report['ignore']))}")
     lines.append("")
@@ -117,16 +118,16 @@ def against_lines(against: Report) -> list[str]:
     low, high = against["interval"]
     verdict = "they differ" if low > 0.5 else "no difference found"
     (here, there), (some, others) = against["images"], against["windows"]
+    rows = [
+        [row["name"], f"{row['first']:.4g}", f"{row['second']:.4g}", f"{row['deviations']:+.2f}"]
+        for row in against["features"][:5]
+    ]
     return [
         "",
         f"against {against['path']}: {here} and {there} images, {some} and {others} windows, {against['side']} px wide",
         f"  a classifier tells them apart with an AUC of {against['auc']:.3f} (95 % interval {low:.3f} to {high:.3f}): "
         f"{verdict}",
-        f"  {'mean per window':<24}{'set':>12}{'other':>12}{'deviations':>12}",
-        *(
-            f"  {row['name']:<24}{row['first']:>12.4g}{row['second']:>12.4g}{row['deviations']:>+12.2f}"
-            for row in against["features"][:5]
-        ),
+        indent(text_table([["mean per window", "set", "other", "deviations"], *rows]), "  "),
     ]
 
 
