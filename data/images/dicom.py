@@ -17,6 +17,7 @@ from .reading import ignored_warnings, reason
 LARGEST_VALUE = 1 << 12
 UNDEFINED_LENGTH = 0xFFFFFFFF
 DEFLATED = "1.2.840.10008.1.2.1.99"
+PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 ITEM, SEQUENCE_END = 0xFFFEE000, 0xFFFEE0DD
 
 
@@ -31,27 +32,32 @@ def require_whole_elements(path: str | os.PathLike[str]) -> None:
     try:
         with ignored_warnings():
             content = pydicom.dcmread(path, defer_size=LARGEST_VALUE)
-            whole = elements_fit(content.file_meta, path) and (
-                content.file_meta.get("TransferSyntaxUID") == DEFLATED or elements_fit(content, path)
-            )
+            encoding = content.file_meta.get("TransferSyntaxUID")
+            is_whole = elements_fit(content.file_meta, path) and (encoding == DEFLATED or elements_fit(content, path))
+            has_pixels = any(tag in content for tag in PIXELS)
     except Exception as error:  # pydicom lets whatever a damaged element provokes pass through
         raise UnreadableFile(path, "a readable DICOM file", reason(error)) from None
-    if not whole:
-        raise UnreadableFile(path, "a readable DICOM file", "an element that reaches past its end")
+    if encoding is None or not has_pixels:
+        missing = "pixels" if encoding else "the name of its encoding"
+        raise UnreadableFile(path, "a readable DICOM file", f"one without {missing}, or one that is cut off")
+    if not is_whole:
+        raise UnreadableFile(path, "a readable DICOM file", "an element of no known kind or past its end")
 
 
 def elements_fit(elements: Any, path: str | os.PathLike[str]) -> bool:
-    """Says whether every element is as long as it declares, those of its sequences included.
+    """Says whether every element is of a known kind and as long as it declares, those of its sequences included.
 
     Args:
         elements: A `pydicom.Dataset` whose long values were left in the file.
         path: The file.
     """
     from pydicom.dataelem import RawDataElement
+    from pydicom.valuerep import VR
 
+    known = {*VR, None}
     size = os.path.getsize(path)
     for tag in list(elements.keys()):
-        element = elements.get_item(tag)
+        element = elements.get_item(tag, keep_deferred=True)
         if isinstance(element, RawDataElement):
             if element.length == UNDEFINED_LENGTH:
                 fits = fragments_fit(path, element.value_tell, size)
@@ -59,7 +65,7 @@ def elements_fit(elements: Any, path: str | os.PathLike[str]) -> bool:
                 fits = element.value_tell + element.length <= size
             else:
                 fits = len(element.value) >= element.length
-            if not fits:
+            if not fits or element.VR not in known:
                 return False
         if element.VR == "SQ" and not all(elements_fit(item, path) for item in elements[tag].value):
             return False

@@ -71,8 +71,9 @@ class Frame:
             from rasterio.control import GroundControlPoint
 
             rows, columns = steps
-            points = [GroundControlPoint(p.row / rows, p.col / columns, p.x, p.y, p.z) for p in self.control_points]
-            frame = replace(frame, control_points=tuple(points))
+            points = ((point.row or 0, point.col or 0, point) for point in self.control_points)
+            moved = (GroundControlPoint(row / rows, col / columns, p.x, p.y, p.z) for row, col, p in points)
+            frame = replace(frame, control_points=tuple(moved))
         return frame
 
 

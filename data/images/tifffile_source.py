@@ -117,7 +117,7 @@ class TifffileSource(Source):
         sections = range(window.offset[2], window.stop[2]) if volume else range(1)
         out = np.empty((*window.size[:2], len(sections), self.channels), self.dtype)
         kept = self.channels // planes.pages.shape[1]
-        with open(self.path, "rb") as file:
+        with open(self._file, "rb") as file:
             for place, section in enumerate(sections):
                 for channel in range(planes.pages.shape[1]):
                     plane = self._plane(file, planes, section, channel, window)
