@@ -6,7 +6,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from concurrency import check_processes, check_threads, whole
+from concurrency import whole
 
 from maskzoo.data import Window, WriterOptions, load_data, open_source, open_writer
 from maskzoo.data.sets.folders import files_by_stem
@@ -28,33 +28,6 @@ def scan(dtype=np.int16, components=1):
 def nifti(image, folder):
     sitk.WriteImage(image, str(folder / "reference.nii"))
     return nibabel.load(folder / "reference.nii")
-
-
-def write_series(folder, image, *, slope=1, intercept=0, uid="1.2.826.0.1.3680043.2.1125.1"):
-    """Writes a file per slice, named against their order in space, as scanners do."""
-    folder.mkdir(parents=True, exist_ok=True)
-    writer = sitk.ImageFileWriter()
-    writer.KeepOriginalImageUIDOn()
-    turn = np.reshape(image.GetDirection(), (3, 3))
-    across, down, _ = image.GetSpacing()
-    for number in range(image.GetDepth()):
-        plane = image[:, :, number]
-        place = image.TransformIndexToPhysicalPoint((0, 0, number))
-        for tag, value in {
-            "0008|0060": "CT",
-            "0020|000d": f"{uid}.1",
-            "0020|000e": uid,
-            "0020|0013": str(number),
-            "0020|0032": "\\".join(f"{part:.10g}" for part in place),
-            "0020|0037": "\\".join(f"{part:.12g}" for part in (*turn[:, 0], *turn[:, 1])),
-            "0028|0030": f"{down}\\{across}",
-            "0028|1052": str(intercept),
-            "0028|1053": str(slope),
-        }.items():
-            plane.SetMetaData(tag, value)
-        writer.SetFileName(str(folder / f"{uid[-1]}-{(number * 5) % 6}.dcm"))
-        writer.Execute(plane)
-    return folder
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "float32"])
@@ -83,7 +56,7 @@ def test_a_large_raw_scan_is_read_in_part(tmp_path):
     assert regions == [Window((2, 3, 4), (5, 4, 1))]
 
 
-def test_a_prediction_overlays_the_scan(tmp_path):
+def test_a_prediction_overlays_the_scan(tmp_path, write_series):
     image = scan()
     source = open_source(write_series(tmp_path / "patient", image))
     with open_writer(tmp_path / "mask.nii.gz", source.shape, WriterOptions(like=source)) as writer:
@@ -96,7 +69,7 @@ def test_a_prediction_overlays_the_scan(tmp_path):
         )
 
 
-def test_a_dicom_series_is_one_volume_in_order(tmp_path):
+def test_a_dicom_series_is_one_volume_in_order(tmp_path, write_series):
     image = scan()
     folder = write_series(tmp_path / "patient", image, slope=1, intercept=-1024)
     source = open_source(folder)
@@ -107,7 +80,7 @@ def test_a_dicom_series_is_one_volume_in_order(tmp_path):
     np.testing.assert_array_equal(source.read(Window((2, 3, 1), (5, 4, 3))), whole(source)[2:7, 3:7, 1:4])
 
 
-def test_a_series_that_does_not_fit_is_read_slice_by_slice(tmp_path, monkeypatch):
+def test_a_series_that_does_not_fit_is_read_slice_by_slice(tmp_path, monkeypatch, write_series):
     source = open_source(write_series(tmp_path / "patient", scan()))
     expected = whole(source)
     monkeypatch.setattr("maskzoo.data.images.reader_cache.VOLUME_BYTES_PER_PROCESS", 0)
@@ -115,7 +88,7 @@ def test_a_series_that_does_not_fit_is_read_slice_by_slice(tmp_path, monkeypatch
         np.testing.assert_array_equal(source.read(window), expected[window.slices])
 
 
-def test_a_broken_slope_gives_floating_point_numbers(tmp_path):
+def test_a_broken_slope_gives_floating_point_numbers(tmp_path, write_series):
     image = scan()
     folder = write_series(tmp_path / "patient", image)
     for path in folder.iterdir():
@@ -128,7 +101,7 @@ def test_a_broken_slope_gives_floating_point_numbers(tmp_path):
     np.testing.assert_array_equal(whole(source)[..., 0].transpose(2, 1, 0), sitk.GetArrayFromImage(image) / 2)
 
 
-def test_one_slice_is_an_image_with_rows_first(tmp_path):
+def test_one_slice_is_an_image_with_rows_first(tmp_path, write_series):
     image = scan()
     folder = write_series(tmp_path / "patient", image)
     source = open_source(folder / "1-0.dcm", spatial_dims=2)
@@ -156,7 +129,7 @@ def test_colours_are_channels(tmp_path):
     np.testing.assert_array_equal(whole(source), sitk.GetArrayFromImage(image).transpose(2, 1, 0, 3))
 
 
-def test_incomplete_and_mixed_series_are_refused(tmp_path):
+def test_incomplete_and_mixed_series_are_refused(tmp_path, write_series):
     folder = write_series(tmp_path / "patient", scan())
     with pytest.raises(ValueError, match=r"patient: expected an image with 2 spatial axes; received a volume"):
         open_source(folder, spatial_dims=2)
@@ -177,23 +150,7 @@ def test_incomplete_and_mixed_series_are_refused(tmp_path):
         whole(open_source(tmp_path / "scan.mhd"))
 
 
-def saved_scans(folder):
-    for suffix, packed in (("mhd", False), ("mha", True), ("nrrd", True)):
-        sitk.WriteImage(scan(), str(folder / f"{suffix}.{suffix}"), packed)
-    write_series(folder / "series", scan())
-    return [open_source(folder / name) for name in ("mhd.mhd", "mha.mha", "nrrd.nrrd", "series")]
-
-
-def test_scans_are_pickled_and_read_by_threads(tmp_path):
-    check_threads(saved_scans(tmp_path))
-
-
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_processes_read_scans_that_are_open_here(tmp_path, method):
-    check_processes([source.path for source in saved_scans(tmp_path)], method, tmp_path / "script.py")
-
-
-def test_folders_of_slices_are_cases(tmp_path):
+def test_folders_of_slices_are_cases(tmp_path, write_series):
     for number, name in enumerate(("patient.1", "patient.2", "patient.3")):
         write_series(tmp_path / "images" / name, scan(), uid=f"1.2.826.0.1.3680043.2.1125.{number + 1}")
         label = nibabel.Nifti1Image((np.arange(13 * 11 * 6).reshape(13, 11, 6) % 2).astype(np.uint8), np.eye(4))

@@ -6,7 +6,7 @@ import nibabel
 import numpy as np
 import pytest
 import tifffile
-from concurrency import check_processes, check_threads, whole
+from concurrency import whole
 
 from maskzoo.data import Window, WriterOptions, open_source, open_writer
 from maskzoo.data.images.tifffile_source import TifffileSource
@@ -31,15 +31,6 @@ def test_codecs_that_gdal_lacks(tmp_path, compression, layout):
     np.testing.assert_array_equal(source.read(Window((50, 40), (33, 70))), image[50:83, 40:110])
     outside = np.pad(image, [(20, 5), (30, 9), (0, 0)], mode="reflect")
     np.testing.assert_array_equal(source.read(Window((-20, -30), outside.shape[:2])), outside)
-
-
-def test_luminance_and_colour_differences_of_aperio_become_colours(tmp_path):
-    # Red, green, blue and grey by the formulas of ITU-T T.871.
-    stored = np.array([[76, 85, 255], [150, 44, 21], [29, 255, 107], [128, 128, 128]], np.uint8)
-    shown = np.array([[254, 0, 0], [0, 255, 1], [0, 0, 254], [128, 128, 128]], np.uint8)
-    path = tmp_path / "slide.svs"
-    tifffile.imwrite(path, np.tile(stored[:, None], (16, 64, 1)), photometric="rgb", compression=33003, tile=(64, 64))
-    assert np.abs(whole(open_source(path)).astype(int) - np.tile(shown[:, None], (16, 64, 1))).max() <= 1
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
@@ -189,19 +180,3 @@ def test_a_window_of_a_huge_slide_costs_no_memory(tmp_path):
     assert not source.read(Window((99_000, 99_000), (1000, 1000))).any()
     assert tracemalloc.get_traced_memory()[1] < 64 << 20
     tracemalloc.stop()
-
-
-def saved_slides(folder):
-    saved_pyramid(folder / "a.ome.tif")
-    tifffile.imwrite(folder / "b.tif", noise((90, 90, 3)), photometric="rgb", compression="jpeg2000", tile=(32, 32))
-    tifffile.imwrite(folder / "c.tif", noise((6, 90, 90)), photometric="minisblack", metadata=None)
-    return [open_source(path) for path in sorted(folder.iterdir())]
-
-
-def test_slides_are_pickled_and_read_by_threads(tmp_path):
-    check_threads(saved_slides(tmp_path))
-
-
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_processes_read_slides_that_are_open_here(tmp_path, method):
-    check_processes([source.path for source in saved_slides(tmp_path)], method, tmp_path / "script.py")
