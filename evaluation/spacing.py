@@ -38,7 +38,7 @@ def pixel_spacing(source: Source) -> tuple[tuple[float, ...], str]:
     spatial_dims, frame = len(source.shape), source.frame
     if frame.affine is not None and frame.header is not None:
         steps = np.asarray(frame.affine, float)[:3, :spatial_dims]
-        unit = VOLUME_UNITS[frame.header.get_xyzt_units()[0]]
+        unit = VOLUME_UNITS[str(frame.header.get_xyzt_units()[0])]
     elif frame.transform is not None and not frame.transform.is_identity:
         transform = frame.transform
         steps = np.array([[transform.b, transform.a], [transform.e, transform.d]])

@@ -6,7 +6,7 @@ from held_out_images import held_out, random_images, space_of
 
 from maskzoo import metrics
 from maskzoo.evaluation import SearchSpace
-from maskzoo.evaluation.ensemble_weights import sample_pixels, search_weights
+from maskzoo.evaluation.ensemble_weights import sample_pixels, search_weights, weighted_score
 
 THRESHOLDS = np.arange(1, 1024) / 1024
 
@@ -31,6 +31,8 @@ def test_weights_find_the_members_that_help():
         )
 
     assert sum(weights) == pytest.approx(1)
+    simple = [weighted_score(space, samples, start) for start in ((1, 0), (0.5, 0.5), (0, 1))]
+    assert weighted_score(space, samples, weights) > max(simple) + 1e-4
     assert score(weights[0]) > max(map(score, np.linspace(0, 1, 21))) - 1e-3
 
 

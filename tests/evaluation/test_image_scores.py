@@ -62,3 +62,10 @@ def test_calibration_by_hand(tmp_path, evaluated):
     # Together 0.9 in twelve pixels with ten events.
     pooled = (4 * abs(0.3 - 1 / 4) + 12 * abs(0.9 - 10 / 12)) / 16
     assert scores["calibration"]["expected_calibration_error"] == pytest.approx(pooled)
+
+
+def test_ignored_pixels_are_membrane_on_both_sides(tmp_path, evaluated):
+    truth = row_of(9)
+    truth[0, 4] = 255
+    scores = evaluated(sure_run(tmp_path, [(row_of(9), truth)]), "--metrics", "membrane")["images"][0]["membrane"]
+    assert set(itertools.chain(*scores.values())) == {1}

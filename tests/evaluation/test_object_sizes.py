@@ -64,3 +64,14 @@ def test_areas_of_a_class_map():
     assert found.decision.holes == (0, 1, 0)
     assert found.decision.minimum_area == (0, 3, 0)
     np.testing.assert_array_equal(found.decided, [1, 1])
+
+
+def test_a_hole_that_another_class_fills_is_not_filled():
+    """Class 2 in the middle of class 1 is wrong, but filling holes puts nothing in its place."""
+    truth = np.zeros((12, 12), np.uint8)
+    truth[1:9, 1:9] = 1
+    guess = truth.copy()
+    guess[3:5, 3:5] = 2
+    images = [held_out("0", truth, 9.0 * (guess[..., None] == np.arange(3)))]
+    found = search(SearchSpace("multiclass", ["background", "cell", "core"]), images)
+    assert found.decision.holes == (0, 0, 0)

@@ -49,6 +49,16 @@ def test_members_of_an_ensemble_get_weights(tmp_path):
     assert list(tuning.named()) == ["run", "bad", "ensemble"]
 
 
+def test_weights_of_several_folds_sum_to_one(load):
+    first, second = ([(row_of(8, *filled), row_of(8, *filled))] for filled in ((1, 2), (3, 4)))
+    one, other = load(first, second)
+    tuning = evaluation.decide([one, one, other, other], areas=False)
+    assert [len(fold) for fold in tuning.folds] == [2, 2]
+    decision = tuning.ensemble.decision
+    assert (len(decision.members), len(decision.weights)) == (4, 4)
+    assert sum(decision.weights) == pytest.approx(1)
+
+
 def test_runs_that_do_not_belong_together_are_refused(load, tmp_path):
     one, other = load([(row_of(8, 1), row_of(8, 1))], [(row_of(8, 2), row_of(8, 2))])
     with pytest.raises(OptionError, match="the same number of runs for each set of held-out images; received 1"):
