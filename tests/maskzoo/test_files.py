@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from maskzoo.files import write_json, write_text, written_atomically
+from maskzoo.errors import BusyFile, UnwritableFile
+from maskzoo.files import check_writable, lock_file, temporary_path, write_json, write_text, written_atomically
 
 
 def test_the_file_appears_whole_and_nothing_else(tmp_path):
@@ -61,3 +62,56 @@ def test_json_can_be_read_by_people_and_machines(tmp_path):
 def test_paths_may_be_text(tmp_path):
     write_text(str(tmp_path / "a.txt"), "text")
     assert Path(tmp_path / "a.txt").read_text() == "text"
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "bundle"
+    with written_atomically(path) as unfinished:
+        (unfinished / "variables").mkdir(parents=True)
+        (unfinished / "variables" / "a").write_text("content")
+        assert not path.exists()
+    assert (path / "variables" / "a").read_text() == "content"
+
+    def fail():
+        with written_atomically(tmp_path / "other") as unfinished:
+            unfinished.mkdir()
+            (unfinished / "a").write_text("half")
+            raise ValueError
+
+    with pytest.raises(ValueError, match=r"^$"):
+        fail()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_temporary_path_may_be_one_that_the_next_process_finds(tmp_path):
+    fixed = tmp_path / ".a.unfinished"
+    with written_atomically(tmp_path / "a", fixed) as unfinished:
+        assert unfinished == fixed
+        unfinished.write_text("content")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_any_work(tmp_path):
+    check_writable(tmp_path / "a.tif")
+    assert list(tmp_path.iterdir()) == []
+    for path in (tmp_path, tmp_path / "none" / "a.tif"):
+        with pytest.raises(UnwritableFile, match=f"^{path}: expected"):
+            check_writable(path)
+
+
+def test_processes_have_temporary_paths_of_their_own(tmp_path):
+    path = temporary_path(tmp_path / "scan.nii.gz")
+    assert path.parent == tmp_path
+    assert path.name.startswith(".")
+    assert path.name.endswith(".nii.gz")
+    assert str(os.getpid()) in path.name
+
+
+def test_a_lock_is_held_by_one_until_it_is_closed(tmp_path):
+    pytest.importorskip("fcntl")
+    with open(tmp_path / "lock", "w") as first, open(tmp_path / "lock", "w") as second:
+        lock_file(first, "out.tif", "a file that nobody writes")
+        with pytest.raises(BusyFile, match=r"out.tif: expected a file that nobody writes; received one that another"):
+            lock_file(second, "out.tif", "a file that nobody writes")
+        first.close()
+        lock_file(second, "out.tif", "a file that nobody writes")
