@@ -22,6 +22,8 @@ from .console import fail
 from .parser import Parser
 from .sizes import parse_bytes
 
+logger = logging.getLogger(__name__)
+
 SIGNS = {"ok": "ok", "advice": "!", "wrong": "WRONG"}
 
 
@@ -45,8 +47,8 @@ def run(arguments: Namespace) -> None:
     from ..training.doctor import examine
 
     wrong = 0
-    for finding in examine(recipe, memory):
-        wrong += finding.state == "wrong"
-        print(f"{SIGNS[finding.state]:<6} {finding.name:<16} {finding.text}", flush=True)
+    for result in examine(recipe, memory):
+        wrong += result.status == "wrong"
+        logger.info("%-6s %-16s %s", SIGNS[result.status], result.name, result.message)
     if wrong:
         sys.exit(fail(f"{counted(wrong, 'check')} failed: several devices do not train as one", code=1))

@@ -72,10 +72,10 @@ def run(arguments: Namespace) -> None:
             predictor = inference.Ensemble(runs) if len(runs) > 1 else runs[0]
             for image in members:
                 label(pseudo, predictor, runs, image, Path(scratch), options)
-        rows = pseudo.finish()
-    ignored = sum(row["ignored"] for row in rows) / len(rows)
-    kept = sum(row["kept"] for row in rows)
-    logger.info("%d of %d images, %.0f%% of the pixels ignored; %s", kept, len(rows), 100 * ignored, pseudo.table)
+        labelled = pseudo.finish()
+    ignored = sum(image.ignored for image, _ in labelled) / len(labelled)
+    kept = sum(is_kept for _, is_kept in labelled)
+    logger.info("%d of %d images, %.0f%% of the pixels ignored; %s", kept, len(labelled), 100 * ignored, pseudo.table)
     logger.info("try: maskzoo train --data %s --init-from %s", shlex.quote(str(pseudo.specified)), folders[0])
 
 

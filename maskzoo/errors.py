@@ -84,6 +84,10 @@ class BusyFile(FileProblem, OSError):
     """Another process holds what this one needs for itself."""
 
 
+class TrainingError(MaskzooError, ValueError):
+    """A training cannot go on, or did not end as it should."""
+
+
 class ConnectionLost(MaskzooError, ConnectionError):
     """Another host, or the workers of a cluster, no longer answer."""
 

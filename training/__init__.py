@@ -9,35 +9,22 @@ if TYPE_CHECKING:
     from .folds import FOLDS as FOLDS
     from .folds import OUT_OF_FOLD as OUT_OF_FOLD
     from .folds import train_folds as train_folds
+    from .history import read_history as read_history
     from .hosts import find_hosts as find_hosts
     from .hosts import folder_of_host as folder_of_host
+    from .options import OptimizerOptions as OptimizerOptions
     from .pseudo_labels import PseudoSet as PseudoSet
     from .pseudo_labels import unseen_by as unseen_by
+    from .recipe import RENAMED as RENAMED
     from .recipe import Recipe as Recipe
-    from .run_folder import (
-        BEST as BEST,
-    )
-    from .run_folder import (
-        LAST as LAST,
-    )
-    from .run_folder import (
-        RECIPE as RECIPE,
-    )
-    from .run_folder import (
-        create_run as create_run,
-    )
-    from .run_folder import (
-        discard_unfinished as discard_unfinished,
-    )
-    from .run_folder import (
-        read_history as read_history,
-    )
-    from .run_folder import (
-        read_recipe as read_recipe,
-    )
-    from .run_folder import (
-        write_json as write_json,
-    )
+    from .run_folder import BEST as BEST
+    from .run_folder import LAST as LAST
+    from .run_folder import RECIPE as RECIPE
+    from .run_folder import Manifest as Manifest
+    from .run_folder import create_run as create_run
+    from .run_folder import discard_unfinished as discard_unfinished
+    from .run_folder import read_recipe as read_recipe
+    from .run_folder import write_json as write_json
 
 # Where each public name lives; its module is imported on first use.
 __getattr__, __dir__, __all__ = lazy_loader.attach(
@@ -45,16 +32,18 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "fit": ["train"],
         "folds": ["FOLDS", "OUT_OF_FOLD", "train_folds"],
+        "history": ["read_history"],
         "hosts": ["find_hosts", "folder_of_host"],
+        "options": ["OptimizerOptions"],
         "pseudo_labels": ["PseudoSet", "unseen_by"],
-        "recipe": ["Recipe"],
+        "recipe": ["RENAMED", "Recipe"],
         "run_folder": [
             "BEST",
             "LAST",
             "RECIPE",
+            "Manifest",
             "create_run",
             "discard_unfinished",
-            "read_history",
             "read_recipe",
             "write_json",
         ],

@@ -1,52 +1,70 @@
-"""What a training is resumed from: the last model, and in the same file the state of all that is not a weight."""
+"""Checkpoints: the last model, and in the same file the state of everything that is not a weight, to resume from."""
 
 import io
-import os
 import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
-from .run_folder import LAST
+from maskzoo.errors import RunError
+from maskzoo.files import written_atomically
 
-# An entry of the .keras file, which Keras leaves alone: model and state are there together or not at all.
+from .keras_types import load_model, to_numpy
+from .run_folder import LAST
+from .step import Trainer
+
+# An entry of the .keras file, which Keras ignores: model and state are there together or not at all.
 STATE = "training.npz"
 
+State = Mapping[str, np.ndarray]
 
-def save_model(network, path, state=None):
-    """Saves a model under a temporary name, then renames it; with a dict of arrays beside it in the same file."""
-    unfinished = path.with_name(f".{path.stem}.{os.getpid()}.keras")
-    try:
+
+def save_model(network: keras.Model, path: Path, state: State | None = None) -> None:
+    """Saves a model atomically, with arrays beside it in the same file.
+
+    Args:
+        network: The model.
+        path: A `.keras` file.
+        state: The arrays by name, or `None`.
+    """
+    with written_atomically(path) as unfinished:
         network.save(unfinished)
         if state is not None:
             stored = io.BytesIO()
-            np.savez(stored, **state)
+            arrays: dict[str, Any] = dict(state)  # which could have the name of one of `savez`' own arguments
+            np.savez(stored, **arrays)
             with zipfile.ZipFile(unfinished, "a") as file:
                 file.writestr(STATE, stored.getvalue())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
-def load_last(run):
-    """The model of a run's last checkpoint and its state; two `None` where no epoch was finished.
+def load_last(run: Path) -> tuple[keras.Model, State] | None:
+    """Returns the model of a run's last checkpoint and its state; `None` if no epoch was finished.
 
     Raises:
-        ValueError: If the file holds no state.
+        RunError: If the file holds no state.
     """
     path = run / LAST
     if not path.is_file():
-        return None, None
+        return None
     with zipfile.ZipFile(path) as file:
         if STATE not in file.namelist():
-            raise ValueError(f"{path}: expected the state of a training in it, to go on; received a model alone")
+            raise RunError(path, "a model with the state of its training, to resume it", "a model alone")
         with np.load(io.BytesIO(file.read(STATE))) as stored:
             state = dict(stored)
-    return keras.saving.load_model(path, compile=False), state
+    return load_model(path), state
 
 
-def training_state(trainer, epochs, stage):
-    """Everything that the next epoch depends on, beside weights, recipe and history: optimizer, averages, dropout."""
+def training_state(trainer: Trainer, epochs: int, stage: int) -> State:
+    """Returns what the next epoch depends on apart from weights, recipe and history: optimizer, averages, dropout.
+
+    Args:
+        trainer: The trainer.
+        epochs: Number of finished epochs.
+        stage: Number of the stage, from 1.
+    """
     return {
         "epochs": np.array(epochs),
         "stage": np.array(stage),
@@ -55,40 +73,32 @@ def training_state(trainer, epochs, stage):
     }
 
 
-def restore_optimizer(trainer, state):
-    """Puts back what `training_state` took of the optimizer.
+def restore_optimizer(trainer: Trainer, state: State) -> None:
+    """Restores what `training_state` stored of the optimizer.
 
     Raises:
-        ValueError: If the optimizer has other variables.
+        RunError: If the optimizer has other variables.
     """
-    variables = trainer.optimizer.variables
+    variables: Sequence[keras.Variable] = trainer.optimizer.variables
     stored = [state[name] for name in sorted(state) if name.startswith("optimizer")]
     if [v.shape for v in stored] != [tuple(v.shape) for v in variables]:
-        raise ValueError(f"{LAST}: expected the state of this optimizer; received that of another")
+        raise RunError(LAST, "the state of this optimizer", "that of another one")
     for variable, value in zip(variables, stored, strict=True):
         variable.assign(value)
 
 
-def restore_random(network, state):
-    """Puts back where the generators of dropout layers stood."""
+def restore_random(network: keras.Model, state: State) -> None:
+    """Restores the random generators of dropout layers."""
     for name, variable in zip(sorted(n for n in state if n.startswith("random")), random_states(network), strict=True):
         variable.assign(state[name])
 
 
-def random_states(network):
-    """The variables that are no weights: the states of random generators."""
+def random_states(network: keras.Model) -> list[keras.Variable]:
+    """Returns the variables that are not weights: the states of random generators."""
     weights = {id(weight) for weight in network.weights}
     return [variable for variable in network.variables if id(variable) not in weights]
 
 
-def numbered(name, variables):
-    return {f"{name}{i:05}": keras.ops.convert_to_numpy(v) for i, v in enumerate(variables)}
-
-
-def average_models(paths):
-    """The model whose weights, and statistics of batch norms, are the means of those of several files."""
-    models = [keras.saving.load_model(path, compile=False) for path in paths]
-    for weights in zip(*(model.weights for model in models), strict=True):
-        values = [keras.ops.convert_to_numpy(weight) for weight in weights]
-        weights[0].assign(np.mean(values, axis=0, dtype=np.float64).astype(values[0].dtype))
-    return models[0]
+def numbered(name: str, variables: Iterable[keras.Variable]) -> dict[str, np.ndarray]:
+    """Returns the values of variables under a name with their numbers."""
+    return {f"{name}{i:05}": to_numpy(v) for i, v in enumerate(variables)}

@@ -3,22 +3,29 @@
 import csv
 import io
 import json
-import os
+import logging
 import shutil
-import signal
 import statistics
-import subprocess
-import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
+from maskzoo.errors import OptionError, TrainingError
+from maskzoo.files import write_json, write_text
+
 from .. import data
-from .run_folder import LAST, LOG, RECIPE, create_run, read_history, read_recipe, write_json, write_recipe, write_text
+from .child_process import run_logged
+from .history import read_history
+from .recipe import Recipe
+from .run_folder import LAST, LOG, RECIPE, create_run, read_recipe, write_recipe
+
+logger = logging.getLogger(__name__)
 
 FOLDS, SCORES, OUT_OF_FOLD = "folds.json", "scores.json", "out_of_fold"
-PATIENCE = 30
-LAST_LINES = 20
+
+# A row of the table of scores: of a training, or a mean over all of them.
+ScoreRow = dict[str, float | str]
 
 
 @dataclass(frozen=True)
@@ -35,31 +42,29 @@ class Job:
     seed: int
     run: Path
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"fold {self.fold}, seed {self.seed}"
 
 
-def train_folds(recipe, program, tell=None):
-    """Trains a recipe on every fold with every seed; those that an earlier call finished are left as they are.
+def train_folds(recipe: Recipe, program: Sequence[str]) -> tuple[Path, list[ScoreRow]]:
+    """Trains a recipe on every fold with every seed; trainings that an earlier call finished are left as they are.
 
-    Each training is a process: it gives back the memory of the device, and this process imports neither Keras nor
-    TensorFlow. What a process prints goes to `train.log` in its run folder.
+    Each training is a process: it releases the memory of the device at its end, and this process imports neither Keras
+    nor TensorFlow. What a training prints goes to `train.log` in its run folder.
 
     Args:
-        recipe: A `Recipe` whose `folds` or `seeds` ask for several trainings.
-        program: Command, as a list, to which the options of a single training are added.
-        tell: Function that is told, line by line, what is done; prints by default.
+        recipe: A recipe whose `folds` or `seeds` ask for several trainings.
+        program: Command to which the options of a single training are added.
 
     Returns:
         The folder that holds the run folders, `folds.json`, `scores.json` and `scores.csv`; and the rows of the scores.
 
     Raises:
-        ValueError: If the data cannot be split that way, or a training failed. Others are still tried if the one that
-            failed had finished an epoch: then it was not the options that were wrong.
+        MaskzooError: If the data cannot be split that way, or a training failed. The others are still tried if the one
+            that failed had finished an epoch: then the options were not at fault.
     """
-    tell = tell or partial(print, flush=True)
     spec = data.read_spec(recipe.data, recipe.data_options())
-    folds, numbers = assign(recipe, spec)
+    folds, numbers = assign_folds(recipe, spec)
     run = create_run(recipe)
     if recipe.resume:
         folds = data.read_folds(run / FOLDS, folds)
@@ -68,43 +73,87 @@ def train_folds(recipe, program, tell=None):
     write_recipe(recipe, run)
     seeds = range(recipe.seed, recipe.seed + recipe.seeds)
     jobs = [Job(fold, seed, run / f"fold{fold}-seed{seed}") for fold in numbers for seed in seeds]
-    tell(f"{len(jobs)} trainings: {len(numbers)} fold(s) of {len(folds)} images, {recipe.seeds} seed(s); {run}")
-    failed = []
-    try:
-        for number, job in enumerate(jobs, 1):
-            if is_finished(job, recipe):
-                tell(f"{job}: finished before; {summary(job)}")
-                continue
-            problem = train_one(job, program, run, f"{job} ({number} of {len(jobs)})")
-            tell(f"{job}: {problem or summary(job)}")
-            if problem:
-                failed.append(job)
-                if not (job.run / LAST).exists():
-                    raise ValueError(f"{job}: {problem}")
-    except ValueError:
-        if not any((job.run / LAST).exists() for job in jobs):
-            shutil.rmtree(run)
-        raise
+    logger.info("%s", overview(run, len(numbers), recipe.seeds, len(folds)))
+    with discarding_on_failure(run, jobs):
+        failed = train_jobs(jobs, recipe, program, run)
     rows = write_scores(run, [job for job in jobs if job not in failed])
     if failed:
-        raise ValueError(
-            f"folds: expected {len(jobs)} trainings to end well; {len(failed)} failed: {', '.join(map(str, failed))}; "
-            f"see {LOG} there, and go on with --run {run} --resume"
+        raise TrainingError(
+            f"folds: expected all of {len(jobs)} trainings to succeed; {len(failed)} failed: "
+            f"{', '.join(map(str, failed))}; see {LOG} in their folders, and continue with `run` {run} and `resume`"
         )
     return run, rows
 
 
-def assign(recipe, spec):
-    """Returns the fold of every image, and the folds to train: only the held-out one where folds are not asked for.
+def overview(run: Path, folds: int, seeds: int, images: int) -> str:
+    """Says how many trainings there are, as a line."""
+
+    def count(number: int, name: str) -> str:
+        return f"{number} {name}{'' if number == 1 else 's'}"
+
+    return (
+        f"{count(folds * seeds, 'training')}: {count(folds, 'fold')} of {images} images, {count(seeds, 'seed')}; {run}"
+    )
+
+
+@contextmanager
+def discarding_on_failure(run: Path, jobs: Sequence[Job]) -> Iterator[None]:
+    """A context after whose failure the folder is removed, unless a training got as far as a checkpoint."""
+    try:
+        yield
+    except TrainingError:
+        if not any((job.run / LAST).exists() for job in jobs):
+            shutil.rmtree(run)
+        raise
+
+
+def train_jobs(jobs: Sequence[Job], recipe: Recipe, program: Sequence[str], run: Path) -> list[Job]:
+    """Runs trainings one after the other; returns those that failed after their first checkpoint.
+
+    Args:
+        jobs: The trainings.
+        recipe: The recipe of all of them.
+        program: Command to which their options are added.
+        run: The folder that holds their run folders.
 
     Raises:
-        ValueError: If the data cannot be split that way.
+        TrainingError: If one failed before its first checkpoint.
+    """
+    failed = []
+    for number, job in enumerate(jobs, 1):
+        if is_finished(job, recipe):
+            logger.info("%s: already finished; %s", job, summary(job))
+            continue
+        problem = run_logged([*program, *options_of(job, run)], job.run, f"{job} ({number} of {len(jobs)})")
+        logger.info("%s: %s", job, problem or summary(job))
+        if problem:
+            failed.append(job)
+            if not (job.run / LAST).exists():
+                raise TrainingError(f"{job}: {problem}")
+    return failed
+
+
+def options_of(job: Job, run: Path) -> list[str]:
+    """Returns the command line options of a training."""
+    options = ["--recipe", run / RECIPE, "--folds", (run / FOLDS).resolve(), "--fold", job.fold, "--seed", job.seed]
+    options += ["--seeds", 1, "--run", job.run]
+    options += ["--resume"] if (job.run / RECIPE).is_file() else []
+    return [str(option) for option in options]
+
+
+def assign_folds(recipe: Recipe, spec: data.DataSpec) -> tuple[dict[str, int], list[int]]:
+    """Returns the fold of every image, and the folds to train: only the held-out one if the recipe has no `folds`.
+
+    Args:
+        recipe: The recipe.
+        spec: The data set.
+
+    Raises:
+        OptionError: If the data cannot be split that way.
     """
     if spec.path == data.SYNTHETIC:
-        raise ValueError(
-            "--folds: expected --data with images on a disk, the same for every seed; received synthetic ones: "
-            "`maskzoo synth` writes some"
-        )
+        expected = "a data set on disk, the same for every seed; `maskzoo synth` writes one"
+        raise OptionError("data", expected, "synthetic images")
     names = data.image_names(spec)
     if isinstance(recipe.folds, str):
         folds = data.read_folds(recipe.folds, names)
@@ -119,104 +168,14 @@ def assign(recipe, spec):
     return folds, sorted(set(folds.values()))
 
 
-def is_finished(job, recipe):
-    """Whether a training came to its end: to that of the epochs which are asked for now."""
+def is_finished(job: Job, recipe: Recipe) -> bool:
+    """Returns whether a training is complete, for the number of epochs that is asked for now."""
     return (job.run / SCORES).is_file() and read_recipe(job.run).epochs == recipe.epochs
 
 
-def train_one(job, program, run, title):
-    """Trains in a process of its own, and shows the last line that it printed.
-
-    Returns:
-        What went wrong, as a line; `None` if nothing did.
-    """
-    options = ["--recipe", run / RECIPE, "--folds", (run / FOLDS).resolve(), "--fold", job.fold, "--seed", job.seed]
-    options += ["--seeds", 1, "--run", job.run]
-    options += ["--resume"] if (job.run / RECIPE).is_file() else []
-    job.run.mkdir(exist_ok=True)
-    with open(job.run / LOG, "ab") as log:
-        data.lock_file(log, job.run, "a run that nobody trains")
-        begin = log.tell()
-        child = subprocess.Popen(
-            [*program, *map(str, options)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            # Ctrl-C reaches this process alone, which passes it on once.
-            process_group=0,
-            preexec_fn=dying_with_parent(),
-        )
-        try:
-            follow(child, job.run / LOG, title)
-        except BaseException:
-            stop(child)
-            raise
-    if child.returncode == 0:
-        return None
-    return problem_of(child.returncode, job.run / LOG, begin)
-
-
-def dying_with_parent():
-    """A function that has the system kill a new process when its parent is killed, where the system can."""
-    if not sys.platform.startswith("linux"):
-        return None
-    import ctypes
-
-    system, set_death_signal = ctypes.CDLL(None), 1
-    return lambda: system.prctl(set_death_signal, signal.SIGKILL)
-
-
-def follow(child, log, title):
-    """Waits for a process; in a terminal, with the last line of its log."""
-    shown = sys.stderr.isatty()
-    while True:
-        try:
-            child.wait(0.5)
-            break
-        except subprocess.TimeoutExpired:
-            if shown:
-                width = shutil.get_terminal_size().columns - 1
-                line = f"{title}: {(last_lines(log, 1) or ['starts'])[-1]}"
-                print(f"\r\x1b[K{line[:width]}", end="", file=sys.stderr, flush=True)
-    if shown:
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-
-
-def stop(child):
-    """Ends a process as Ctrl-C does, and by force if it takes too long."""
-    child.send_signal(signal.SIGINT)
-    try:
-        child.wait(PATIENCE)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
-
-
-def last_lines(path, number, begin=0):
-    """The last lines of a file that are not empty, of what was written behind a position."""
-    with open(path, "rb") as file:
-        end = file.seek(0, os.SEEK_END)
-        file.seek(max(begin, end - 200 * number - 4096))
-        text = file.read().decode(errors="replace")
-    lines = [line.split("\r")[-1].rstrip() for line in text.split("\n")]
-    return [line for line in lines if line][-number:]
-
-
-def problem_of(code, log, begin):
-    """Why a process ended badly, as a line; what a defect printed goes to stderr."""
-    lines = last_lines(log, LAST_LINES, begin)
-    if lines and lines[-1].startswith("error: "):
-        return lines[-1].removeprefix("error: ")
-    if code < 0:
-        return f"ended by signal {-code}" + (", as where memory runs out" if -code == signal.SIGKILL else "")
-    print("\n".join(lines), file=sys.stderr)
-    return f"ended with code {code}"
-
-
-def score(job):
-    """The scores of a finished training: Dice of the best and the last epoch, and of whole held-out images."""
-    history = read_history(job.run)
-    dice = [float(row["val_dice"]) for row in history]
+def score(job: Job) -> dict[str, float]:
+    """Returns the scores of a finished training: Dice of the best and the last epoch, and of whole held-out images."""
+    dice = [float(row["val_dice"]) for row in read_history(job.run)]
     whole = json.loads((job.run / SCORES).read_text(encoding="utf-8"))["mean_dice"]
     best = max(range(len(dice)), key=dice.__getitem__)
     return {
@@ -230,20 +189,23 @@ def score(job):
     }
 
 
-def summary(job):
+def summary(job: Job) -> str:
+    """Says how good a finished training is, as a line."""
     row = score(job)
     return (
-        f"Dice {row['best']:.4f} in epoch {row['best_epoch']}, {row['last']:.4f} in the last, {row['images']:.4f} whole"
+        f"Dice {row['best']:.4f} in epoch {row['best_epoch']}, {row['last']:.4f} in the last epoch, "
+        f"{row['images']:.4f} on whole images"
     )
 
 
-def write_scores(run, jobs):
+def write_scores(run: Path, jobs: Sequence[Job]) -> list[ScoreRow]:
     """Writes `scores.json` and `scores.csv` of finished trainings; returns a row for each, then mean and deviation."""
-    rows = [score(job) for job in jobs]
-    columns = {name: [row[name] for row in rows] for name in ("best", "last", "images")}
-    mean = {name: statistics.fmean(values) for name, values in columns.items()} if rows else {}
-    deviation = {name: statistics.stdev(values) for name, values in columns.items()} if len(rows) > 1 else {}
-    write_json(run / SCORES, {"runs": rows, "mean": mean, "deviation": deviation})
+    scores = [score(job) for job in jobs]
+    columns = {name: [row[name] for row in scores] for name in ("best", "last", "images")}
+    mean = {name: statistics.fmean(values) for name, values in columns.items()} if scores else {}
+    deviation = {name: statistics.stdev(values) for name, values in columns.items()} if len(scores) > 1 else {}
+    write_json(run / SCORES, {"runs": scores, "mean": mean, "deviation": deviation})
+    rows: list[ScoreRow] = [{**row} for row in scores]
     rows += [{"fold": what, **values} for what, values in (("mean", mean), ("deviation", deviation)) if values]
     text = io.StringIO()
     if rows:

@@ -1,36 +1,42 @@
-"""Several hosts that train one model: who they are, which part of each batch is whose, and the fit that keeps step."""
+"""Several hosts that train one model: who they are, and which folder each of them writes."""
 
 import json
 import os
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from .run_folder import HISTORY, LAST, RECIPE, create_run
+from maskzoo.errors import OptionError
+
+from .history import HISTORY
+from .recipe import Recipe
+from .run_folder import LAST, RECIPE, create_run
 
 PORT = 20000
 PORTS = 10000
-# What a host reads of a run that is resumed.
+# What a host reads from a run that is resumed.
 CHECKPOINT = (RECIPE, HISTORY, LAST, "kept")
 
 
-def find_hosts(recipe, environment=None):
-    """Completes a recipe whose hosts are not said with those that `TF_CONFIG` or SLURM know of.
+def find_hosts(recipe: Recipe, environment: Mapping[str, str] | None = None) -> Recipe:
+    """Completes a recipe that names no hosts with those in `TF_CONFIG` or SLURM's variables.
 
     Args:
-        recipe: A `Recipe`.
-        environment: Mapping of environment variables; those of this process by default.
+        recipe: The recipe.
+        environment: Environment variables; those of this process by default.
 
     Returns:
         The recipe with `hosts` and `host`; both are `None` for a single host.
 
     Raises:
-        ValueError: If the hosts are not said in full.
+        OptionError: If the hosts are incomplete, or the recipe asks for what several hosts cannot do.
     """
     environment = os.environ if environment is None else environment
+    number: int | None
     if recipe.hosts is not None:
         hosts, number = recipe.hosts.split(","), recipe.host
     elif environment.get("TF_CONFIG"):
@@ -43,42 +49,40 @@ def find_hosts(recipe, environment=None):
         return replace(recipe, hosts=None, host=None)
     for host in hosts:
         if not re.fullmatch(r"[\w.-]+:\d+|\[[\da-fA-F:]+\]:\d+", host):
-            raise ValueError(f"--hosts: expected NAME:PORT of every host, joined by commas; received {host!r}")
+            raise OptionError("hosts", "NAME:PORT of every host, separated by commas", host)
     if len(hosts) < 2 or len(set(hosts)) < len(hosts):
-        raise ValueError(f"--hosts: expected at least two hosts, each once; received {','.join(hosts)}")
+        raise OptionError("hosts", "at least two different hosts", ",".join(hosts))
     if number is None or not 0 <= number < len(hosts):
-        raise ValueError(f"--host: expected the number of this one among {len(hosts)}, from 0 on; received {number}")
+        raise OptionError("host", f"the index of this host, from 0 to {len(hosts) - 1}", number)
     if recipe.run is None:
-        raise ValueError("--run: expected a folder that all hosts see; received none")
+        raise OptionError("run", "a folder that all hosts can reach", "none")
     if recipe.is_several:
-        raise ValueError("--folds: expected a single host; received several: start each fold with --fold")
+        raise OptionError("folds", "a single host; start each fold with `fold`", f"{len(hosts)} hosts")
     if recipe.hard_example_fraction:
-        raise ValueError(
-            f"--hard-example-fraction: expected 0 with several hosts; received {recipe.hard_example_fraction}"
-        )
+        raise OptionError("hard_example_fraction", "0 with several hosts", recipe.hard_example_fraction)
     return replace(recipe, hosts=",".join(hosts), host=number)
 
 
-def from_tensorflow(text):
-    """The hosts and the number of this one in the variable `TF_CONFIG`.
+def from_tensorflow(text: str) -> tuple[list[str], int]:
+    """Returns the hosts and the index of this one in the variable `TF_CONFIG`.
 
     Raises:
-        ValueError: If it names other tasks than workers, or is none.
+        OptionError: If it names other tasks than workers, or cannot be read.
     """
     try:
         config = json.loads(text)
         (kind, hosts), task = *config["cluster"].items(), config["task"]
         if (kind, task["type"]) != ("worker", "worker"):
-            raise ValueError(f"a task {task['type']}")
+            raise ValueError(f"a task of type {task['type']}")
         return list(hosts), int(task["index"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"TF_CONFIG: expected a cluster of workers and a task of it; received {error}") from None
+        raise OptionError("TF_CONFIG", "a cluster of workers, and one of them as the task", error) from None
 
 
-def from_slurm(environment):
-    """The address of every task of a SLURM step: nodes in order, and on a node one port after the other."""
+def from_slurm(environment: Mapping[str, str]) -> list[str]:
+    """Returns the address of every task of a SLURM step: nodes in order, and on a node one port after the other."""
     nodes = expand_nodes(environment["SLURM_STEP_NODELIST"])
-    counts = []
+    counts: list[int] = []
     for part in environment["SLURM_STEP_TASKS_PER_NODE"].split(","):
         count, _, times = part.rstrip(")").partition("(x")
         counts += [int(count)] * int(times or 1)
@@ -86,9 +90,9 @@ def from_slurm(environment):
     return [f"{node}:{first + task}" for node, count in zip(nodes, counts, strict=True) for task in range(count)]
 
 
-def expand_nodes(text):
-    """The names in a SLURM node list: `gpu[01-03,7],login` is `gpu01 gpu02 gpu03 gpu7 login`."""
-    names = []
+def expand_nodes(text: str) -> list[str]:
+    """Returns the names in a SLURM node list: `gpu[01-03,7],login` is `gpu01 gpu02 gpu03 gpu7 login`."""
+    names: list[str] = []
     for prefix, numbers in re.findall(r"([^,\[]+)(?:\[([^\]]*)\])?", text):
         for part in numbers.split(",") if numbers else [""]:
             first, _, last = part.partition("-")
@@ -98,16 +102,16 @@ def expand_nodes(text):
 
 
 @contextmanager
-def folder_of_host(recipe):
-    """The folder that a host writes: the chief the run itself, the others one that is thrown away.
+def folder_of_host(recipe: Recipe) -> Iterator[Path]:
+    """A context with the folder that a host writes: the run itself for the first host, a temporary one for the others.
 
     Args:
-        recipe: A `Recipe` of `find_hosts`.
+        recipe: A recipe from `find_hosts`.
 
     Raises:
-        OSError: If it is not a new one, or no run to resume: see `create_run`.
+        MaskzooError: As `create_run`.
     """
-    if not recipe.host:
+    if not recipe.host or recipe.run is None:
         yield create_run(recipe)
         return
     with tempfile.TemporaryDirectory(prefix="maskzoo-host-") as folder:

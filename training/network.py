@@ -1,39 +1,41 @@
 """The network of a run: built, given its heads and norms, and started from the weights of another."""
 
 import math
-from pathlib import Path
+from collections.abc import Iterator
+from typing import Any, cast
 
 import keras
-import numpy as np
 from keras import layers
 
-from maskzoo.errors import WeightsError
+from maskzoo.errors import OptionError
 
-from .. import models
-from .run_folder import BEST
+from .. import data, models
+from ..models import analysis
+from .initial_weights import take_weights
+from .keras_types import Tensor
+from .recipe import Recipe
+from .step import Regions
 
-# How the layers are called that a builder without an `encoder` option contracts the image with.
+# Prefixes of the layers with which a builder without an `encoder` option contracts the image.
 ENCODER_PREFIXES = ("encoder", "stem", "bottom", "bottleneck")
 MOST_GROUPS = 32
 
 
-def new_network(recipe, dataset):
+def new_network(recipe: Recipe, dataset: data.DataSet) -> keras.Model:
     """Builds the recipe's model with free spatial sizes, its heads and its norms.
 
     Raises:
-        ValueError: If it has several inputs, for which there are no images, or no output named `mask` among several.
+        OptionError: If it has several inputs, for which there are no images, or no output named `mask` among several.
     """
     spatial_dims = 2 if recipe.slices else dataset.spatial_dims
     input_shape = (*(None,) * spatial_dims, dataset.channels)
     if recipe.roi_classes:
-        network = fine_network(recipe, dataset, input_shape)
+        network = two_stage_network(recipe, dataset, input_shape)
     else:
         network = models.build_model(recipe.model, input_shape, dataset.num_classes, **recipe.option)
     if len(network.inputs) > 1 and not recipe.roi_classes:
-        raise ValueError(
-            f"--model: expected one with a single input, or --roi-classes for a region of it; "
-            f"received {recipe.model}, with {len(network.inputs)}"
-        )
+        expected = "one with a single input, or `roi_classes` for its second one"
+        raise OptionError("model", expected, f"{recipe.model}, which has {len(network.inputs)} inputs")
     network = with_logits(network)
     if recipe.auxiliary:
         network = models.add_auxiliary_heads(network, recipe.auxiliary, dataset.num_classes)
@@ -43,82 +45,78 @@ def new_network(recipe, dataset):
     if recipe.slices:
         network = models.inflate_25d(network, recipe.slices)
     if len(network.outputs) > 1 and not (isinstance(network.output, dict) and "mask" in network.output):
-        raise ValueError(
-            f"--model: expected a dict of outputs with a mask among them; received {recipe.model}, with "
-            f"{len(network.outputs)} outputs"
-        )
+        received = f"{recipe.model}, which has {len(network.outputs)} outputs"
+        raise OptionError("model", "one with an output named mask", received)
     network = network if recipe.norm == "batch" else with_norms(network, recipe.norm)
     if recipe.init_from:
-        print(take_weights(network, recipe.init_from))
+        take_weights(network, recipe.init_from)
     return network
 
 
-def fine_network(recipe, dataset, input_shape):
-    """Builds a model of two images for large classes and tiny ones.
+def two_stage_network(recipe: Recipe, dataset: data.DataSet, input_shape: tuple[int | None, ...]) -> keras.Model:
+    """Builds a model with two inputs, for large classes and small ones.
 
     Raises:
-        ValueError: If the recipe asks for what only models of one image have.
+        OptionError: If the recipe asks for what only models with one input have.
     """
     regions = regions_of(recipe, dataset)
+    assert regions is not None  # since the recipe has `roi_classes`
     others = [name for name in ("slices", "auxiliary", "label_head", "class_weights") if getattr(recipe, name)]
     if others:
-        raise ValueError(f"--roi-classes: expected no --{others[0].replace('_', '-')} beside it; received one")
+        raise OptionError(others[0], "none together with `roi_classes`", getattr(recipe, others[0]))
     if "fine_classes" not in models.model_options(recipe.model):
-        raise ValueError(
-            f"--roi-classes: expected a model of two images, such as fine_grained_unet; received {recipe.model}"
-        )
-    large, fine = len(regions["large"]), len(regions["fine"])
+        expected = "one with two inputs, such as fine_grained_unet, which `roi_classes` needs"
+        raise OptionError("model", expected, recipe.model)
+    large, fine = len(regions.large), len(regions.fine)
     return models.build_model(recipe.model, input_shape, large, fine_classes=fine, **recipe.option)
 
 
-def regions_of(recipe, dataset):
-    """What `models.cut_regions` and `models.two_stage` are told: the numbers of large and tiny classes, and the region.
-
-    Returns:
-        A dict, or `None` where there are no tiny classes.
+def regions_of(recipe: Recipe, dataset: data.DataSet) -> Regions | None:
+    """Returns how the classes are divided between the whole image and a region; `None` without `roi_classes`.
 
     Raises:
-        ValueError: If the tiny classes are not some, and not all, of the classes of a multilabel task in 2D.
+        OptionError: If these are not some, but not all, of the classes of a multilabel task in 2D.
     """
     if not recipe.roi_classes:
         return None
     names = dataset.class_names
     if dataset.task != "multilabel" or dataset.spatial_dims != 2:
-        raise ValueError(
-            f"--roi-classes: expected a multilabel task in 2D; received {dataset.task} in {dataset.spatial_dims}D"
-        )
+        received = f"{dataset.task} in {dataset.spatial_dims}D"
+        raise OptionError("task", "multilabel in 2D, which `roi_classes` needs", received)
     if not set(recipe.roi_classes) < set(names):
-        raise ValueError(
-            f"--roi-classes: expected some of {', '.join(names)}, but not all; received {', '.join(recipe.roi_classes)}"
-        )
-    return {
-        "large": [number for number, name in enumerate(names) if name not in recipe.roi_classes],
-        "fine": [number for number, name in enumerate(names) if name in recipe.roi_classes],
-        "region": recipe.region,
-    }
+        raise OptionError("roi_classes", f"some of {', '.join(names)}, but not all", ", ".join(recipe.roi_classes))
+    return Regions(
+        large=[number for number, name in enumerate(names) if name not in recipe.roi_classes],
+        fine=[number for number, name in enumerate(names) if name in recipe.roi_classes],
+        region=recipe.region,
+    )
 
 
-def with_logits(network):
-    """A network whose outputs of values between 0 and 1, such as attention maps, are the logits of these."""
+def with_logits(network: keras.Model) -> keras.Model:
+    """Returns a network in which outputs between 0 and 1, such as attention maps, are replaced by their logits."""
     if not isinstance(network.output, dict):
         return network
 
-    def before_sigmoid(x):
-        layer = models.analysis.layer_behind(x)
+    def before_sigmoid(x: keras.KerasTensor) -> keras.KerasTensor:
+        layer = analysis.layer_behind(x)
         is_sigmoid = isinstance(layer, layers.Activation) and layer.activation is keras.activations.sigmoid
-        return layer.input if is_sigmoid else x
+        return cast(keras.KerasTensor, layer.input) if is_sigmoid else x
 
     outputs = {name: before_sigmoid(x) for name, x in network.output.items()}
     return keras.Model(network.input, outputs, name=network.name)
 
 
-def with_norms(network, norm):
-    """A copy of a network whose batch norms have statistics over all devices (`sync`) or are group norms (`group`).
+def with_norms(network: keras.Model, norm: str) -> keras.Model:
+    """Returns a copy of a network with other norms in place of batch norms.
 
     All weights are copied that have a place there: a group norm keeps scale and shift, not the statistics.
+
+    Args:
+        network: The network.
+        norm: `sync`: batch norms with statistics over all devices; `group`: group norms.
     """
 
-    def changed(layer):
+    def changed(layer: keras.Layer) -> keras.Layer:
         if isinstance(layer, keras.Model):
             return with_norms(layer, norm)
         if not isinstance(layer, layers.BatchNormalization):
@@ -127,12 +125,14 @@ def with_norms(network, norm):
         if norm == "sync":
             return layers.BatchNormalization.from_config(config | {"synchronized": True})
         names = ("name", "trainable", "dtype", "epsilon", "center", "scale")
-        channels = layer.input.shape[layer.axis]
+        x: Any = layer.input  # a batch norm has one
+        channels = x.shape[layer.axis]
         groups = math.gcd(channels, MOST_GROUPS)
         return layers.GroupNormalization(groups, axis=layer.axis, **{name: config[name] for name in names})
 
-    def called(layer, *args, mask=None, **kwargs):
-        return layer(*args, **kwargs)  # a group norm knows no masks
+    # The arguments that the layer was called with in the graph.
+    def called(layer: keras.Layer, *args: Any, mask: Tensor = None, **kwargs: Any) -> Tensor:
+        return layer(*args, **kwargs)  # a group norm accepts no masks
 
     copy = keras.models.clone_model(network, clone_function=changed, call_function=called)
     for layer in (layer for layer in network.layers if layer.weights and not isinstance(layer, keras.Model)):
@@ -141,11 +141,16 @@ def with_norms(network, norm):
     return copy
 
 
-def encoder_layers(network, recipe):
-    """The layers of a network's encoder that can be trained: those of its `encoder` option, or those called so.
+def all_layers(network: keras.Model) -> Iterator[keras.Layer]:
+    """Yields the layers of a network, and those inside of them."""
+    yield from network._flatten_layers(include_self=False)
+
+
+def encoder_layers(network: keras.Model, recipe: Recipe) -> list[keras.Layer]:
+    """Returns the trainable layers of a network's encoder, found by its `encoder` option or by their names.
 
     Raises:
-        ValueError: If the network has no encoder that can be told from the rest.
+        OptionError: If the encoder cannot be told from the rest of the network.
     """
     options = {**models.model_options(recipe.model), **recipe.option}
     if isinstance(options.get("encoder"), str):
@@ -156,63 +161,6 @@ def encoder_layers(network, recipe):
         found = [layer for layer in network.layers if layer.name.startswith(ENCODER_PREFIXES)]
     found = [layer for layer in found if layer.trainable_variables]
     if not found:
-        raise ValueError(
-            "--freeze-encoder-epochs, --encoder-learning-rate: expected a model with an encoder to train; received "
-            f"{recipe.model}, whose layers are called otherwise"
-        )
+        expected = "one whose layers name an encoder, which `freeze_encoder_epochs` and `encoder_learning_rate` need"
+        raise OptionError("model", expected, recipe.model)
     return found
-
-
-def take_weights(network, source):
-    """Copies the weights of every layer that another model has under the same name and of the same shapes.
-
-    Args:
-        network: The functional model to fill.
-        source: A run folder, a `.keras` file, or a `.keras` or `.h5` file of segmentation_models.
-
-    Returns:
-        A report of a few lines: how many layers were filled, and which were not.
-
-    Raises:
-        FileNotFoundError: If there is no such file, or no best model in the folder.
-        ValueError: If no layer fits.
-    """
-    path = Path(source)
-    path = path / BEST if path.is_dir() else path
-    if not path.is_file():
-        raise FileNotFoundError(f"--init-from: expected a run folder or a .keras file; received {source}")
-    known = weights_by_layer(path)
-    taken, left = [], []
-    for layer in (layer for layer in network.layers if layer.weights):
-        if layer.name not in known:
-            left.append(f"{layer.name} (not there)")
-            continue
-        there, here = ([tuple(w.shape) for w in side] for side in (known[layer.name], layer.weights))
-        if there == here:
-            layer.set_weights(known[layer.name])
-            taken.append(layer.name)
-        else:
-            shapes = next((a, b) for a, b in zip([*there, None], [*here, None], strict=False) if a != b)
-            left.append(f"{layer.name} ({shapes[0]} there, {shapes[1]} here)")
-    if not taken:
-        raise ValueError(f"--init-from: expected layers of the same names and shapes in {path}; received none")
-    unused = sorted(known.keys() - {layer.name for layer in network.layers})
-    report = [f"start      {len(taken)} of {len(taken) + len(left)} layers with weights from {path}"]
-    report += [f"           new here: {', '.join(left)}"] if left else []
-    report += [f"           unused of it: {', '.join(unused)}"] if unused else []
-    return "\n".join(report)
-
-
-def weights_by_layer(path: Path) -> dict[str, list[np.ndarray]]:
-    """Returns the weights of a model file by the names of layers; those of segmentation_models by the names of ours.
-
-    Raises:
-        WeightsError: The file is no Keras model that can be read.
-    """
-    if path.suffix == ".h5" or models.holds_segmentation_models(path):
-        return models.read_segmentation_models(path)
-    try:
-        other = keras.saving.load_model(path, compile=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise WeightsError(path, "a Keras model that can be read", " ".join(str(error).split())) from error
-    return {layer.name: layer.get_weights() for layer in other.layers if layer.weights}

@@ -1,68 +1,128 @@
-"""The run folder: where a run lives, and how its small files are written so that a kill never leaves half of one."""
+"""The run folder: where a run lives, and what it says about the circumstances of its training."""
 
-import csv
-import json
 import os
 import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from maskzoo.errors import ExistingFile, MissingFile, OptionError, RunError
+from maskzoo.files import write_json, write_text
+
 from .recipe import Recipe
 
-BEST, LAST, RECIPE = "best.keras", "last.keras", "recipe.yaml"
-HISTORY = "history.csv"
-# What a training that others watch prints.
+BEST, LAST, RECIPE, MANIFEST = "best.keras", "last.keras", "recipe.yaml", "manifest.json"
+# What a training that another process started prints.
 LOG = "train.log"
-# What a resumed run may do differently: train longer, at another rate, on other devices, followed elsewhere.
+# What a resumed run may do differently: train longer, at another rate, on other devices, tracked elsewhere.
 MAY_CHANGE = ("epochs", "learning_rate", "devices", "track", "seeds")
+MANIFEST_FORMAT = 1
+PACKAGES = ("keras", "tensorflow", "numpy", "rasterio", "albumentations")
 
 
-def create_run(recipe):
+@dataclass(frozen=True)
+class Manifest:
+    """What a run was made with: the content of `manifest.json`.
+
+    Attributes:
+        started: When it was started, or resumed last, as an ISO date in UTC.
+        command: The command line.
+        seed: The random seed.
+        data_fingerprint: Hash of the names and contents of the data set.
+        commit: The commit of the checkout, or `None` for an installed package.
+        python: Version of Python.
+        machine: Processor and number of cores.
+        backend: Name and version of the Keras backend.
+        versions: Versions of other packages.
+        parameters: Number of parameters of the model.
+        format: Number of the file's format.
+    """
+
+    started: str
+    command: list[str]
+    seed: int
+    data_fingerprint: str
+    commit: str | None
+    python: str
+    machine: str
+    backend: str
+    versions: dict[str, str]
+    parameters: int
+    format: int = MANIFEST_FORMAT
+
+    @classmethod
+    def now(cls, recipe: Recipe, data_fingerprint: str, parameters: int) -> "Manifest":
+        """Returns the manifest of a run that starts now.
+
+        Args:
+            recipe: The recipe.
+            data_fingerprint: Hash of the data set.
+            parameters: Number of parameters of the model.
+        """
+        import keras
+
+        backend = keras.backend.backend()
+        return cls(
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+            command=sys.argv,
+            seed=recipe.seed,
+            data_fingerprint=data_fingerprint,
+            commit=checkout_commit(),
+            python=platform.python_version(),
+            machine=f"{platform.machine()}, {os.cpu_count()} cores",
+            backend=f"{backend} {version(backend)}",
+            versions={package: version(package) for package in PACKAGES},
+            parameters=parameters,
+        )
+
+    def write(self, run: Path) -> None:
+        """Writes the file into a run folder."""
+        write_json(run / MANIFEST, asdict(self))
+
+
+def create_run(recipe: Recipe) -> Path:
     """Makes the folder of a new run, or finds that of a run to resume.
 
     Raises:
-        FileExistsError: If `--run` names a folder that is not empty.
-        FileNotFoundError: If a run to resume is not there.
-        ValueError: If a tracker is asked for that is not installed.
+        ExistingFile: If `run` names a folder that is not empty.
+        MissingFile: If a run to resume is not there.
+        OptionError: If a tracker is asked for that is not installed, or a run resumed with other options.
     """
     check_trackers(recipe.track)
-    if recipe.resume:
-        run = Path(recipe.run)
-        check_same(recipe, read_recipe(run))
-    elif recipe.run is not None:
-        run = Path(recipe.run)
-        if run.exists() and any(path.name != LOG for path in run.iterdir()):
-            raise FileExistsError(
-                f"--run: expected a new folder, or --resume to go on; received {run}, which holds a run"
-            )
-    else:
+    if recipe.run is None:
         run = free_name(Path("runs"), f"{recipe.model}-{Path(recipe.data).stem}")
+    else:
+        run = Path(recipe.run)
+        if recipe.resume:
+            check_same(recipe, read_recipe(run))
+        elif run.exists() and any(path.name != LOG for path in run.iterdir()):
+            raise ExistingFile(run, "a new folder, or `resume` to continue the run in it", "one that holds a run")
     run.mkdir(parents=True, exist_ok=True)
     return run
 
 
-def check_trackers(names):
+def check_trackers(names: Sequence[str] | None) -> None:
     """Refuses trackers that are not installed.
 
     Raises:
-        ValueError: With the command that installs them.
+        OptionError: With the command that installs them.
     """
     for name in names or ():
         if find_spec(name) is None:
-            raise ValueError(
-                f'--track: expected {name} to be installed; received it without: pip install "maskzoo[track]"'
-            )
+            raise OptionError("track", 'an installed package, as by pip install "maskzoo[track]"', name)
 
 
-def discard_unfinished(run):
-    """Removes the folder of a run that failed before its first checkpoint; returns whether there was none."""
+def discard_unfinished(run: Path) -> bool:
+    """Removes the folder of a run that failed before its first checkpoint; returns whether it did."""
     if (run / LAST).exists():
         return False
     if (run / LOG).exists():
@@ -74,90 +134,58 @@ def discard_unfinished(run):
     return True
 
 
-def write_recipe(recipe, run):
+def write_recipe(recipe: Recipe, run: Path) -> None:
+    """Writes `recipe.yaml` into a run folder."""
     write_text(run / RECIPE, yaml.safe_dump(recipe.as_mapping(), sort_keys=False, allow_unicode=True))
 
 
-def free_name(folder, name):
-    """The first of `name`, `name-2`, `name-3`, ... that is not in the folder yet."""
+def read_recipe(run: Path) -> Recipe:
+    """Returns the recipe that a run folder was trained with.
+
+    Raises:
+        MissingFile: If the folder holds no run.
+        RunError: If the recipe is damaged, or has options that this version does not know.
+    """
+    path = Path(run) / RECIPE
+    if not path.is_file():
+        raise MissingFile(run, f"a run folder, with a {RECIPE}", "none")
+    try:
+        mapping: Any = yaml.safe_load(path.read_text(encoding="utf-8"))  # whatever the file holds
+    except yaml.YAMLError as error:
+        raise RunError(path, "a YAML file", error) from error
+    if not isinstance(mapping, dict):
+        raise RunError(path, "options by name", mapping)
+    return Recipe.from_mapping(mapping, path)
+
+
+def free_name(folder: Path, name: str) -> Path:
+    """Returns the first of `name`, `name-2`, `name-3`, ... that is not in the folder yet."""
     run, number = folder / name, 2
     while run.exists():
         run, number = folder / f"{name}-{number}", number + 1
     return run
 
 
-def check_same(recipe, earlier):
+def check_same(recipe: Recipe, earlier: Recipe) -> None:
     """Refuses to resume a run with options that would make it another one.
 
+    Args:
+        recipe: The recipe to resume with.
+        earlier: That of the run.
+
     Raises:
-        ValueError: If an option that shapes the model, the data or the steps differs from the run's own.
+        OptionError: If an option that shapes the model, the data or the steps differs.
     """
     for name, value in earlier.as_mapping().items():
         received = getattr(recipe, name)
         if name not in MAY_CHANGE and received != value:
-            raise ValueError(
-                f"--{name.replace('_', '-')}: expected {value} to resume {recipe.run}; received {received}"
-            )
+            raise OptionError(name, f"{value} to resume {recipe.run}", received)
 
 
-def read_recipe(run):
-    """The recipe that a run folder was trained with.
-
-    Raises:
-        FileNotFoundError: If the folder holds no run.
-    """
-    path = Path(run) / RECIPE
-    if not path.is_file():
-        raise FileNotFoundError(f"--run: expected a run folder, with a {RECIPE}; received {run}")
-    return Recipe.from_mapping(yaml.safe_load(path.read_text(encoding="utf-8")), path)
-
-
-def manifest(recipe, data):
-    """What a run was made with: versions, seed, the data's fingerprint, the commit of the checkout."""
-    import keras
-
-    packages = ("keras", "tensorflow", "numpy", "rasterio", "albumentations")
-    backend = keras.backend.backend()
-    return {
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": sys.argv,
-        "seed": recipe.seed,
-        "data_fingerprint": data.fingerprint,
-        "commit": checkout_commit(),
-        "python": platform.python_version(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "backend": f"{backend} {version(backend)}",
-        "versions": {package: version(package) for package in packages},
-    }
-
-
-def checkout_commit():
-    """The commit of the checkout that this code runs from, or `None` where it is installed."""
+def checkout_commit() -> str | None:
+    """Returns the commit of the checkout that this code runs from, or `None` if it is installed."""
     command = ["git", "-C", str(Path(__file__).resolve().parent), "rev-parse", "HEAD"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
-
-
-def read_history(run):
-    """The rows of a run's history table; none where there is no table."""
-    path = run / HISTORY
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def write_json(path, content):
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-
-
-def write_text(path, text):
-    """Writes a small file under a temporary name, then renames it."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -1,24 +1,52 @@
 """What training needs of TensorFlow itself: devices, replicas, gradients, and the errors of its input pipeline."""
 
 import json
+import logging
 import os
 import re
 import subprocess
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
 
+import numpy as np
 import tensorflow as tf
 
+from maskzoo import errors
+from maskzoo.errors import ConnectionLost, OptionError, TrainingError
 
-def open_strategy(devices="auto"):
-    """Returns the tf.distribute strategy for a `--devices` value.
+from .keras_types import Tensor
+
+logger = logging.getLogger(__name__)
+
+# Of a file that was read in TensorFlow's input pipeline: classes of errors whose message is for people.
+READING_ERRORS = ("ImageError", "LabelError", "UnreadableFile", "MissingFile")
+
+
+class Strategy(Protocol):
+    """What is used of a `tf.distribute.Strategy` outside of this file."""
+
+    @property
+    def num_replicas_in_sync(self) -> int:
+        """Number of devices that share a batch."""
+        ...
+
+    def scope(self) -> AbstractContextManager[Any]:  # its value is not used
+        """A context in which variables are made for all of the devices."""
+        ...
+
+
+def open_strategy(devices: str = "auto") -> Strategy:
+    """Returns the tf.distribute strategy for a value of the option `devices`.
 
     Args:
         devices: `auto` (every visible GPU, or the CPU), `gpu:N` (the first N GPUs) or `cpu:N` (N logical CPU devices,
             which share the processor: for trying out several replicas).
 
     Raises:
-        ValueError: If the value has another form, or the machine has fewer devices.
+        OptionError: If the value has another form, or the machine has fewer devices.
     """
     if devices == "auto":
         kind, available = "GPU", len(tf.config.list_physical_devices("GPU"))
@@ -26,31 +54,31 @@ def open_strategy(devices="auto"):
     else:
         found = re.fullmatch(r"(cpu|gpu):([1-9]\d*)", devices)
         if not found:
-            raise ValueError(f"--devices: expected auto, cpu:N or gpu:N; received {devices!r}")
+            raise OptionError("devices", "auto, cpu:N or gpu:N", devices)
         kind, count = found[1].upper(), int(found[2])
         available = split_processor(count) if kind == "CPU" else len(tf.config.list_physical_devices("GPU"))
     if available < count:
-        raise ValueError(f"--devices: expected at most {kind.lower()}:{available} on this machine; received {devices}")
+        raise OptionError("devices", f"at most {kind.lower()}:{available} on this machine", devices)
     if count > 1:
         return mirrored(tuple(f"{kind}:{index}" for index in range(count)))
     return tf.distribute.OneDeviceStrategy(f"{kind}:0") if count and devices != "auto" else tf.distribute.get_strategy()
 
 
-def open_none():
-    """Returns the strategy of no devices, for a backend that has its own: TensorFlow takes no memory of the GPUs."""
-    with suppress(RuntimeError):  # too late: it has taken it
+def open_none() -> Strategy:
+    """Returns the default strategy for a backend with its own devices; TensorFlow leaves the GPUs' memory alone."""
+    with suppress(RuntimeError):  # too late: they are in use already
         tf.config.set_visible_devices([], "GPU")
     return tf.distribute.get_strategy()
 
 
 @lru_cache
-def mirrored(devices):
-    """The strategy of several devices; in one process a second one would mix up its sums with those of the first."""
+def mirrored(devices: tuple[str, ...]) -> Strategy:
+    """Returns the strategy of several devices; a second one in a process would mix up its sums with the first's."""
     return tf.distribute.MirroredStrategy(list(devices))
 
 
-def open_hosts(hosts, index, devices="auto"):
-    """Returns the strategy of several hosts that train one model, and waits until all of them are there.
+def open_hosts(hosts: Sequence[str], index: int, devices: str = "auto") -> Strategy:
+    """Returns the strategy of several hosts that train one model, and waits until all of them are connected.
 
     Args:
         hosts: Addresses `NAME:PORT` of all hosts, the same on each; the first is the chief.
@@ -58,66 +86,73 @@ def open_hosts(hosts, index, devices="auto"):
         devices: `auto` (every GPU of this host, or its processor) or `gpu:N` (its first N GPUs).
 
     Raises:
-        ValueError: If the devices are none of these.
-        OSError: If the hosts do not find each other.
+        OptionError: If the devices are none of these.
+        ConnectionLost: If the hosts cannot connect to each other.
     """
     found = re.fullmatch(r"auto|gpu:([1-9]\d*)", devices)
     if not found:
-        raise ValueError(f"--devices: expected auto or gpu:N with several hosts; received {devices}")
+        raise OptionError("devices", "auto or gpu:N with several hosts", devices)
     graphics = tf.config.list_physical_devices("GPU")
     if found[1]:
         if int(found[1]) > len(graphics):
-            raise ValueError(f"--devices: expected at most gpu:{len(graphics)} on this machine; received {devices}")
+            raise OptionError("devices", f"at most gpu:{len(graphics)} on this machine", devices)
         tf.config.set_visible_devices(graphics[: int(found[1])], "GPU")
     task = {"cluster": {"worker": list(hosts)}, "task": {"type": "worker", "index": index}}
     os.environ["TF_CONFIG"] = json.dumps(task)
-    print(f"hosts      {len(hosts)}, this one is number {index}; waits until all of them answer", flush=True)
+    logger.info("hosts      %d, this is number %d; waiting until all of them are connected", len(hosts), index)
     try:
         return tf.distribute.MultiWorkerMirroredStrategy()
     except tf.errors.OpError as error:
-        raise OSError(f"--hosts: expected {', '.join(hosts)} to find each other; received {error.message}") from error
+        expected = f"{', '.join(hosts)} to connect to each other"
+        raise ConnectionLost(f"hosts: expected {expected}; received {error.message}") from error
 
 
-def share_of_batch(strategy):
-    """Which of equal parts of each batch this host trains on, and how many there are."""
+def shard_of_batch(strategy: Any) -> tuple[int, int]:  # a strategy, of which more is used here than others may
+    """Returns which of equal parts of each batch this host trains on, and how many parts there are."""
     resolver = strategy.cluster_resolver
     cluster = resolver.cluster_spec().as_dict() if resolver else {}
     hosts = len(cluster.get("worker", ()))
     return (resolver.task_id, hosts) if hosts > 1 else (0, 1)
 
 
-def on_replicas(function):
-    """A compiled function that runs another on every replica of the current strategy, each with its part of a batch."""
+def on_replicas(function: Callable[[tuple[Tensor, ...]], object]) -> Callable[[Sequence[np.ndarray]], object]:
+    """Compiles a function that runs on every replica of the current strategy, each with its part of a batch."""
     current = tf.distribute.get_strategy()
 
     @tf.autograph.experimental.do_not_convert
-    def run_all(*batch):
+    def run_all(*batch: Tensor) -> Any:
         return current.run(function, args=(batch,))
 
     run = tf.function(run_all, reduce_retracing=True)
-    replicas_here = current.num_replicas_in_sync // share_of_batch(current)[1]
+    replicas_here = current.num_replicas_in_sync // shard_of_batch(current)[1]
 
-    def run_parts(batch):
+    def run_parts(batch: Sequence[np.ndarray]) -> object:
         return run(*(values_of_replicas(current, array, replicas_here) for array in batch))
 
     return run_parts
 
 
-def summed_on_hosts(numbers):
-    """An array of this host, added up over all replicas of all hosts."""
+def summed_on_hosts(numbers: np.ndarray) -> np.ndarray:
+    """Returns an array of this host, summed over all replicas of all hosts."""
     current = tf.distribute.get_strategy()
-    if share_of_batch(current)[1] == 1:
+    if shard_of_batch(current)[1] == 1:
         return numbers * current.num_replicas_in_sync
 
     @tf.autograph.experimental.do_not_convert
-    def added():
+    def added() -> Tensor:
         return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tf.constant(numbers))
 
     return current.experimental_local_results(tf.function(lambda: current.run(added))())[0].numpy()
 
 
-def values_of_replicas(current, array, number):
-    """An array cut into equal parts, one for each of a number of replicas of this host."""
+def values_of_replicas(current: Any, array: np.ndarray, number: int) -> Tensor:
+    """Splits an array into equal parts, one for each of a number of replicas of this host.
+
+    Args:
+        current: The tf.distribute strategy.
+        array: An array whose first axis is split.
+        number: Number of replicas.
+    """
     if number == 1:
         return tf.convert_to_tensor(array)
     parts = iter(tf.split(array, number))
@@ -125,11 +160,11 @@ def values_of_replicas(current, array, number):
 
 
 @contextmanager
-def lost_hosts():
-    """Raises as an `OSError` that another host has gone while this one waited for it.
+def lost_hosts() -> Iterator[None]:
+    """A context that says what to do when another host has gone while this one waited for it.
 
     Raises:
-        ConnectionError: With what to do.
+        ConnectionLost: If it has.
     """
     try:
         yield
@@ -139,23 +174,23 @@ def lost_hosts():
         tf.errors.CancelledError,
         tf.errors.InternalError,
     ) as error:
-        raise ConnectionError(
+        raise ConnectionLost(
             "hosts: expected all of them to train to the end; received no answer from one: start all of them again "
-            "with --resume, which goes on behind the last epoch"
+            "with `resume`, to continue after the last finished epoch"
         ) from error
 
 
-def split_processor(count):
-    """Splits the processor into logical devices, unless TensorFlow has touched it; returns how many there are."""
+def split_processor(count: int) -> int:
+    """Splits the processor into logical devices, unless TensorFlow already uses it; returns how many there are."""
     processor = tf.config.list_physical_devices("CPU")[0]
-    with suppress(RuntimeError):  # too late to split: what is there must do
+    with suppress(RuntimeError):  # too late to split: use what is there
         tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * count)
     return len(tf.config.list_logical_devices("CPU"))
 
 
-def graphics_memory(strategy):
-    """The bytes that the least of the GPUs of a strategy has free; `None` where it uses none."""
-    if strategy is tf.distribute.get_strategy():  # no strategy at all: TensorFlow takes the first
+def graphics_memory(strategy: Any) -> int | None:  # a strategy, of which more is used here than others may
+    """Returns the free bytes of the GPU of a strategy that has the least; `None` if it uses no GPU."""
+    if strategy is tf.distribute.get_strategy():  # the default strategy: TensorFlow takes the first
         numbers = [0] if tf.config.list_physical_devices("GPU") else []
     else:
         devices = strategy.extended.worker_devices
@@ -167,22 +202,27 @@ def graphics_memory(strategy):
     return min(int(free[number]) for number in numbers) * 2**20
 
 
-def replicas():
-    """The number of devices that share a batch, also while a step is traced on one of them."""
+def replicas() -> int:
+    """Returns the number of devices that share a batch, also while a step is traced on one of them."""
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
-def gradients(function, variables):
-    """The gradients of a function's scalar value by some variables; `None` for those that it does not depend on."""
+def gradients(function: Callable[[], Tensor], variables: Sequence[Any]) -> list[Tensor | None]:
+    """Returns the gradients of a function's scalar value; `None` for variables that it does not depend on.
+
+    Args:
+        function: The function.
+        variables: Keras variables.
+    """
     with tf.GradientTape() as tape:
         value = function()
     return tape.gradient(value, [variable.value for variable in variables])
 
 
-def summed(tensors):
-    """Tensors added up over the replicas, called on each of them; `None` stays."""
+def summed(tensors: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """Sums tensors over the replicas, on each of which it is called; `None` stays."""
     if replicas() == 1:
-        return tensors
+        return list(tensors)
     sums = iter(
         tf.distribute.get_replica_context().all_reduce(
             tf.distribute.ReduceOp.SUM, [tensor for tensor in tensors if tensor is not None]
@@ -191,34 +231,46 @@ def summed(tensors):
     return [tensor if tensor is None else next(sums) for tensor in tensors]
 
 
-def after(earlier, tensors):
-    """Tensors that are not computed with before some others are done; `None` stays."""
+def after(earlier: Sequence[Tensor | None], tensors: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
+    """Returns tensors that are not used before some earlier ones have been computed; `None` stays."""
     with tf.control_dependencies([tensor for tensor in earlier if tensor is not None]):
         return tuple(tensor if tensor is None else tf.identity(tensor) for tensor in tensors)
 
 
-def make_deterministic():
-    """Makes every operation give the same result each time, also on a GPU; for the rest of the process."""
+def make_deterministic() -> None:
+    """Makes every operation give the same result each time, also on a GPU, for the rest of the process."""
     tf.config.experimental.enable_op_determinism()
 
 
 @contextmanager
-def reading_errors():
-    """Raises as it was an error of ours that TensorFlow's input pipeline wrapped while a window was read.
+def reading_errors() -> Iterator[None]:
+    """A context that raises as it was an error of ours that TensorFlow's input pipeline wrapped.
 
     Raises:
-        ValueError: With the message of the `ValueError` or `OSError` that was raised while reading.
+        MaskzooError: What was raised while a window was read.
     """
+    names = "|".join((*READING_ERRORS, "OptionError", "ValueError", "OSError", "FileNotFoundError"))
     try:
         yield
     except tf.errors.OpError as error:
-        found = re.search(r"^(?:\w*: )*(ValueError|OSError|FileNotFoundError): (.+)$", str(error), re.MULTILINE)
+        found = re.search(rf"^(?:\w*: )*(?:maskzoo\.errors\.)?({names}): (.+)$", str(error), re.MULTILINE)
         if found is None:
             raise
-        raise ValueError(found[2]) from error
+        name, message = found.groups()
+        parts = re.match(r"(.+?): expected (.+); received (.*)", message)
+        if parts and name in READING_ERRORS:
+            raise getattr(errors, name)(*parts.groups()) from error
+        raise TrainingError(message) from error
 
 
-def log_picture(folder, name, path, step):
-    """Adds a PNG file to TensorBoard's log in a folder."""
+def log_picture(folder: Path, name: str, path: Path, step: int) -> None:
+    """Adds a PNG file to TensorBoard's log in a folder.
+
+    Args:
+        folder: The folder.
+        name: Name of the picture there.
+        path: The PNG file.
+        step: Number of the epoch.
+    """
     with tf.summary.create_file_writer(str(folder)).as_default():
         tf.summary.image(name, tf.io.decode_png(path.read_bytes(), channels=3)[None], step=step)

@@ -1,50 +1,75 @@
-"""Following a run with Weights & Biases or MLflow, which are imported only when asked for."""
+"""Logging a run to Weights & Biases or MLflow, which are imported only when they are asked for."""
+
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 import keras
 
+from .recipe import Recipe
+
 PROJECT = "maskzoo"
+# MLflow refuses longer values.
+LONGEST_VALUE = 500
 
 
-def open_trackers(names, run, recipe):
-    """The callbacks that send the numbers of every epoch to trackers."""
-    return [{"wandb": Wandb, "mlflow": Mlflow}[name](run, recipe) for name in names or ()]
+class Tracker(keras.callbacks.Callback):
+    """A callback that sends the log of every epoch elsewhere."""
+
+    def close(self) -> None:
+        """Ends the connection, after the last stage or an error."""
+        raise NotImplementedError
 
 
-class Wandb(keras.callbacks.Callback):
-    """Sends the recipe and the log of every epoch to Weights & Biases; a resumed run goes on with its curves.
+def open_trackers(names: Sequence[str] | None, run: Path, recipe: Recipe) -> list[Tracker]:
+    """Returns the trackers of some names.
+
+    Args:
+        names: Any of `wandb` and `mlflow`, or `None`.
+        run: The run folder.
+        recipe: The recipe.
+    """
+    kinds = {"wandb": Wandb, "mlflow": Mlflow}
+    return [kinds[name](run, recipe) for name in names or ()]
+
+
+class Wandb(Tracker):
+    """Sends the recipe and the log of every epoch to Weights & Biases; a resumed run continues its curves.
 
     Args:
         run: The run folder, whose name the curves get.
-        recipe: The `Recipe`.
+        recipe: The recipe.
     """
 
-    def __init__(self, run, recipe):
+    def __init__(self, run: Path, recipe: Recipe) -> None:
         super().__init__()
-        import wandb
+        wandb: Any = import_module("wandb")  # which is not always installed
 
         name = run.resolve().name
         self.session = wandb.init(
             project=PROJECT, name=name, id=name, resume="allow", dir=str(run), config=recipe.as_mapping()
         )
 
-    def on_epoch_end(self, epoch, logs=None):
-        self.session.log({name: float(value) for name, value in logs.items()}, step=epoch + 1)
+    # The logs of a callback are what Keras and other callbacks put into them.
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self.session.log({name: float(value) for name, value in (logs or {}).items()}, step=epoch + 1)
 
-    def close(self):
+    def close(self) -> None:
         self.session.finish()
 
 
-class Mlflow(keras.callbacks.Callback):
-    """Sends the recipe and the log of every epoch to MLflow, wherever its settings say; a resumed run goes on there.
+class Mlflow(Tracker):
+    """Sends the recipe and the log of every epoch to MLflow, wherever its settings say; a resumed run continues there.
 
     Args:
         run: The run folder, whose name the curves get.
-        recipe: The `Recipe`.
+        recipe: The recipe.
     """
 
-    def __init__(self, run, recipe):
+    def __init__(self, run: Path, recipe: Recipe) -> None:
         super().__init__()
-        import mlflow
+        mlflow: Any = import_module("mlflow")  # which is not always installed
 
         self.mlflow = mlflow
         mlflow.set_experiment(PROJECT)
@@ -55,11 +80,10 @@ class Mlflow(keras.callbacks.Callback):
         session = mlflow.start_run(run_name=run.resolve().name)
         known.parent.mkdir(exist_ok=True)
         known.write_text(session.info.run_id, encoding="utf-8")
-        # MLflow refuses longer values.
-        mlflow.log_params({name: str(value)[:500] for name, value in recipe.as_mapping().items()})
+        mlflow.log_params({name: str(value)[:LONGEST_VALUE] for name, value in recipe.as_mapping().items()})
 
-    def on_epoch_end(self, epoch, logs=None):
-        self.mlflow.log_metrics({name: float(value) for name, value in logs.items()}, step=epoch + 1)
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self.mlflow.log_metrics({name: float(value) for name, value in (logs or {}).items()}, step=epoch + 1)
 
-    def close(self):
+    def close(self) -> None:
         self.mlflow.end_run()

@@ -159,7 +159,7 @@ def test_the_fit_in_step_is_that_of_keras(folder, tmp_path, monkeypatch):
     """On two devices of one host the weights and the history are those of Keras' own fit."""
     for name, kind in (("keras", None), ("step", LockstepTrainer)):
         if kind:
-            monkeypatch.setattr("maskzoo.training.fit.Trainer", kind)
+            monkeypatch.setattr("maskzoo.training.session.Trainer", kind)
         recipe = training.Recipe(
             **OPTIONS, data=str(folder), epochs=2, run=str(tmp_path / name), devices="cpu:2", accumulate=2
         )
@@ -173,7 +173,7 @@ def test_the_fit_in_step_is_that_of_keras(folder, tmp_path, monkeypatch):
 
 
 def test_hosts_that_begin_with_other_weights_are_refused(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("maskzoo.training.fit.Trainer", LockstepTrainer)
+    monkeypatch.setattr("maskzoo.training.session.Trainer", LockstepTrainer)
     monkeypatch.setattr(strategy, "summed_on_hosts", lambda numbers: 2 * numbers + [0, 0, 1e-3 * numbers[2]])
     recipe = training.Recipe(**OPTIONS, data=str(folder), epochs=1, run=str(tmp_path / "run"), devices="cpu:2")
     with pytest.raises(ValueError, match="hosts: expected the same weights on all of them"):

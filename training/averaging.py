@@ -1,0 +1,82 @@
+"""Averages of weights: the exponential one that follows them step by step, and the mean of the best epochs' models."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from .checkpoints import save_model
+from .history import History
+from .keras_types import load_model, to_numpy
+from .optimisation import inner
+from .step import Trainer, TrainerCallback
+
+AVERAGED = "averaged.keras"
+KEPT = "kept"
+
+
+class AveragedWeights(TrainerCallback):
+    """Validates with the exponential averages of the weights in their place."""
+
+    # The logs of a callback are what Keras and other callbacks put into them.
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        inner(self.trainer.optimizer).exchange_averages()
+
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
+        inner(self.trainer.optimizer).exchange_averages()
+
+
+@contextmanager
+def averaged(trainer: Trainer) -> Iterator[None]:
+    """A context in which the weights are their averages, if the optimizer keeps any."""
+    optimizer = inner(trainer.optimizer)
+    optimizer.exchange_averages()
+    try:
+        yield
+    finally:
+        optimizer.exchange_averages()
+
+
+def keep_model(trainer: Trainer, history: History, epoch: int, number: int) -> None:
+    """Keeps the model of an epoch if it is among the best, and deletes those that no longer are.
+
+    Args:
+        trainer: The trainer, after the epoch.
+        history: The finished epochs, this one included.
+        epoch: Number of the epoch.
+        number: How many models are kept.
+    """
+    best = history.best_epochs(number)
+    folder = history.run / KEPT
+    folder.mkdir(exist_ok=True)
+    if epoch in best:
+        with averaged(trainer):
+            save_model(trainer.network, kept_model(history.run, epoch))
+    kept = [kept_model(history.run, number) for number in best]
+    for path in folder.glob("epoch*.keras"):
+        if path not in kept:
+            path.unlink()
+
+
+def kept_model(run: Path, epoch: int) -> Path:
+    """Returns the path of the model that is kept of an epoch."""
+    return run / KEPT / f"epoch{epoch:04}.keras"
+
+
+def average_kept(history: History, number: int) -> keras.Model:
+    """Writes `averaged.keras`, the mean of the models of the best epochs, and returns it."""
+    network = average_models(kept_model(history.run, epoch) for epoch in history.best_epochs(number))
+    save_model(network, history.run / AVERAGED)
+    return network
+
+
+def average_models(paths: Iterable[Path]) -> keras.Model:
+    """Returns the model whose weights and batch norm statistics are the means of those of several files."""
+    models = [load_model(path) for path in paths]
+    for weights in zip(*(model.weights for model in models), strict=True):
+        values = [to_numpy(weight) for weight in weights]
+        weights[0].assign(np.mean(values, axis=0, dtype=np.float64).astype(values[0].dtype))
+    return models[0]

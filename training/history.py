@@ -1,0 +1,69 @@
+"""The table of a run, history.csv: a row for each epoch, by which a stopped training knows how far it got."""
+
+import csv
+import io
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from maskzoo.files import write_text
+
+HISTORY = "history.csv"
+# By which epochs are compared.
+MONITOR = "val_dice"
+
+# The values of an epoch by name: numbers, or their text as the table has it.
+Row = Mapping[str, float | str]
+
+
+class History:
+    """The finished epochs of a run.
+
+    Args:
+        run: The run folder.
+        rows: Their rows, to which later epochs are added.
+    """
+
+    def __init__(self, run: Path, rows: list[Row]) -> None:
+        self.run, self.rows = run, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def add(self, row: Row) -> None:
+        """Adds an epoch and writes the table."""
+        self.rows.append(row)
+        self.write()
+
+    def write(self) -> None:
+        """Writes the table."""
+        # Stages may log different values, such as the weights of their losses.
+        names = list(dict.fromkeys(name for row in self.rows for name in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, names, lineterminator="\n", restval="")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_text(self.run / HISTORY, text.getvalue())
+
+    def stage_scores(self, stage: int) -> list[float]:
+        """Returns the validation scores of a stage, epoch by epoch."""
+        return [float(row[MONITOR]) for row in self.rows if int(row["stage"]) == stage]
+
+    @property
+    def best_score(self) -> float:
+        """The best validation score so far; minus infinity before the first epoch."""
+        return max((float(row[MONITOR]) for row in self.rows), default=-math.inf)
+
+    def best_epochs(self, number: int) -> list[int]:
+        """Returns the epochs with the best validation scores, best first; of equal ones the earlier comes first."""
+        order = sorted(self.rows, key=lambda row: (-float(row[MONITOR]), int(row["epoch"])))
+        return [int(row["epoch"]) for row in order[:number]]
+
+
+def read_history(run: Path) -> list[Row]:
+    """Returns the rows of a run's table; none if there is no table."""
+    path = run / HISTORY
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

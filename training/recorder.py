@@ -1,0 +1,59 @@
+"""What is written after every epoch: the history, the best model, and the checkpoint from which to resume."""
+
+import time
+from typing import Any
+
+import numpy as np
+
+from maskzoo.errors import TrainingError
+
+from . import optimisation
+from .averaging import averaged, keep_model
+from .checkpoints import save_model, training_state
+from .history import MONITOR, History
+from .recipe import Recipe
+from .run_folder import BEST, LAST
+from .step import TrainerCallback
+
+
+class RunRecorder(TrainerCallback):
+    """Writes `history.csv`, then `best.keras` if the validation Dice rose, then `last.keras`, after every epoch.
+
+    The table is written before the checkpoint, and a resumed run cuts it to the epochs of the checkpoint: whenever the
+    process is killed, the two agree again. Whether a stage stops early is decided from the table too.
+
+    Args:
+        history: The finished epochs.
+        recipe: The recipe of the stage.
+        stage: Its number, from 1.
+    """
+
+    def __init__(self, history: History, recipe: Recipe, stage: int) -> None:
+        super().__init__()
+        self.history, self.recipe, self.stage = history, recipe, stage
+        self.best = history.best_score
+
+    # The logs of a callback are what Keras and other callbacks put into them.
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self.started = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        seconds = round(time.perf_counter() - self.started, 2)
+        values = {name: float(value) for name, value in (logs or {}).items()}
+        self.history.add({"epoch": epoch + 1, "stage": self.stage, **values, "seconds": seconds})
+        recipe, run = self.recipe, self.history.run
+        if values[MONITOR] > self.best:
+            self.best = values[MONITOR]
+            with averaged(self.trainer):
+                save_model(self.trainer.network, run / BEST)
+        if recipe.average_best:
+            keep_model(self.trainer, self.history, epoch + 1, recipe.average_best)
+        save_model(self.trainer.network, run / LAST, training_state(self.trainer, epoch + 1, self.stage))
+        if not np.isfinite(values["loss"]):
+            raise TrainingError(
+                f"training: expected a finite loss; received {values['loss']} in epoch {epoch + 1}: try a smaller "
+                "`learning_rate`, or `mixed_precision` bfloat16 instead of float16"
+            )
+        scores = self.history.stage_scores(self.stage)
+        if optimisation.is_over(scores, recipe.epochs, recipe.patience, recipe.min_epochs):
+            self.trainer.stop_training = True
