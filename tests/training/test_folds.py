@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import os
 import signal
 import statistics
@@ -11,32 +12,19 @@ import textwrap
 import time
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
 from maskzoo import cli, data, training
-from maskzoo.training.folds import assign
+from maskzoo.training.folds import assign_folds
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = [f"{patient}{number}" for patient in "abcd" for number in range(2)]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Bright squares on a dark ground: eight images of four patients."""
-    root = tmp_path_factory.mktemp("squares")
-    rng = np.random.default_rng(0)
-    for name in NAMES:
-        mask = np.zeros((48, 40), np.uint8)
-        top, left = rng.integers(4, 20, 2)
-        mask[top : top + 18, left : left + 18] = 255
-        image = (rng.integers(0, 90, mask.shape) + (mask > 0) * 120).astype(np.uint8)
-        for kind, pixels in (("images", image), ("masks", mask)):
-            (root / kind).mkdir(exist_ok=True)
-            cv2.imwrite(str(root / kind / f"{name}.png"), pixels)
-    (root / "set.yaml").write_text("path: .\ngroup: '^[a-d]'\n")
-    return root
+def folder(grey_squares):
+    return grey_squares
 
 
 @pytest.fixture
@@ -83,9 +71,9 @@ def recipe(folder, run, **options):
     return training.Recipe(data=str(folder), run=str(run), **options)
 
 
-def test_every_fold_with_every_seed_and_the_table(folder, program, tmp_path):
-    lines = []
-    run, rows = training.train_folds(recipe(folder, tmp_path / "run", folds=2, seeds=3, seed=5), program, lines.append)
+def test_every_fold_with_every_seed_and_the_table(folder, program, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "maskzoo")
+    run, rows = training.train_folds(recipe(folder, tmp_path / "run", folds=2, seeds=3, seed=5), program)
     assert sorted(p.name for p in run.iterdir() if p.is_dir()) == [
         f"fold{f}-seed{s}" for f in (0, 1) for s in (5, 6, 7)
     ]
@@ -102,6 +90,8 @@ def test_every_fold_with_every_seed_and_the_table(folder, program, tmp_path):
         table = list(csv.DictReader(file))
     assert [row["fold"] for row in table] == ["0"] * 3 + ["1"] * 3 + ["mean", "deviation"]
     np.testing.assert_allclose([float(row["best"]) for row in table[:6]], bests)
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines[0] == f"6 trainings: 2 folds of 8 images, 3 seeds; {run}"
     assert len([line for line in lines if "fold 1, seed 6: Dice 0.1600 in epoch 2" in line]) == 1
     folds = data.read_folds(run / "folds.json", NAMES)
     assert sorted(folds.values()) == [0] * 4 + [1] * 4
@@ -109,24 +99,24 @@ def test_every_fold_with_every_seed_and_the_table(folder, program, tmp_path):
 
 def test_what_is_finished_is_not_done_again_unless_more_epochs_are_asked_for(folder, program, tmp_path):
     first = recipe(folder, tmp_path / "run", folds=2, epochs=3)
-    run, _ = training.train_folds(first, program, print)
+    run, _ = training.train_folds(first, program)
     before = (run / "folds.json").read_bytes()
     (run / "fold1-seed0" / "scores.json").unlink()
     calls = [run / f"fold{fold}-seed{seed}" / "calls" for fold in (0, 1) for seed in (0, 1)]
     # Another seed may join; folds were made once.
-    training.train_folds(recipe(folder, run, folds=2, epochs=3, seeds=2, resume=True), program, print)
+    training.train_folds(recipe(folder, run, folds=2, epochs=3, seeds=2, resume=True), program)
     assert [len(path.read_text()) for path in calls] == [1, 1, 2, 1]
-    training.train_folds(recipe(folder, run, folds=2, epochs=4, seeds=2, resume=True), program, print)
+    training.train_folds(recipe(folder, run, folds=2, epochs=4, seeds=2, resume=True), program)
     assert [len(path.read_text()) for path in calls] == [2, 2, 3, 2]
     assert (run / "folds.json").read_bytes() == before
-    with pytest.raises(ValueError, match="--folds: expected 2 to resume"):
-        training.train_folds(recipe(folder, run, folds=3, resume=True), program, print)
+    with pytest.raises(ValueError, match=r"^folds: expected 2 to resume"):
+        training.train_folds(recipe(folder, run, folds=3, resume=True), program)
 
 
 def test_a_failure_of_the_options_ends_all_and_leaves_nothing(folder, program, tmp_path, monkeypatch):
     monkeypatch.setenv("FAIL", "0")
     with pytest.raises(ValueError, match="fold 0, seed 0: loss: expected a finite one"):
-        training.train_folds(recipe(folder, tmp_path / "run", folds=2), program, print)
+        training.train_folds(recipe(folder, tmp_path / "run", folds=2), program)
     assert not (tmp_path / "run").exists()
 
 
@@ -134,7 +124,7 @@ def test_a_failure_in_the_middle_does_not_keep_the_others(folder, program, tmp_p
     monkeypatch.setenv("FAIL", "0")
     monkeypatch.setenv("TRAINED", "yes")
     with pytest.raises(ValueError, match="1 failed: fold 0, seed 0"):
-        training.train_folds(recipe(folder, tmp_path / "run", folds=2), program, print)
+        training.train_folds(recipe(folder, tmp_path / "run", folds=2), program)
     assert (tmp_path / "run" / "fold1-seed0" / "scores.json").exists()
     assert (tmp_path / "run" / "fold0-seed0" / "train.log").read_text().startswith("Epoch 1")
 
@@ -167,8 +157,8 @@ def is_running(process):
 def test_a_training_ends_with_its_parent(folder, program, tmp_path, how):
     run = tmp_path / "run"
     parent, child = start(folder, run, program)
-    with pytest.raises(OSError, match="expected a run that nobody trains"):
-        training.train_folds(recipe(folder, run, folds=2, resume=True), program, print)
+    with pytest.raises(OSError, match="expected a run that no other process trains"):
+        training.train_folds(recipe(folder, run, folds=2, resume=True), program)
     parent.send_signal(how)
     assert parent.wait(20) != 0
     patience = time.monotonic() + 10
@@ -176,7 +166,7 @@ def test_a_training_ends_with_its_parent(folder, program, tmp_path, how):
         assert time.monotonic() < patience
         time.sleep(0.05)
     assert (run / "fold1-seed0" / "interrupted").exists() == (how == signal.SIGINT)
-    training.train_folds(recipe(folder, run, folds=2, resume=True), program, print)
+    training.train_folds(recipe(folder, run, folds=2, resume=True), program)
     assert len((run / "fold0-seed0" / "calls").read_text()) == 1
     assert (run / "fold1-seed0" / "scores.json").exists()
 
@@ -184,7 +174,7 @@ def test_a_training_ends_with_its_parent(folder, program, tmp_path, how):
 def test_seeds_never_change_the_folds_and_groups_stay_together(folder, tmp_path):
     def held_out(**options):
         chosen = training.Recipe(data=str(folder / "set.yaml"), **options)
-        return assign(chosen, data.read_spec(chosen.data, chosen.data_options()))
+        return assign_folds(chosen, data.read_spec(chosen.data, chosen.data_options()))
 
     folds, numbers = held_out(folds=2, seeds=4)
     assert numbers == [0, 1]
@@ -201,9 +191,9 @@ def test_seeds_never_change_the_folds_and_groups_stay_together(folder, tmp_path)
 
 def test_mistakes_are_one_line(folder, tmp_path, capsys):
     for arguments, expected in [
-        (["--folds", 1], "--folds: expected a file, or a number from 2 on"),
+        (["--folds", 1], "--folds: expected a file, or at least 2"),
         (["--folds", 9], "expected 2 to 8"),
-        (["--folds", 2, "--fold", 0], "with --fold"),
+        (["--folds", 2, "--fold", 0], "which --fold needs"),
         (["--folds", tmp_path / "none.json"], "none.json"),
         (["--seeds", 0], "--seeds: expected at least 1"),
         (["--folds", 2, "--data", "synthetic"], "maskzoo synth"),
@@ -217,8 +207,9 @@ def test_mistakes_are_one_line(folder, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_two_folds_killed_in_the_second_and_resumed(folder, tmp_path):
-    """The real thing: a process per fold, the parent without Keras, 8-bit probabilities of images not trained on."""
+    """Nothing is simulated: a process per fold, the parent without Keras, 8-bit probabilities of held-out images."""
     run = tmp_path / "run"
     options = ["--model", "unet_padded", "--option", "filters=[4]", "--patch", "16", "--steps", "2", "--epochs", "1"]
     command = ["-m", "maskzoo", "train", *options, "--data", str(folder), "--folds", "2", "--run", str(run)]
@@ -239,7 +230,7 @@ def test_two_folds_killed_in_the_second_and_resumed(folder, tmp_path):
         [sys.executable, *command, "--resume"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert answer.returncode == 0, answer.stderr
-    assert "fold 0, seed 0: finished before" in answer.stdout
+    assert "fold 0, seed 0: already finished" in answer.stdout
     assert (run / "fold0-seed0" / "best.keras").stat().st_mtime_ns == written
     folds = data.read_folds(run / "folds.json", NAMES)
     for fold in (0, 1):

@@ -1,4 +1,4 @@
-"""Several hosts are one machine: the same batches, the same weights; a lost one ends the job, which then goes on."""
+"""Several hosts equal one machine: the same batches, the same weights; a lost host ends the job, which resumes."""
 
 import json
 import os
@@ -8,17 +8,14 @@ import sys
 import time
 from pathlib import Path
 
-import cv2
 import keras
 import numpy as np
 import pytest
 
 from maskzoo import data, training
 from maskzoo.errors import OptionError
-from maskzoo.training import strategy
+from maskzoo.training import read_history, strategy
 from maskzoo.training.hosts import expand_nodes, find_hosts, folder_of_host
-from maskzoo.training.lockstep import LockstepTrainer
-from maskzoo.training.run_folder import read_history
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = {
@@ -37,19 +34,8 @@ OPTIONS = {
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Bright squares on a dark ground."""
-    root = tmp_path_factory.mktemp("squares")
-    rng = np.random.default_rng(0)
-    for name in range(5):
-        mask = np.zeros((40, 40), np.uint8)
-        top, left = rng.integers(2, 20, 2)
-        mask[top : top + 18, left : left + 18] = 255
-        image = (rng.integers(0, 90, mask.shape) + (mask > 0) * 120).astype(np.uint8)
-        for kind, pixels in (("images", image), ("masks", mask)):
-            (root / kind).mkdir(exist_ok=True)
-            cv2.imwrite(str(root / kind / f"{name}.png"), pixels)
-    return root
+def folder(grey_squares):
+    return grey_squares
 
 
 def weights(path):
@@ -65,12 +51,13 @@ def free_ports(number):
     return ports
 
 
-# What the other hosts have learnt is thrown away with their folders: kept here, to compare.
+# What the other hosts have learnt is deleted with their folders: kept here, to compare.
 KEEPING = """
 import shutil, sys
 from maskzoo import cli, training
+from maskzoo.cli.backend import load_keras
 kept = sys.argv.pop(1)
-cli.load_keras()
+load_keras()
 train = training.train
 def keeping(recipe, run):
     result = train(recipe, run)
@@ -111,7 +98,8 @@ def started_host(tmp_path, folder, program, host, hosts, *options):
     )
 
 
-def test_two_hosts_are_one_machine_also_after_one_was_lost(folder, tmp_path, start):
+@pytest.mark.slow
+def test_two_hosts_equal_one_machine_also_after_one_was_lost(folder, tmp_path, start):
     hosts = ",".join(f"127.0.0.1:{port}" for port in free_ports(2))
     verb = ["-m", "maskzoo", "train"]
     chief, other = (start(verb, host, hosts, "--epochs", 1000) for host in (0, 1))
@@ -121,9 +109,7 @@ def test_two_hosts_are_one_machine_also_after_one_was_lost(folder, tmp_path, sta
         assert chief.poll() is None, chief.stderr.read()
         time.sleep(0.05)
     other.kill()
-    killed = time.monotonic()
     _, error = chief.communicate(timeout=60)
-    assert time.monotonic() - killed < 45
     other.communicate()
     assert chief.returncode == 2
     assert error.startswith("error: hosts: expected all of them to train to the end")
@@ -153,31 +139,6 @@ def test_two_hosts_are_one_machine_also_after_one_was_lost(folder, tmp_path, sta
     for mine, theirs in zip(rows, read_history(tmp_path / "alone"), strict=True):
         for name in ("loss", "dice", "val_loss", "val_dice"):
             np.testing.assert_allclose(float(mine[name]), float(theirs[name]), rtol=1e-4, err_msg=name)
-
-
-def test_the_fit_in_step_is_that_of_keras(folder, tmp_path, monkeypatch):
-    """On two devices of one host the weights and the history are those of Keras' own fit."""
-    for name, kind in (("keras", None), ("step", LockstepTrainer)):
-        if kind:
-            monkeypatch.setattr("maskzoo.training.session.Trainer", kind)
-        recipe = training.Recipe(
-            **OPTIONS, data=str(folder), epochs=2, run=str(tmp_path / name), devices="cpu:2", accumulate=2
-        )
-        training.train(recipe, training.create_run(recipe))
-    for mine, theirs in zip(*(read_history(tmp_path / name) for name in ("keras", "step")), strict=True):
-        for name in set(mine) - {"seconds"}:
-            np.testing.assert_allclose(float(mine[name]), float(theirs[name]), rtol=1e-6, err_msg=name)
-    expected, received = (weights(tmp_path / name / "last.keras") for name in ("keras", "step"))
-    for name in expected:
-        np.testing.assert_allclose(received[name], expected[name], rtol=1e-5, atol=1e-7, err_msg=name)
-
-
-def test_hosts_that_begin_with_other_weights_are_refused(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("maskzoo.training.session.Trainer", LockstepTrainer)
-    monkeypatch.setattr(strategy, "summed_on_hosts", lambda numbers: 2 * numbers + [0, 0, 1e-3 * numbers[2]])
-    recipe = training.Recipe(**OPTIONS, data=str(folder), epochs=1, run=str(tmp_path / "run"), devices="cpu:2")
-    with pytest.raises(ValueError, match="hosts: expected the same weights on all of them"):
-        training.train(recipe, training.create_run(recipe))
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
@@ -220,7 +181,7 @@ def test_hosts_are_found():
     assert (found.hosts, found.host) == ("a:1,b:2,c:3", 2)
     found = find_hosts(recipe(), SLURM)
     assert (found.hosts, found.host) == ("gpu08:20123,gpu08:20124,gpu09:20123,gpu09:20124,login:20123", 3)
-    # What is said wins over what is found.
+    # Options win over the environment.
     assert find_hosts(recipe(hosts="a:1,b:2", host=0), SLURM).hosts == "a:1,b:2"
     for alone in (
         {},
@@ -247,19 +208,19 @@ def test_node_lists(text, names):
 @pytest.mark.parametrize(
     ("options", "environment", "expected"),
     [
-        ({"hosts": "a:1,b:2"}, {}, "--host: expected the number of this one among 2"),
+        ({"hosts": "a:1,b:2"}, {}, "^host: expected the index of this host, from 0 to 1"),
         ({"hosts": "a:1,b:2", "host": 2}, {}, "received 2"),
-        ({"hosts": "a,b", "host": 0}, {}, "--hosts: expected NAME:PORT"),
-        ({"hosts": "a:1", "host": 0}, {}, "at least two hosts"),
-        ({"hosts": "a:1,a:1", "host": 0}, {}, "each once"),
-        ({"hosts": "a:1,b:2", "host": 0, "run": None}, {}, "--run: expected a folder that all hosts see"),
-        ({"hosts": "a:1,b:2", "host": 0, "folds": 2}, {}, "start each fold with --fold"),
-        ({"hosts": "a:1,b:2", "host": 0, "hard_example_fraction": 0.5}, {}, "--hard-example-fraction: expected 0"),
+        ({"hosts": "a,b", "host": 0}, {}, "^hosts: expected NAME:PORT"),
+        ({"hosts": "a:1", "host": 0}, {}, "at least two different hosts"),
+        ({"hosts": "a:1,a:1", "host": 0}, {}, "different hosts"),
+        ({"hosts": "a:1,b:2", "host": 0, "run": None}, {}, "^run: expected a folder that all hosts can reach"),
+        ({"hosts": "a:1,b:2", "host": 0, "folds": 2}, {}, "start each fold with `fold`"),
+        ({"hosts": "a:1,b:2", "host": 0, "hard_example_fraction": 0.5}, {}, "hard_example_fraction: expected 0"),
         ({}, {"TF_CONFIG": "{"}, "TF_CONFIG: expected a cluster of workers"),
-        ({}, {"TF_CONFIG": json.dumps(TENSORFLOW | {"task": {"type": "ps", "index": 0}})}, "a task ps"),
+        ({}, {"TF_CONFIG": json.dumps(TENSORFLOW | {"task": {"type": "ps", "index": 0}})}, "a task of type ps"),
     ],
 )
-def test_hosts_that_are_not_said_in_full_are_refused(options, environment, expected):
+def test_incomplete_hosts_are_refused(options, environment, expected):
     with pytest.raises(ValueError, match=expected):
         find_hosts(recipe(**options), environment)
 

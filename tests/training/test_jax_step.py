@@ -10,15 +10,15 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from check_step import STEPS, after_steps
+from training_steps import STEPS, after_steps
 
 from maskzoo import deployment, inference, models
-from maskzoo.training import Recipe, doctor, fit
+from maskzoo.training import Recipe, devices, doctor
 
 # Keras 3.15 hands its own variables to numpy.array without the copy keyword when it saves.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
-HERE = Path(__file__).parent
+TESTS = Path(__file__).resolve().parents[1]
 # TensorFlow too: in a process of its own nothing is known but what the files say.
 BACKENDS = ["tensorflow", *(name for name in ("jax",) if importlib.util.find_spec(name))]
 
@@ -40,16 +40,26 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_every_backend_makes_the_same_steps(backend, folder):
-    environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": os.pathsep.join([str(HERE.parent), *sys.path])}
+    environment = {
+        **os.environ,
+        "KERAS_BACKEND": backend,
+        "PYTHONPATH": os.pathsep.join([str(TESTS.parent), *sys.path]),
+    }
     done = subprocess.run(
-        [sys.executable, HERE / "check_step.py", folder], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, TESTS / "training_steps.py", folder],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert f"{backend} agrees" in done.stdout
 
 
+@pytest.mark.slow
 def test_options_make_other_steps(folder):
     """What the backends agree in is not that an option does nothing."""
     weights = {}
@@ -63,25 +73,25 @@ def test_options_make_other_steps(folder):
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"devices": "gpu:2"}, "--devices: expected one device on the jax backend; received gpu:2"),
-        ({"hosts": "a:1,b:2"}, "--hosts: expected one host on the jax backend; received a:1,b:2"),
-        ({"xla": True}, "--xla: expected false on the jax backend"),
-        ({"norm": "sync"}, "--norm: expected batch or group on the jax backend"),
-        ({"mixed_precision": "float16"}, "--mixed-precision: expected none or bfloat16 on the jax backend"),
-        ({"deterministic": True}, "--deterministic: expected false on the jax backend"),
+        ({"devices": "gpu:2"}, "devices: expected one device on the jax backend; received gpu:2"),
+        ({"hosts": "a:1,b:2"}, "hosts: expected one host on the jax backend; received a:1,b:2"),
+        ({"xla": True}, "xla: expected false on the jax backend"),
+        ({"norm": "sync"}, "norm: expected batch or group on the jax backend"),
+        ({"mixed_precision": "float16"}, "mixed_precision: expected none or bfloat16 on the jax backend"),
+        ({"deterministic": True}, "deterministic: expected false on the jax backend"),
     ],
 )
 def test_what_one_device_of_jax_leaves_out_is_refused(options, expected, monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     with pytest.raises(ValueError, match="received") as error:
-        fit.open_devices(replace(Recipe(), **options))
+        devices.open_devices(replace(Recipe(), **options))
     assert str(error.value).startswith(expected)
 
 
 def test_other_backends_do_not_train(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
     with pytest.raises(ValueError, match="KERAS_BACKEND: expected tensorflow, or jax, to train; received torch"):
-        fit.open_devices(Recipe())
+        devices.open_devices(Recipe())
     with pytest.raises(ValueError, match="KERAS_BACKEND: expected tensorflow for these checks; received torch"):
         next(doctor.examine(Recipe()))
 
@@ -97,7 +107,7 @@ def test_other_backends_have_no_graphs_to_export(monkeypatch, tmp_path):
 
 
 def test_a_backend_that_is_not_installed_is_named(tmp_path):
-    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": str(HERE.parent)}
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": str(TESTS.parent)}
     hidden = "import sys; sys.modules['jax'] = None; from maskzoo import cli; cli.main('train', ['--model', 'vnet3d'])"
     done = subprocess.run(
         [sys.executable, "-c", hidden], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False

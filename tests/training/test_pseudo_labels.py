@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from maskzoo import cli, data, inference, training
-from maskzoo.training.pseudo_labels import guesses
+from maskzoo.training.pseudo_labels import likeliest_labels
 
 RAMP = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (32, 1))
 
@@ -86,7 +86,7 @@ def test_an_image_is_labelled_by_runs_that_have_not_seen_it(tmp_path, images):
 def test_the_surest_are_kept_and_can_be_trained_on(tmp_path, images):
     run = write_run(tmp_path / "one", ["a"], 128)
     out = tmp_path / "pseudo"
-    assert pseudo(run, images, out, "--share", 0.6) == 0
+    assert pseudo(run, images, out, "--fraction", 0.6) == 0
     rows = table(out)
     assert [name for name, row in rows.items() if row["kept"] == "True"] == ["sure", "b"]
     assert "a" not in rows
@@ -110,10 +110,10 @@ def test_what_goes_wrong_leaves_nothing(tmp_path, images, capsys):
     out = tmp_path / "pseudo"
     for arguments, expected in [
         ([run, images, out], "expected some that a run was not trained on"),
-        ([run, tmp_path / "nowhere", out], "images: expected a folder"),
-        ([run, images, images], "output: expected a folder that is not there yet"),
+        ([run, tmp_path / "nowhere", out], "nowhere: expected a folder of images"),
+        ([run, images, images], "more: expected a folder that does not exist yet"),
         ([run, images, out, "--threshold", 0.4], "--threshold"),
-        ([run, images, out, "--share", 0], "--share"),
+        ([run, images, out, "--fraction", 0], "--fraction"),
         ([tmp_path, images, out], "best.keras"),
     ]:
         if "expected some" not in expected:
@@ -125,11 +125,11 @@ def test_what_goes_wrong_leaves_nothing(tmp_path, images, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["more", "one"]
 
 
-def test_guesses_by_hand():
-    labels, confidence = guesses(np.array([[51, 153, 51], [204, 0, 51]], np.uint8), "multiclass")
+def test_labels_and_confidence_by_hand():
+    labels, confidence = likeliest_labels(np.array([[51, 153, 51], [204, 0, 51]], np.uint8), "multiclass")
     assert labels.tolist() == [[1], [0]]
     np.testing.assert_allclose(confidence, [[0.6], [0.8]], rtol=1e-6)
-    labels, confidence = guesses(np.array([[51, 255]], np.uint8), "multilabel")
+    labels, confidence = likeliest_labels(np.array([[51, 255]], np.uint8), "multilabel")
     assert labels.tolist() == [[0, 1]]
     np.testing.assert_allclose(confidence, [[0.8, 1.0]], rtol=1e-6)
 

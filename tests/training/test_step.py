@@ -1,4 +1,4 @@
-"""One training step: the same update from a batch in one piece, in micro-batches and on two devices; its arithmetic."""
+"""One training step: the same update from a whole batch, from micro-batches and on two devices; its arithmetic."""
 
 import math
 
@@ -10,7 +10,7 @@ from scipy.special import expit
 
 from maskzoo import losses
 from maskzoo.metrics import Dice
-from maskzoo.training import Recipe, network, optimisation
+from maskzoo.training import Recipe, optimisation
 from maskzoo.training.step import Objective, Trainer, nearest_labels, presence
 from maskzoo.training.strategy import open_strategy
 
@@ -55,7 +55,9 @@ def fitted(devices="auto", steps=1, accumulate=1, clip_norm=None, factor=None, b
         objective = Objective(losses.build_loss("bce"))
         trainer = Trainer(model, objective, [Dice(name="dice")], accumulate=accumulate, clip_norm=clip_norm)
         trainer.compile(
-            optimisation.make_optimizer(recipe, model.trainable_variables, factor),
+            optimisation.make_optimizer(
+                recipe, model.trainable_variables, factor, scale_loss=recipe.mixed_precision == "float16"
+            ),
             jit_compile=recipe.xla,
             auto_scale_loss=False,
         )
@@ -71,7 +73,7 @@ def weights(trainer):
     ("devices", "accumulate", "precision"),
     [("auto", 1, "none"), ("auto", 4, "float16"), ("cpu:2", 1, "float16"), ("cpu:2", 4, "none")],
 )
-def test_a_clipped_step_is_that_of_the_whole_batch(devices, accumulate, precision):
+def test_a_clipped_step_equals_that_of_the_whole_batch(devices, accumulate, precision):
     gradients = logistic_gradients()
     norm = math.sqrt(sum(float((g**2).sum()) for g in gradients))
     limit = norm / 2
@@ -95,7 +97,7 @@ def test_a_short_gradient_is_not_clipped(devices, clip_norm):
 
 
 @pytest.mark.parametrize("devices", ["auto", "cpu:2"])
-def test_a_step_that_overflows_on_one_device_is_left_out_on_all(devices):
+def test_a_step_that_overflows_on_one_device_is_skipped_on_all(devices):
     images = IMAGES.copy()
     images[-1, 0, 0, 0] = np.inf
     trainer = fitted(devices, clip_norm=1.0, mixed_precision="float16", ema=0.9, batch=(images, MASKS))
@@ -141,7 +143,7 @@ def test_a_compiled_step_is_the_same():
     np.testing.assert_allclose(weights(fitted(xla=True, accumulate=2))[0], weights(fitted())[0], rtol=1e-5)
 
 
-def test_labels_come_to_the_size_of_a_coarser_output_by_their_nearest_pixel():
+def test_labels_are_resized_to_a_coarser_output_by_their_nearest_pixel():
     labels = np.arange(48, dtype=np.float32).reshape(1, 6, 8, 1)
     # The centre of a pixel three wide is its middle one; of two neighbours the later is taken.
     np.testing.assert_array_equal(
@@ -151,7 +153,7 @@ def test_labels_come_to_the_size_of_a_coarser_output_by_their_nearest_pixel():
     assert nearest_labels(labels, np.zeros((1, 6, 8, 3), np.float32)) is labels
 
 
-def test_presence_tells_which_classes_a_window_shows():
+def test_presence_of_classes_in_a_window():
     masks = np.zeros((3, 2, 2, 2), np.float32)
     masks[0, 0, 1, 1], masks[1, 1, 1, 0], masks[2] = 1, 255, 255
     np.testing.assert_array_equal(presence(masks, "multilabel", 2, 255), [[0, 1], [0, 0], [0, 0]])
@@ -173,65 +175,7 @@ def test_the_objective_weighs_every_output():
     np.testing.assert_allclose(values, [(2 + 0.5 + 0.25 + 3) * math.log(2)] * 2, rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("schedule", "step", "expected"),
-    [
-        ("cosine", 0, 0.1),
-        ("cosine", 5, 0.55),
-        ("cosine", 10, 1.0),
-        ("cosine", 55, 0.5),
-        ("cosine", 100, 0.0),
-        ("constant", 99, 1.0),
-        ("plateau", 99, 0.25),
-        ("one_cycle", 0, 0.04),
-        ("one_cycle", 5, 0.52),
-        ("one_cycle", 10, 1.0),
-        ("one_cycle", 100, 1e-4),
-    ],
-)
-def test_the_learning_rate_by_step(schedule, step, expected):
-    recipe = Recipe(schedule=schedule, learning_rate=1.0, warm_up=10)
-    assert optimisation.learning_rate(recipe, step, 100, drops=2) == pytest.approx(expected, abs=1e-9)
-
-
-def test_a_training_of_one_step_has_a_rate():
-    for schedule in ("cosine", "constant", "plateau", "one_cycle"):
-        assert optimisation.learning_rate(Recipe(schedule=schedule, learning_rate=1.0), 0, 1) > 0
-
-
-@pytest.mark.parametrize(
-    ("scores", "expected"), [([], 0), ([1, 2, 3], 0), ([3, 2, 2], 1), ([3, 2, 2, 2, 2], 2), ([1, 1, 2, 1, 1, 5], 1)]
-)
-def test_a_plateau_lowers_the_rate_each_time_that_patience_ends(scores, expected):
-    assert optimisation.drops(scores, 2) == expected
-
-
-@pytest.mark.parametrize(
-    ("scores", "minimum", "expected"),
-    [([3, 2, 1], 0, True), ([3, 2, 1], 4, False), ([3, 2], 0, False), ([3, 2, 4], 0, False), ([1] * 9, 20, True)],
-)
-def test_a_training_stops_early_only_after_its_least_number_of_epochs(scores, minimum, expected):
-    assert optimisation.is_over(scores, 9, patience=2, min_epochs=minimum) is expected
-
-
-def test_group_norms_take_the_place_of_batch_norms():
-    inputs = keras.Input((None, None, 6))
-    x = keras.layers.BatchNormalization(name="norm", epsilon=1e-5)(inputs)
-    model = keras.Model(inputs, keras.layers.Conv2D(1, 1, name="mask")(x))
-    scale, shift = rng.normal(size=(2, 6))
-    model.get_layer("norm").set_weights([scale, shift, np.full(6, 9.0), np.full(6, 9.0)])
-    changed = network.with_norms(model, "group").get_layer("norm")
-    images = rng.normal(3, 2, size=(2, 5, 5, 6)).astype(np.float32)
-    # Six channels in the two groups that divide 32.
-    parts = images.reshape(2, 25, 2, 3)
-    normal = (parts - parts.mean((1, 3), keepdims=True)) / np.sqrt(parts.var((1, 3), keepdims=True) + 1e-5)
-    np.testing.assert_allclose(changed(images), normal.reshape(images.shape) * scale + shift, atol=1e-4)
-    kept = network.with_norms(model, "sync")
-    assert kept.get_layer("norm").synchronized
-    np.testing.assert_allclose(kept(images), model(images), atol=1e-6)
-
-
-def test_gradients_of_micro_batches_are_worked_out_one_after_the_other():
+def test_gradients_of_micro_batches_are_computed_one_after_the_other():
     """Each forward pass but the first depends on the gradients before it, so that one is in memory at a time."""
     trainer = fitted(accumulate=3, batch=(IMAGES[:6], MASKS[:6]))
     graph = tf.function(trainer.train_step).get_concrete_function((IMAGES[:6], MASKS[:6])).graph

@@ -1,6 +1,6 @@
-"""Compares training steps on one backend: `KERAS_BACKEND=jax python tests/check_step.py FOLDER`.
+"""Compares training steps on one backend: `KERAS_BACKEND=jax python tests/training_steps.py FOLDER`.
 
-The folder holds a network, a batch and, for each of the recipes below, what TensorFlow made of the network's weights.
+The folder holds a network, a batch and, for each of the recipes below, the network's weights after steps in TensorFlow.
 """
 
 import sys
@@ -40,7 +40,7 @@ class Batches(keras.utils.PyDataset):
 
 
 class Predictions(keras.callbacks.Callback):
-    """Predicts before every epoch, as hard windows are looked for: a compiled step must not keep the loss's weights."""
+    """Predicts before every epoch, as for hard examples: a compiled step must not keep the weights of the loss."""
 
     def __init__(self, batches):
         super().__init__()

@@ -1,0 +1,24 @@
+"""The table of epochs: what is written is read again, and which epochs are the best."""
+
+from maskzoo.training.history import History, read_history
+
+
+def test_rows_with_different_columns_share_one_table(tmp_path):
+    history = History(tmp_path, [])
+    history.add({"epoch": 1, "stage": 1, "val_dice": 0.5, "weight_bce": 1.0})
+    history.add({"epoch": 2, "stage": 2, "val_dice": 0.25, "extra": 3})
+    assert (tmp_path / "history.csv").read_text() == (
+        "epoch,stage,val_dice,weight_bce,extra\n1,1,0.5,1.0,\n2,2,0.25,,3\n"
+    )
+    assert read_history(tmp_path)[1]["val_dice"] == "0.25"
+    assert len(history) == 2
+
+
+def test_the_best_epochs_come_first_and_of_equal_ones_the_earlier(tmp_path):
+    scores = [0.1, 0.7, 0.3, 0.7]
+    rows = [{"epoch": n + 1, "stage": 1 + n // 2, "val_dice": str(score)} for n, score in enumerate(scores)]
+    history = History(tmp_path, rows)
+    assert history.best_epochs(3) == [2, 4, 3]
+    assert history.best_score == 0.7
+    assert history.stage_scores(2) == [0.3, 0.7]
+    assert read_history(tmp_path) == []

@@ -1,0 +1,49 @@
+"""The network of a run: its norms, its encoder, the logits behind its activations."""
+
+import keras
+import numpy as np
+import pytest
+
+from maskzoo import models
+from maskzoo.errors import OptionError
+from maskzoo.training import Recipe, network
+
+rng = np.random.default_rng(0)
+
+
+def test_group_norms_take_the_place_of_batch_norms():
+    inputs = keras.Input((None, None, 6))
+    x = keras.layers.BatchNormalization(name="norm", epsilon=1e-5)(inputs)
+    model = keras.Model(inputs, keras.layers.Conv2D(1, 1, name="mask")(x))
+    scale, shift = rng.normal(size=(2, 6))
+    model.get_layer("norm").set_weights([scale, shift, np.full(6, 9.0), np.full(6, 9.0)])
+    changed = network.with_norms(model, "group").get_layer("norm")
+    images = rng.normal(3, 2, size=(2, 5, 5, 6)).astype(np.float32)
+    # Six channels in the two groups that divide 32.
+    parts = images.reshape(2, 25, 2, 3)
+    normal = (parts - parts.mean((1, 3), keepdims=True)) / np.sqrt(parts.var((1, 3), keepdims=True) + 1e-5)
+    np.testing.assert_allclose(changed(images), normal.reshape(images.shape) * scale + shift, atol=1e-4)
+    kept = network.with_norms(model, "sync")
+    assert kept.get_layer("norm").synchronized
+    np.testing.assert_allclose(kept(images), model(images), atol=1e-6)
+
+
+def test_encoder_layers_are_found_by_their_names():
+    recipe = Recipe(model="unet_padded", option={"filters": [4, 8]})
+    model = models.build_model(recipe.model, (None, None, 1), 1, **recipe.option)
+    found = {layer.name for layer in network.encoder_layers(model, recipe)}
+    others = {layer.name for layer in model.layers if layer.trainable_variables} - found
+    assert any(name.startswith("encoder") for name in found)
+    assert all(name.startswith(("decoder", "mask", "head", "segmentation")) for name in others), others
+    image = keras.Input((None, None, 1))
+    plain = keras.Model(image, keras.layers.Conv2D(1, 1, name="only")(image))
+    with pytest.raises(OptionError, match="layers name an encoder"):
+        network.encoder_layers(plain, recipe)
+
+
+def test_outputs_between_0_and_1_are_replaced_by_their_logits():
+    image = keras.Input((None, None, 1))
+    logits = keras.layers.Conv2D(1, 1, name="logits")(image)
+    model = keras.Model(image, {"mask": logits, "map": keras.layers.Activation("sigmoid", name="map")(logits)})
+    outputs = network.with_logits(model)(rng.normal(size=(1, 4, 4, 1)))
+    np.testing.assert_array_equal(outputs["map"], outputs["mask"])
