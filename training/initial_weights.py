@@ -68,5 +68,5 @@ def weights_by_layer(path: Path) -> dict[str, list[np.ndarray]]:
     try:
         model = load_model(path)
     except (OSError, ValueError, KeyError) as error:
-        raise WeightsError(path, "a Keras model", " ".join(str(error).split())) from error
+        raise WeightsError(path, "a Keras model", "a file that Keras cannot load") from error
     return {layer.name: layer.get_weights() for layer in model.layers if layer.weights}

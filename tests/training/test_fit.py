@@ -123,7 +123,7 @@ def test_several_outputs_train_together_and_the_mask_is_predicted(train_tiny, sq
     assert set(model.output) == {"mask", "aux1", "label"}
     loaded = inference.load_run(run)
     dataset = data.load_data(data.read_spec(str(squares)), spatial_dims=2, seed=0)
-    assert np.isfinite(evaluation.evaluate(loaded, dataset.validation)["dice"]).all()
+    assert np.isfinite(evaluation.evaluate(loaded, dataset.validation).dice).all()
 
     again = tmp_path / "again"
     caplog.set_level(logging.INFO, "maskzoo")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from maskzoo import models
-from maskzoo.errors import MissingFile, OptionError, UnreadableFile
+from maskzoo.errors import MissingFile, OptionError, WeightsError
 from maskzoo.training.initial_weights import take_weights
 
 
@@ -43,5 +43,5 @@ def test_files_that_are_not_models_are_named(dropout_net, tmp_path):
     with pytest.raises(MissingFile, match=r"none\.keras: expected a run folder or a \.keras file"):
         take_weights(build(), tmp_path / "none.keras")
     (tmp_path / "text.keras").write_text("text")
-    with pytest.raises(UnreadableFile, match=r"text\.keras: expected a Keras model"):
+    with pytest.raises(WeightsError, match=r"text\.keras: expected a Keras model"):
         take_weights(build(), tmp_path / "text.keras")
