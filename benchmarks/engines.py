@@ -47,7 +47,7 @@ def measure_ours(engine, side, tile, overlap, own_halo):
     read = data.Normalizer("none", 3)(source)
     scores = np.empty((side, side, 1), np.float32)
     if own_halo:
-        plan = inference.plan_tiles(model, source.shape, 3, halo=own_halo)
+        plan = inference.plan_tiles(model, source.shape, 3, inference.TileOptions(halo=own_halo))
         runner.predict(np.zeros((plan.batch, *plan.input_size, 3), np.float32))
         start = time.perf_counter()
         for window, logits in inference.predict_tiles(runner, read, plan):

@@ -27,11 +27,11 @@ import numpy as np
 import rasterio
 
 from maskzoo import data, inference
-from maskzoo.cli.predict import parse_bytes
-from maskzoo.inference.tile_plan import GIGABYTE, covered_windows
+from maskzoo.cli.sizes import parse_bytes
+from maskzoo.inference.options import GIGABYTE
+from maskzoo.inference.tile_plan import covered_windows
 
-# The default of predict.
-SEAM_TOLERANCE = 1e-3
+SEAM_TOLERANCE = inference.TileOptions().seam_tolerance
 
 
 def write_giant(path, shape, channels, sparse):
@@ -87,7 +87,11 @@ def measure(run, arguments, shape, folder):
     image, mask = Path(folder, "giant.tif"), Path(folder, "giant-mask.tif")
     write_giant(image, shape, channels, arguments.sparse)
     with data.open_source(image) as source:
-        plan = inference.plan_image(run, source, memory=parse_bytes(arguments.memory), seam_tolerance=SEAM_TOLERANCE)
+        plan = inference.plan_image(
+            run,
+            source,
+            inference.TileOptions(memory=parse_bytes(arguments.memory), seam_tolerance=SEAM_TOLERANCE),
+        )
         tiles = plan.tiles
         if "--tissue" in arguments.options:
             tiles = sum(map(data.tissue_finder(source), covered_windows(plan)))

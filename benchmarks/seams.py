@@ -63,11 +63,11 @@ def main():
         for tile in arguments.tiles:
             print(f"tile {tile}: {', '.join(jumps(model, source, tile))}")
         return
-    whole_plan = inference.plan_tiles(model, source.shape, source.channels, tile=max(size), memory=1e12)
+    whole_plan = plan_of(model, source, tile=max(size))
     whole = predict(model, source, whole_plan)
     print(f"{told}: logits range over {np.ptp(whole):.3g}")
     for tile in arguments.tiles:
-        plan = inference.plan_tiles(model, source.shape, source.channels, tile=tile, memory=1e12)
+        plan = plan_of(model, source, tile=tile)
         difference = np.abs(predict(model, source, plan) - whole).max()
         print(f"tile {tile}: {plan.tiles} tiles, halo {plan.halo[0]}: largest difference {difference:.2e}", flush=True)
     if not any(analysis.geometry(model).crop):
@@ -81,10 +81,15 @@ def main():
         print(f"tile {tile} with the halo cut by {stride[0]}: largest difference {difference:.2e}")
 
 
+def plan_of(model, source, **options):
+    """The exact plan of tiles, in as much memory as it takes."""
+    return inference.plan_tiles(model, source.shape, source.channels, inference.TileOptions(memory=10**12, **options))
+
+
 def jumps(model, source, tile):
     """Yields the jump at the borders without overlap, and in the middle of the overlaps of blended tiles."""
     for blend in ("cosine", "gaussian"):
-        plan = inference.plan_tiles(model, source.shape, source.channels, tile=tile, blend=blend, memory=1e12)
+        plan = plan_of(model, source, tile=tile, blend=blend)
         if blend == "cosine":
             nothing = (0,) * len(plan.shape)
             abrupt = replace(plan, tile=plan.input_size, overlap=nothing, halo=((0, 0),) * len(plan.shape))

@@ -35,7 +35,7 @@ from maskzoo.names import counted, one_of
 from .. import evaluation, inference
 from .backend import load_keras
 from .parser import Parser
-from .predict_options import add_tiling_options, tiling_options
+from .predict_options import add_tiling_options, tile_options
 from .tables import text_table
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: Namespace) -> None:
     """Runs `decide`."""
-    options = tiling_options(arguments)
+    tiles = tile_options(arguments)
     if arguments.metric not in evaluation.METRICS:
         raise OptionError("metric", one_of(arguments.metric, evaluation.METRICS), repr(arguments.metric))
     folders = [inference.check_run(path) for path in arguments.runs]
@@ -80,7 +80,7 @@ def run(arguments: Namespace) -> None:
         groups=arguments.groups,
         areas=not arguments.thresholds_only,
         tta=arguments.tta,
-        **options,
+        tiles=tiles,
     )
     description = runs[0].data
     classes = description.class_names[1 if description.task == "multiclass" else 0 :]

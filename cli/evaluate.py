@@ -43,21 +43,21 @@ from .. import data, evaluation
 from .parser import Parser
 from .predict_options import (
     RUNS_HELP,
-    add_answer_options,
     add_engine_options,
+    add_predict_options,
     add_tiling_options,
-    check_answer_options,
     check_engine_options,
-    load_answer,
-    tell_decision,
-    tiling_options,
+    check_predict_options,
+    load_predictor,
+    log_decision,
+    tile_options,
     with_engine,
 )
 from .score_tables import finite, image_rows, member_table, score_table
 from .tables import write_csv
 
 if TYPE_CHECKING:
-    from ..inference import Ensemble, Run
+    from ..inference import Predictor
 
 logger = logging.getLogger(__name__)
 
@@ -86,29 +86,29 @@ def add_arguments(parser: Parser) -> None:
     parser.add_flag("--members", help="also score each run alone")
     parser.add_flag("--json", help="print JSON, with the scores of each image")
     parser.add_argument("--csv", type=str | None, default=None, help="also write a row per image, the worst first")
-    add_answer_options(parser)
+    add_predict_options(parser)
     add_engine_options(parser)
     add_tiling_options(parser)
 
 
 def run(arguments: Namespace) -> None:
     """Runs `evaluate`."""
-    tiling_options(arguments)  # refuses mistakes
+    tile_options(arguments)  # refuses mistakes
     measures = parse_measures(arguments.metrics)
     if not 0 <= arguments.tolerance < math.inf:
         raise OptionError("tolerance", "a distance of at least 0", arguments.tolerance)
     check_engine_options(arguments)
-    folders = check_answer_options(arguments)
+    folders = check_predict_options(arguments)
     if arguments.data is not None:
         data.check_path(arguments.data)
     if arguments.csv is not None:
         data.check_writable(arguments.csv)
-    trained, cleaning, gate = load_answer(arguments, folders)
+    trained, post = load_predictor(arguments, folders)
     check_held_out(trained, arguments.data)
-    tell_decision(trained, cleaning, gate, same_images=arguments.data is None)
+    log_decision(trained, post, same_images=arguments.data is None)
     cases = data.labelled_cases(trained.data.as_mapping(), arguments.data)
     measured = {"measures": measures, "tolerance": arguments.tolerance}
-    scores = answer_scores(arguments, (trained, cleaning, gate), cases, measured)
+    scores = predictor_scores(arguments, trained, post, cases, measured)
     if arguments.members:
         scores["members"] = member_scores(arguments, folders, cases, measured)
     if arguments.csv is not None:
@@ -122,24 +122,26 @@ def run(arguments: Namespace) -> None:
             print(f"\n{member_table(scores)}")
 
 
-def answer_scores(arguments, answer, cases, measured):
-    """The scores of what `load_answer` returned, by the engine that is asked for."""
-    options = tiling_options(arguments)
-    trained, cleaning, gate = answer
-    trained = with_engine(arguments, trained, gate, cases[0].image, tell=logger.info, **options)
-    return evaluation.evaluate(trained, cases, cleaning=cleaning, gate=gate, **measured, **options).as_mapping()
+def predictor_scores(arguments, predictor, post, cases, measured):
+    """The scores of what `load_predictor` returned, by the engine that is asked for."""
+    predictor = with_engine(arguments, predictor, bool(post.gate), cases[0].image)
+    return evaluation.evaluate(
+        predictor, cases, tiles=tile_options(arguments), post_processing=post, **measured
+    ).as_mapping()
 
 
 def member_scores(arguments, folders, cases, measured):
     """The scores of each run alone, by its folder, with its own decision."""
     alone = type(arguments)(**{**vars(arguments), "weights": None})
-    return {str(folder): answer_scores(alone, load_answer(alone, [folder]), cases, measured) for folder in folders}
+    return {
+        str(folder): predictor_scores(alone, *load_predictor(alone, [folder]), cases, measured) for folder in folders
+    }
 
 
-def check_held_out(trained: Run | Ensemble, path: str | None) -> None:
+def check_held_out(trained: Predictor, path: str | None) -> None:
     """Refuses runs that did not hold out the same images, where it is those that they would be scored on."""
-    members = getattr(trained, "runs", [trained])
-    if path is None and any(set(run.data.validation) != set(trained.data.validation) for run in members):
+    held_out = set(trained.data.validation)
+    if path is None and any(set(run.data.validation) != held_out for run in trained.members):
         raise OptionError("data", "images that none of the runs was trained on, for runs of several folds", "none")
 
 

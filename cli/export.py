@@ -23,7 +23,7 @@ from maskzoo.errors import ExistingFile, OptionError
 from .. import deployment, inference
 from .backend import load_keras
 from .parser import Parser
-from .predict_options import RUNS_HELP, add_answer_options, check_answer_options, load_answer, tell_decision
+from .predict_options import RUNS_HELP, add_predict_options, check_predict_options, load_predictor, log_decision
 
 logger = logging.getLogger(__name__)
 
@@ -48,13 +48,13 @@ def add_arguments(parser: Parser) -> None:
         "--size", type=list[int] | None, default=None, help="fixed image size, for litert; by default the patch"
     )
     parser.add_flag("--bare", help="a SavedModel from normalised images to logits, of one run")
-    add_answer_options(parser)
+    add_predict_options(parser)
 
 
 def run(arguments: Namespace) -> None:
     """Runs `export`."""
     output = Path(arguments.output)
-    folders = check_answer_options(arguments)
+    folders = check_predict_options(arguments)
     if output.exists():
         raise ExistingFile(output, "a folder that does not exist yet", "one that does")
     if arguments.size is not None and arguments.format != "litert":
@@ -62,10 +62,10 @@ def run(arguments: Namespace) -> None:
     if arguments.bare:
         export_bare(arguments, folders, output)
     else:
-        answer, cleaning, gate = load_answer(arguments, folders)
-        tell_decision(answer, cleaning, gate)
+        predictor, post = load_predictor(arguments, folders)
+        log_decision(predictor, post)
         report = deployment.export_bundle(
-            answer, output, format=arguments.format, dtype=arguments.dtype, size=arguments.size
+            predictor, output, format=arguments.format, dtype=arguments.dtype, size=arguments.size
         )
         logger.info("compared with predict on %s, %s", report["images"], report["dtype"])
         for image in report["sizes"]:
@@ -78,9 +78,9 @@ def run(arguments: Namespace) -> None:
                 image["largest_difference"],
             )
         parts = (
-            (cleaning, f"post-processing ({cleaning})"),
-            (gate, "the gate"),
-            (answer.decision.groups, "thresholds per group"),
+            (post.cleaning, f"post-processing ({post.cleaning})"),
+            (post.gate, "the gate"),
+            (predictor.decision.groups, "thresholds per group"),
         )
         if left_out := [name for asked, name in parts if asked]:
             logger.warning("not included: %s", ", ".join(left_out))

@@ -19,28 +19,39 @@ examples:
       on the workers of a Dask scheduler; --cluster local:4 starts four on this machine
 """
 
+import logging
 import shutil
-import sys
+from argparse import Namespace
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
+from maskzoo.errors import DiskFull
 from maskzoo.files import written_atomically
 
 from .. import data, inference
+from .console import about
+from .parser import options_of
 from .predict_options import (
     OUTPUT_SUFFIX,
-    add_answer_options,
+    RUNS_HELP,
     add_engine_options,
+    add_predict_options,
     add_tiling_options,
-    check_answer_options,
     check_engine_options,
-    load_answer,
-    tell_decision,
-    tiling_options,
+    check_predict_options,
+    load_predictor,
+    log_decision,
+    tile_options,
     with_engine,
 )
 from .sizes import parse_sizes
+
+if TYPE_CHECKING:
+    from ..inference import Cluster, OutputOptions, PostProcessing, Predictor, TileOptions
+
+logger = logging.getLogger(__name__)
 
 SUFFIXES = (".tif", ".png", ".nii.gz", ".npy", ".csv", ".geojson")
 # In the folder of results: the progress, and which results are finished.
@@ -48,69 +59,31 @@ ARCHIVE = ".maskzoo"
 
 
 def add_arguments(parser):
-    parser.add_argument(
-        "runs",
-        type=str,
-        nargs="+",
-        help="run folders that train wrote, RUN:last for the last epoch; several answer together",
-    )
+    parser.add_argument("runs", type=str, nargs="+", help=RUNS_HELP)
     parser.add_argument("input", type=str, help="image or volume, or a folder of them")
     parser.add_argument(
         "output", type=str, help=f"file to write ({', '.join(SUFFIXES)}); a folder, or a .csv, for a folder"
     )
-    parser.add_argument(
-        "--probabilities",
-        type=Literal["uint8", "float32"] | None,
-        default=None,
-        help="write a band of probabilities per class, not class ids; uint8 are 255ths",
-    )
-    parser.add_argument("--cog", action="store_true", default=False, help="write cloud-optimised TIFFs with overviews")
+    parser.add_dataclass_options(inference.OutputOptions, types={"resize": str | None})
     parser.add_argument(
         "--suffix", type=str | None, default=None, help="suffix of the results of a folder; default .tif or .nii.gz"
     )
     parser.add_argument("--restart", action="store_true", default=False, help="forget what an earlier command has left")
-    add_answer_options(parser)
+    add_predict_options(parser)
     parser.add_argument(
         "--level", type=int | None, default=None, help="level of a pyramid to predict, 0 the finest; default: the run's"
     )
     parser.add_argument(
         "--resolution", type=float | None, default=None, help="size of a pixel to predict at, in the units of the file"
     )
-    parser.add_argument(
-        "--tissue", action="store_true", default=False, help="predict only tiles with tissue; the rest is background"
-    )
-    parser.add_argument(
-        "--resize",
-        type=str | None,
-        default=None,
-        help="resize the whole of a small image first, to 512 pixels per axis or to 384x512; results have its own size",
-    )
     add_engine_options(parser)
-    parser.add_argument(
-        "--seam-tolerance",
-        type=float,
-        default=1e-3,
-        help="largest error of a probability at the borders of tiles for which less is read around them; 0 for none",
-    )
-    parser.add_argument(
-        "--overlap",
-        type=float,
-        default=0.25,
-        help="share of a tile, up to 0.5, over which it is blended with the next, for models that see the whole image",
-    )
-    parser.add_argument(
-        "--blend",
-        type=Literal["cosine", "gaussian"],
-        default="cosine",
-        help="how such tiles fall off where they overlap",
-    )
     parser.add_argument(
         "--cluster",
         type=str | None,
         default=None,
         help="predict with Dask: local starts workers on this machine, local:N so many, tcp://host:8786 is a scheduler",
     )
-    add_tiling_options(parser)
+    add_tiling_options(parser, more=True)
     parser.rewrite = with_cluster
 
 
@@ -125,38 +98,34 @@ def with_cluster(arguments: list[str]) -> list[str]:
 
 
 def run(arguments):
-    options = tiling_options(arguments)
-    options |= {name: getattr(arguments, name) for name in ("seam_tolerance", "overlap", "blend")}
-    if not 0 <= arguments.seam_tolerance < 1:
-        raise ValueError(f"--seam-tolerance: expected 0 or a small part of 1; received {arguments.seam_tolerance}")
-    parse_sizes(arguments.resize)
+    tiles = tile_options(arguments)
+    options = options_of(inference.OutputOptions, arguments, resize=parse_sizes(arguments.resize))
     check_engine_options(arguments)
-    if arguments.crf and arguments.cluster is not None:
-        raise ValueError("--crf: expected a prediction in this process beside it; received --cluster")
     if arguments.cluster is not None:
         inference.check_cluster(arguments.cluster)
-    folders = check_answer_options(arguments)
+    folders = check_predict_options(arguments)
     spatial_dims = inference.run_spatial_dims(folders[0])
     source, output = Path(arguments.input), Path(arguments.output)
     check_input(source)
     if data.is_image(source) or not source.is_dir():
-        inference.check_output(output, spatial_dims, arguments.probabilities, arguments.cog)
+        inference.check_output(output, spatial_dims, options)
         data.check_writable(output)
         with opened_cluster(arguments) as cluster:
-            told = load_told(arguments, folders, [source])
-            segment(*told, source, output, arguments, options, cluster=cluster)
+            predictor, post = load(arguments, folders, [source])
+            job = Segmentation(predictor, post, arguments, options, tiles, cluster)
+            segment(job, source, output)
         return
     table = output if data.file_suffix(output) == ".csv" else None
     if table is not None:
         data.check_writable(table)
         output = table.with_name(f".{table.name}.parts")
     jobs = find_jobs(source, output, ".csv" if table else arguments.suffix or OUTPUT_SUFFIX[spatial_dims])
-    inference.check_output(jobs[0][1], spatial_dims, arguments.probabilities, arguments.cog)
+    inference.check_output(jobs[0][1], spatial_dims, options)
     output.mkdir(parents=True, exist_ok=True)
     data.check_writable(output / "probe")
     with opened_cluster(arguments) as cluster:
-        told = load_told(arguments, folders, [image for image, _ in jobs])
-        failed = segment_all(*told, jobs, arguments, options, cluster)
+        predictor, post = load(arguments, folders, [image for image, _ in jobs])
+        failed = segment_all(Segmentation(predictor, post, arguments, options, tiles, cluster), jobs)
     if table is not None:
         join_tables(table, [path for _, path in jobs if path.exists()])
         if not failed:
@@ -167,29 +136,29 @@ def run(arguments):
         )
 
 
-def load_told(arguments, folders, images):
+def load(arguments, folders, images):
     """A run or ensemble and what is done to its masks, having said so; probabilities are left as they are."""
-    trained, cleaning, gate = load_answer(arguments, folders)
+    predictor, post = load_predictor(arguments, folders)
     if arguments.probabilities is None:
-        tell_decision(trained, cleaning, gate)
-    heard = gate if arguments.probabilities is None else None
-    return with_measured_engine(arguments, trained, heard, images), {"cleaning": cleaning, "gate": gate}
+        log_decision(predictor, post)
+    else:
+        post = inference.PostProcessing()
+    return with_measured_engine(arguments, predictor, bool(post.gate), images), post
 
 
-def with_measured_engine(arguments, trained, gate, images):
+def with_measured_engine(arguments, predictor, gated, images):
     """The run with the engine that is asked for, measured on the first image that can be read."""
     if arguments.engine != "auto":
-        return with_engine(arguments, trained, gate, None)
+        return with_engine(arguments, predictor, gated, None)
     for number, image in enumerate(images, start=1):
         try:
-            with data.open_source(
-                image, spatial_dims=trained.data.spatial_dims, **scale_of(arguments, trained)
-            ) as source:
-                return with_engine(arguments, trained, gate, source, **tiling_options(arguments))
+            scale = scale_of(arguments, predictor)
+            with data.open_source(image, spatial_dims=predictor.data.spatial_dims, **scale) as source:
+                return with_engine(arguments, predictor, gated, source)
         except (ValueError, OSError):
             if number == len(images):
                 raise
-    return trained
+    return predictor
 
 
 def scale_of(arguments, trained):
@@ -206,45 +175,57 @@ def opened_cluster(arguments):
     return nullcontext() if arguments.cluster is None else inference.open_cluster(arguments.cluster)
 
 
-def segment_all(trained, decided, jobs, arguments, options, cluster=None):
+@dataclass(frozen=True)
+class Segmentation:
+    """What is the same for all images of a command.
+
+    Attributes:
+        predictor: The run or the ensemble.
+        post: What is done to its masks.
+        arguments: The parsed command line.
+        options: What is written.
+        tiles: How images are cut.
+        cluster: The cluster that predicts; `None` for this process.
+    """
+
+    predictor: "Predictor"
+    post: "PostProcessing"
+    arguments: Namespace
+    options: "OutputOptions"
+    tiles: "TileOptions"
+    cluster: "Cluster | None"
+
+
+def segment_all(job: Segmentation, images: list[tuple[Path, Path]]) -> list[Path]:
     """Segments many images, and returns those that could not be; stops where the disk is full or a cluster is lost."""
 
-    def failed(job):
-        image, output = job
+    def failed(pair: tuple[Path, Path]) -> bool:
+        image, output = pair
         try:
-            archive = output.parent / ARCHIVE
-            segment(trained, decided, image, output, arguments, options, archive=archive, cluster=cluster)
+            segment(job, image, output, archive=output.parent / ARCHIVE)
         except (ValueError, OSError) as error:
-            if isinstance(error, (inference.DiskFull, ConnectionError)):
+            if isinstance(error, (DiskFull, ConnectionError)):
                 raise
-            print(f"skipped: {error}", file=sys.stderr)
+            logger.warning("skipped: %s", error)
             return True
         return False
 
-    outcomes = map(failed, jobs) if cluster is None else cluster.side_by_side(failed, jobs)
-    return [image for (image, _), bad in zip(jobs, outcomes, strict=True) if bad]
+    outcomes = map(failed, images) if job.cluster is None else job.cluster.side_by_side(failed, images)
+    return [image for (image, _), bad in zip(images, outcomes, strict=True) if bad]
 
 
-def segment(trained, decided, image, output, arguments, options, archive=None, cluster=None):
-    scale = scale_of(arguments, trained)
+def segment(job: Segmentation, image: Path, output: Path, archive: Path | None = None) -> None:
+    """Segments one image."""
+    scale = scale_of(job.arguments, job.predictor)
     # Workers may have another working folder.
-    path = image if cluster is None else image.absolute()
-    with data.open_source(path, spatial_dims=trained.data.spatial_dims, **scale) as source:
+    path = image if job.cluster is None else image.absolute()
+    progress = inference.ProgressOptions(job.arguments.restart, archive, scale)
+    with (
+        about(str(image), brief=False),
+        data.open_source(path, spatial_dims=job.predictor.data.spatial_dims, **scale) as source,
+    ):
         inference.predict_image(
-            trained,
-            source,
-            output,
-            probabilities=arguments.probabilities,
-            cog=arguments.cog,
-            resize=parse_sizes(arguments.resize),
-            tissue=arguments.tissue,
-            settings={f"--{name}": value for name, value in (*scale.items(), ("crf", arguments.crf))},
-            restart=arguments.restart,
-            archive=archive,
-            cluster=cluster,
-            **decided,
-            tell=lambda text: print(f"{image}: {text}"),
-            **options,
+            job.predictor, source, output, job.options, job.tiles, job.post, progress, cluster=job.cluster
         )
 
 

@@ -26,10 +26,10 @@ from maskzoo.errors import MissingFile, OptionError
 from .. import data, inference, training
 from .backend import load_keras
 from .parser import Parser
-from .predict_options import OUTPUT_SUFFIX, add_tiling_options, tiling_options
+from .predict_options import OUTPUT_SUFFIX, add_tiling_options, tile_options
 
 if TYPE_CHECKING:
-    from ..inference import Ensemble, Run
+    from ..inference import Predictor, Run
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: Namespace) -> None:
     """Runs `pseudo`."""
-    options = tiling_options(arguments)
+    tiles = tile_options(arguments, seam_tolerance=0.0)
     folders = [inference.check_run(folder) for folder in arguments.runs]
     place = Path(arguments.images)
     if not place.is_dir():
@@ -71,7 +71,7 @@ def run(arguments: Namespace) -> None:
             runs = [trained[number] for number in numbers]
             predictor = inference.Ensemble(runs) if len(runs) > 1 else runs[0]
             for image in members:
-                label(pseudo, predictor, runs, image, Path(scratch), options)
+                label(pseudo, predictor, runs, image, Path(scratch), tiles)
         labelled = pseudo.finish()
     ignored = sum(image.ignored for image, _ in labelled) / len(labelled)
     kept = sum(is_kept for _, is_kept in labelled)
@@ -81,17 +81,18 @@ def run(arguments: Namespace) -> None:
 
 def label(
     pseudo: training.PseudoSet,
-    predictor: Run | Ensemble,
+    predictor: Predictor,
     runs: Sequence[Run],
     image: Path,
     scratch: Path,
-    options: dict[str, int | None],
+    tiles: inference.TileOptions,
 ) -> None:
     """Adds an image to the set, with what the runs predict for it."""
     spatial_dims = predictor.data.spatial_dims
     output = scratch / f"probabilities{OUTPUT_SUFFIX[spatial_dims]}"
     with data.open_source(image, spatial_dims=spatial_dims) as source:
-        inference.predict_image(predictor, source, output, probabilities="uint8", restart=True, **options)
+        kind, anew = inference.OutputOptions(probabilities="uint8"), inference.ProgressOptions(restart=True)
+        inference.predict_image(predictor, source, output, kind, tiles, progress=anew)
         with data.open_source(output, spatial_dims=spatial_dims) as probabilities:
             pseudo.add(image, source, probabilities, [run.name for run in runs])
     output.unlink()

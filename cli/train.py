@@ -159,7 +159,14 @@ def store_probabilities(trained: Run, cases: Sequence[Case], folder: Path) -> No
     for case in cases:
         output = folder / f"{case.name}{OUTPUT_SUFFIX[len(case.image.shape)]}"
         if not output.exists() or output.stat().st_mtime < model.stat().st_mtime:
-            inference.predict_image(trained, case.image, output, probabilities="uint8", restart=True)
+            inference.predict_image(
+                trained,
+                case.image,
+                output,
+                inference.OutputOptions(probabilities="uint8"),
+                inference.TileOptions(seam_tolerance=0),
+                progress=inference.ProgressOptions(restart=True),
+            )
 
 
 def predict_command(folder: Path, dataset: Dataset) -> str:

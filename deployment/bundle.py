@@ -13,8 +13,8 @@ from maskzoo.errors import ExistingFile, OptionError
 from maskzoo.files import write_json, written_atomically
 from maskzoo.names import one_of
 
-from ..inference.engines import check_backend
-from ..inference.ensemble import Ensemble
+from ..inference.engines.conversion import check_backend
+from ..inference.predictor import Predictor
 from ..inference.run import Run
 from .formats import FORMATS
 from .graph import BundleGraph
@@ -26,7 +26,7 @@ REPORT = "parity.json"
 
 # The report is what parity.json holds: words and numbers.
 def export_bundle(
-    run: Run | Ensemble,
+    run: Predictor,
     output: str | Path,
     *,
     format: str = "saved_model",

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import tensorflow as tf
 
-from ..inference.engines import needed, to_onnx
+from ..inference.engines.conversion import needed, to_onnx
 from .graph import BundleGraph
 
 # From raw images `(batch, *size, channels)` to their masks and their probabilities.

@@ -11,10 +11,11 @@ import tensorflow as tf
 
 from maskzoo.errors import RunError
 
-from ..inference.engines import network
-from ..inference.ensemble import SMALLEST, Ensemble
-from ..inference.run import Run
-from ..inference.tta import View, parse_tta
+from ..inference.engines.conversion import network
+from ..inference.ensemble import Ensemble
+from ..inference.predictor import Predictor
+from ..inference.tta import TTATransform, parse_tta
+from ..metrics.decision import SMALLEST_PROBABILITY
 from ..models import analysis
 from .input_region import RegionRule, SizeRule, region_rule, size_rule
 from .normalization import normalized
@@ -38,7 +39,7 @@ class BundleGraph(tf.Module):
         RunError: Something in a run has no form in a graph.
     """
 
-    def __init__(self, run: Run | Ensemble, dtype: str, size: Sequence[int] | None = None) -> None:
+    def __init__(self, run: Predictor, dtype: str, size: Sequence[int] | None = None) -> None:
         super().__init__()
         self._run = run
         self._task = run.data.task
@@ -64,17 +65,17 @@ class BundleGraph(tf.Module):
         shape = sizes_of(images)
         if not isinstance(self._run, Ensemble):
             (member,) = self._members
-            (view,) = member.views
-            return member.logits(normalized(images, member.normalization), shape, view)
-        how, temperature, total = self._run.how, self._run.temperature, None
+            (transform,) = member.transforms
+            return member.logits(normalized(images, member.normalization), shape, transform)
+        reduction, temperature, total = self._run.reduction, self._run.temperature, None
         for member in self._members:
             pixels = normalized(images, member.normalization)
-            for view in member.views:
-                logits = member.logits(pixels, shape, view)
-                score = ensemble_score(logits, member.thresholds, self._task, how, temperature)
-                score *= np.float32(member.weight / len(member.views))
+            for transform in member.transforms:
+                logits = member.logits(pixels, shape, transform)
+                score = ensemble_score(logits, member.thresholds, self._task, reduction, temperature)
+                score *= np.float32(member.weight / len(member.transforms))
                 total = score if total is None else total + score
-        return total if how == "logits" else logits_from(total, self._task)
+        return total if reduction == "logits" else logits_from(total, self._task)
 
 
 @dataclass(frozen=True)
@@ -83,11 +84,11 @@ class GraphMember:
 
     Attributes:
         network: Keras model from images to logits.
-        call: The same as a TensorFlow function, which a graph with several views holds once.
+        call: The same as a TensorFlow function, which a graph with several transforms holds once.
         normalization: As in the run's `data.json`.
         thresholds: As in the run.
         weight: Its weight in the ensemble.
-        views: The test-time augmentations.
+        transforms: The test-time augmentation.
         region: Function from an image's sizes to an `InputRegion`.
         allowed_size: Function from sizes to the next ones that the network takes.
     """
@@ -98,41 +99,38 @@ class GraphMember:
     normalization: Mapping[str, Any]
     thresholds: tuple[float, ...]
     weight: float
-    views: tuple[View, ...]
+    transforms: tuple[TTATransform, ...]
     region: RegionRule
     allowed_size: SizeRule
 
-    def logits(self, images: Tensor, shape: Sequence[Size], view: View) -> Tensor:
+    def logits(self, images: Tensor, shape: Sequence[Size], transform: TTATransform) -> Tensor:
         """Logits of normalised images, of their size."""
         region = self.region(shape)
         channels = self.network.inputs[0].shape[-1]
-        pixels = oriented(mirrored(images, region.before, region.size), view)
+        pixels = oriented(mirrored(images, region.before, region.size), transform)
         size = sizes_of(pixels)
-        if view.scale != 1:
-            pixels = resized(pixels, self.allowed_size([scale_size(length, view.scale) for length in size]))
+        if transform.scale != 1:
+            pixels = resized(pixels, self.allowed_size([scale_size(length, transform.scale) for length in size]))
         pixels = tf.ensure_shape(pixels, (*pixels.shape[:-1], channels))
         logits = self.call(pixels)
-        if view.scale != 1:
+        if transform.scale != 1:
             logits = resized(logits, size)
-        logits = oriented_back(logits, view)
+        logits = oriented_back(logits, transform)
         ends = [crop + length for crop, length in zip(region.crop, shape, strict=True)]
         return logits[(slice(None), *map(slice, region.crop, ends))]
 
 
-def graph_members(run: Run | Ensemble) -> list[GraphMember]:
+def graph_members(run: Predictor) -> list[GraphMember]:
     """Returns the runs of an ensemble that have a weight, or the only one of a run.
 
     Raises:
         RunError: One has no form in a graph.
     """
-    if isinstance(run, Ensemble):
-        runs, views, weights = run.runs, run.views, run.weights
-    else:
-        runs, views, weights = [run], parse_tta("none", run.data.spatial_dims), [1.0]
-    geometries = [analysis.geometry(one.model) for one in runs]
-    symmetric = any(view.turns or any(view.flipped) for view in views)
+    transforms = run.transforms if isinstance(run, Ensemble) else parse_tta("none", run.data.spatial_dims)
+    geometries = [analysis.geometry(one.model) for one in run.members]
+    symmetric = any(transform.transposes or transform.reverses for transform in transforms)
     found = []
-    for one, weight, geometry in zip(runs, weights, geometries, strict=True):
+    for one, weight, geometry in zip(run.members, run.weights, geometries, strict=True):
         if one.data.normalization.get("stain"):
             raise RunError(one.path, "a run without stain normalisation, which has no form in a graph", "one with it")
         if None not in one.model.inputs[0].shape[1:-1]:
@@ -141,7 +139,7 @@ def graph_members(run: Run | Ensemble) -> list[GraphMember]:
         if weight:
             model = network(one)
             call = tf.function(partial(model, training=False), autograph=False)
-            how_seen = (one.data.normalization, one.thresholds, weight, views, region, size_rule(geometry))
+            how_seen = (one.data.normalization, one.thresholds, weight, transforms, region, size_rule(geometry))
             found.append(GraphMember(model, call, *how_seen))
     return found
 
@@ -163,18 +161,20 @@ def labels_from(logits: Tensor, task: str, thresholds: Sequence[float]) -> Tenso
     return tf.cast(logits >= least, tf.uint8)
 
 
-def ensemble_score(logits: Tensor, thresholds: Sequence[float], task: str, how: str, temperature: float) -> Tensor:
+def ensemble_score(
+    logits: Tensor, thresholds: Sequence[float], task: str, reduction: str, temperature: float
+) -> Tensor:
     """What an ensemble averages of one member's logits."""
-    if how == "votes":
+    if reduction == "votes":
         labels = labels_from(logits, task, thresholds)
         return tf.one_hot(labels, logits.shape[-1]) if task == "multiclass" else tf.cast(labels, tf.float32)
     logits = logits / np.float32(temperature)
-    return logits if how == "logits" else activated(logits, task)
+    return logits if reduction == "logits" else activated(logits, task)
 
 
 def logits_from(probabilities: Tensor, task: str) -> Tensor:
     """The logits that have these probabilities."""
     if task == "multiclass":
-        return tf.math.log(tf.maximum(probabilities, SMALLEST))
-    clipped = tf.clip_by_value(probabilities, SMALLEST, 1 - SMALLEST)
+        return tf.math.log(tf.maximum(probabilities, SMALLEST_PROBABILITY))
+    clipped = tf.clip_by_value(probabilities, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
     return tf.math.log(clipped) - tf.math.log(1 - clipped)

@@ -13,11 +13,11 @@ from maskzoo.errors import RunError
 
 from .. import data, metrics
 from ..data.images.source import Source
-from ..inference.ensemble import Ensemble
-from ..inference.predict_image import plan_image, reader, scorer
+from ..inference.options import TileOptions
+from ..inference.predictor import Predictor
 from ..inference.results import Result
 from ..inference.run import Run
-from ..inference.tile_plan import predict_tiles
+from ..inference.tiles import predict_tiles
 from ..models import analysis
 from .formats import BundleCall
 
@@ -47,7 +47,7 @@ class ParityRow:
     largest_difference: float
 
 
-def parity_images(run: Run | Ensemble, dtype: str | None, size: Sequence[int] | None) -> tuple[str, list[np.ndarray]]:
+def parity_images(run: Predictor, dtype: str | None, size: Sequence[int] | None) -> tuple[str, list[np.ndarray]]:
     """Pixels to compare on: windows of the images that the run held out; noise where those cannot be read.
 
     Args:
@@ -58,7 +58,7 @@ def parity_images(run: Run | Ensemble, dtype: str | None, size: Sequence[int] | 
     Returns:
         What they are, in words, and arrays `(*size, channels)`.
     """
-    first = run.runs[0] if isinstance(run, Ensemble) else run
+    first = run.members[0]
     sizes = COMPARED_SIZES[run.data.spatial_dims] if size is None else (tuple(size),)
     rng = np.random.default_rng(0)
     origin, images = "windows of the run's validation images", held_out_windows(first, sizes, rng)
@@ -87,7 +87,7 @@ def held_out_windows(run: Run, sizes: Sequence[tuple[int, ...]], rng: np.random.
 
 
 def compare_bundle(
-    run: Run | Ensemble, call: BundleCall, images: Sequence[np.ndarray], tolerance: float, name: Path
+    run: Predictor, call: BundleCall, images: Sequence[np.ndarray], tolerance: float, name: Path
 ) -> list[ParityRow]:
     """Compares a bundle with `predict`, which is given each image in one piece.
 
@@ -121,21 +121,20 @@ def compare_bundle(
     return rows
 
 
-def predict_whole(run: Run | Ensemble, source: Source) -> tuple[np.ndarray, np.ndarray]:
+def predict_whole(run: Predictor, source: Source) -> tuple[np.ndarray, np.ndarray]:
     """The mask and the probabilities `(*size, classes)` that `predict` gives an image that it takes in one piece."""
-    members = run.runs if isinstance(run, Ensemble) else [run]
-    one_piece = any(analysis.geometry(one.model).is_global for one in members)
-    options = {"tile": max(source.shape)} if one_piece else {}
-    plan = plan_image(run, source, memory=COMPARING_MEMORY, **options)
+    one_piece = any(analysis.geometry(one.model).is_global for one in run.members)
+    tile = max(source.shape) if one_piece else None
+    plan = run.plan(source, TileOptions(seam_tolerance=0, tile=tile, memory=COMPARING_MEMORY))
     task, names = run.data.task, run.data.class_names
     logits = np.empty((*source.shape, len(names)), np.float32)
-    for window, part in predict_tiles(scorer(run, plan), reader(run, source), plan):
+    for window, part in predict_tiles(run.scorer(plan), run.reader(source), plan):
         logits[window.slices] = part
     mask = Result(task, names, run.thresholds).values(logits)
     return mask if task == "multilabel" else mask[..., 0], metrics.probabilities(logits, task)
 
 
-def near_threshold(probabilities: np.ndarray, run: Run | Ensemble, tolerance: float) -> np.ndarray:
+def near_threshold(probabilities: np.ndarray, run: Predictor, tolerance: float) -> np.ndarray:
     """Where a label may change within the tolerance: `(*size,)`, or `(*size, classes)` in a multilabel task."""
     if run.data.task == "multiclass":
         two = np.sort(probabilities, axis=-1)[..., -2:]

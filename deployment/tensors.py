@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from .. import data
-from ..inference.tta import View
+from ..inference.tta import TTATransform
 
 # A whole number, or a scalar of the graph: TensorFlow adds the operators of its tensors where no type checker sees it.
 Size: TypeAlias = Any
@@ -102,19 +102,23 @@ def resized(images: Tensor, size: Sequence[Size]) -> Tensor:
     return images
 
 
-def oriented(images: Tensor, view: View) -> Tensor:
-    """Brings images `(batch, *size, channels)` into the orientation of a view."""
-    if view.turns:
-        images = tf.transpose(images, (0, *(1 + axis for axis in view.axes), len(view.axes) + 1))
-    return _flipped(images, view)
+def oriented(images: Tensor, transform: TTATransform) -> Tensor:
+    """Brings images `(batch, *size, channels)` into the orientation of a transform."""
+    if transform.transposes:
+        images = tf.transpose(images, (0, *(1 + axis for axis in transform.axes), len(transform.axes) + 1))
+    return _flipped(images, transform)
 
 
-def oriented_back(images: Tensor, view: View) -> Tensor:
+def oriented_back(images: Tensor, transform: TTATransform) -> Tensor:
     """Undoes `oriented`."""
-    images = _flipped(images, view)
-    return tf.transpose(images, (0, *(1 + np.argsort(view.axes)), len(view.axes) + 1)) if view.turns else images
+    images = _flipped(images, transform)
+    return (
+        tf.transpose(images, (0, *(1 + np.argsort(transform.axes)), len(transform.axes) + 1))
+        if transform.transposes
+        else images
+    )
 
 
-def _flipped(images: Tensor, view: View) -> Tensor:
-    axes = [1 + axis for axis, flip in enumerate(view.flipped) if flip]
+def _flipped(images: Tensor, transform: TTATransform) -> Tensor:
+    axes = [1 + axis for axis, flip in enumerate(transform.flipped) if flip]
     return tf.reverse(images, axes) if axes else images

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from .. import metrics
-from ..inference.ensemble import logits_from
 from .held_out import HeldOutImage, rows_of_array
 from .search_space import TIE, SearchSpace
 from .thresholds import best_thresholds, histograms, label_counts, threshold_counts
@@ -82,7 +81,7 @@ def weighted_score(space: SearchSpace, samples: Sequence[Sample], weights: Seque
     images = []
     for chances, labels in samples:
         mean = np.tensordot(np.asarray(weights, np.float32), chances, 1)
-        logits = logits_from(mean, space.task)
+        logits = metrics.logits_from(mean, space.task)
         images.append(HeldOutImage("", (len(mean),), rows_of_array(labels), rows_of_array(logits)))
     if space.task == "multiclass":
         counts = np.stack([label_counts(space, image) for image in images])

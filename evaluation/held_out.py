@@ -8,10 +8,11 @@ import numpy as np
 from tqdm import tqdm
 
 from .. import data, metrics
-from ..inference.ensemble import Ensemble, logits_from
+from ..inference.ensemble import Ensemble
+from ..inference.options import TileOptions
 from ..inference.run import Run
-from ..inference.tile_plan import predict_tiles
-from ..postprocessing.cleaning import Strips, strip_height
+from ..inference.tiles import predict_tiles
+from ..postprocessing.strips import Strips, strip_height
 
 # From the first row, and the row behind the last one, to an array of these rows.
 RowReader = Callable[[int, int], np.ndarray]
@@ -43,13 +44,13 @@ class HeldOutImage:
             yield self.truth(first, last), self.logits(first, last)
 
 
-def predict_held_out(run: Run, folder: Path, tta: str, **plan_options) -> list[HeldOutImage]:
+def predict_held_out(run: Run, folder: Path, tta: str, tiles: TileOptions) -> list[HeldOutImage]:
     """Predicts the images that a run held out into files of a folder."""
-    ensemble = Ensemble([run], how="logits" if tta == "none" else "probabilities", tta=tta)
+    ensemble = Ensemble([run], reduction="logits" if tta == "none" else "probabilities", tta=tta)
     images = []
     cases = data.labelled_cases(run.data.as_mapping())
     for number, case in enumerate(tqdm(cases, unit="image", desc=run.name, disable=None)):
-        plan = ensemble.plan(case.image, **plan_options)
+        plan = ensemble.plan(case.image, tiles)
         shape = (*plan.shape, len(run.data.class_names))
         logits = np.lib.format.open_memmap(folder / f"{number}.npy", "w+", np.float32, shape)
         for window, outputs in predict_tiles(ensemble.scorer(plan), ensemble.reader(case.image), plan):
@@ -82,6 +83,6 @@ def weighted_mean(images: Sequence[HeldOutImage], weights: Sequence[float], task
     def logits(first: int, last: int) -> np.ndarray:
         parts = zip(weights, images, strict=True)
         mean = sum(w * metrics.probabilities(image.logits(first, last), task) for w, image in parts if w)
-        return logits_from(np.asarray(mean), task)
+        return metrics.logits_from(np.asarray(mean), task)
 
     return HeldOutImage(images[0].name, images[0].shape, images[0].truth, logits)

@@ -7,12 +7,12 @@ import numpy as np
 from scipy import ndimage
 
 from .. import data, metrics
-from ..inference.ensemble import Ensemble
-from ..inference.gate import absent_classes, listen, without
-from ..inference.predict_image import plan_image, reader, scorer
-from ..inference.run import Run, thresholds_for
+from ..inference.gate import absent_classes, label_recorders
+from ..inference.options import TileOptions
+from ..inference.predictor import PostProcessing, Predictor, thresholds_for
+from ..inference.results import without_classes
 from ..inference.run_files import RunData
-from ..inference.tile_plan import predict_tiles
+from ..inference.tiles import predict_tiles
 from ..postprocessing.cleaning import Cleaning, clean_labels
 from .scores import WHOLE_MAP, ImageScores, MeasureScores
 from .spacing import pixel_spacing
@@ -43,16 +43,15 @@ def first_class(data: RunData) -> int:
 
 
 def score_image(
-    run: Run | Ensemble,
+    run: Predictor,
     case: data.Case,
     measures: Sequence[str],
     tolerance: float,
-    cleaning: Cleaning | None,
-    gate: Sequence[float] | None,
-    **plan_options,
+    post: PostProcessing,
+    tiles: TileOptions,
 ) -> tuple[ImageScores, ImageCounts]:
     """Predicts and scores one image: see `evaluate`."""
-    pixels, bins, maps = predict_and_count(run, case, measures, cleaning, gate, **plan_options)
+    pixels, bins, maps = predict_and_count(run, case, measures, post, tiles)
     masks = [] if maps is None else list(class_masks(run.data, maps))
     found: dict[str, MeasureScores] = {}
     objects = None
@@ -74,12 +73,11 @@ def score_image(
 
 
 def predict_and_count(
-    run: Run | Ensemble,
+    run: Predictor,
     case: data.Case,
     measures: Sequence[str],
-    cleaning: Cleaning | None,
-    gate: Sequence[float] | None,
-    **plan_options,
+    post: PostProcessing,
+    tiles: TileOptions,
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
     """Predicts one image tile by tile.
 
@@ -88,15 +86,16 @@ def predict_and_count(
         predicted label map `(2, *shape)`, for a task that is not multiclass `(2, *shape, classes)`, if a measure
         needs them.
     """
+    cleaning, gate = post.cleaning, post.gate
     task, ignore, classes = run.data.task, run.data.ignore_index, run.data.num_classes
     pixels, bins, maps = np.zeros((classes, 3), np.int64), None, None
     if cleaning or gate or set(measures) & set(WHOLE_MAP):
         maps = np.zeros((2, *case.image.shape, *(() if task == "multiclass" else (classes,))), np.uint8)
-    read = reader(run, case.image)
-    plan = plan_image(run, case.image, **plan_options)
+    read = run.reader(case.image)
+    plan = run.plan(case.image, tiles)
     thresholds = thresholds_for(run, case.name)
-    listeners = listen(run) if gate else None
-    for window, logits in predict_tiles(scorer(run, plan, listeners), read, plan):
+    recorders = label_recorders(run) if gate else None
+    for window, logits in predict_tiles(run.scorer(plan, recorders), read, plan):
         truth = case.read_label(window)
         guess = metrics.predicted_labels(logits, task, thresholds)
         if not (cleaning or gate):
@@ -107,8 +106,8 @@ def predict_and_count(
         if maps is not None:
             maps[(0, *window.slices)], maps[(1, *window.slices)] = truth, guess
     if maps is not None and (cleaning or gate):
-        if gate:
-            maps[1] = without(maps[1], absent_classes(run, listeners, gate), task)
+        if gate and recorders:
+            maps[1] = without_classes(maps[1], absent_classes(run, recorders, gate), task)
         if cleaning:
             maps[1] = cleaned(maps[1].copy(), cleaning, task, plan.shape)
         for truth, guess in zip(*maps, strict=True):

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from .. import metrics
-from ..postprocessing.cleaning import Components, Strips, background, fill_holes, find_components
+from ..postprocessing.components import Components, find_components
+from ..postprocessing.holes import fill_holes
+from ..postprocessing.strips import Strips, background
 from .held_out import HeldOutImage, RowReader
 from .search_space import TIE, SearchSpace
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from tqdm import tqdm
@@ -10,10 +11,9 @@ from maskzoo.errors import OptionError
 from maskzoo.names import one_of
 
 from .. import data, metrics
-from ..inference.ensemble import Ensemble
-from ..inference.run import Run
-from ..inference.tile_plan import BASE_MEMORY, GIGABYTE
-from ..postprocessing.cleaning import Cleaning
+from ..inference.options import DEFAULT_TILES, GIGABYTE, TileOptions
+from ..inference.predictor import NO_POST_PROCESSING, PostProcessing, Predictor
+from ..inference.tile_plan import BASE_MEMORY
 from .image_scores import (
     ImageCounts,
     by_class,
@@ -33,15 +33,13 @@ SCORING_BYTES = 64
 
 
 def evaluate(
-    run: Run | Ensemble,
+    run: Predictor,
     cases: Sequence[data.Case],
     *,
     measures: Sequence[str] = ("overlap",),
     tolerance: float = 1.0,
-    memory: float = 4 * GIGABYTE,
-    cleaning: Cleaning | None = None,
-    gate: Sequence[float] | None = None,
-    **plan_options,
+    tiles: TileOptions = DEFAULT_TILES,
+    post_processing: PostProcessing = NO_POST_PROCESSING,
 ) -> Scores:
     """Scores a run on labelled cases.
 
@@ -53,10 +51,9 @@ def evaluate(
         cases: Labelled cases of a `data.DataSet` with the run's task and classes.
         measures: What to score, names of `MEASURES`; overlap is always among them.
         tolerance: Distance that counts as agreement in the surface Dice, in the unit of the images' spacing.
-        memory: Bound in bytes on the expected peak memory of the process.
-        cleaning: Post-processing of the predicted masks before they are scored. Calibration is that of the
+        tiles: Tile and memory of the prediction. It is exact, whatever the seam tolerance.
+        post_processing: What is done to the predicted masks before they are scored. Calibration is that of the
             probabilities, without it.
-        gate: Least probability of each class's image-level label: see `inference.predict_image`.
 
     Raises:
         OptionError: A measure is unknown, there is no case, or the label map of an image does not fit the memory.
@@ -67,12 +64,13 @@ def evaluate(
             raise OptionError("measures", one_of(name, MEASURES), repr(name))
     if not cases:
         raise OptionError("cases", "at least one labelled image to evaluate on", "none")
-    if (whole := [name for name in WHOLE_MAP if name in measures]) or cleaning or gate:
-        check_memory(run, cases, whole, bool(cleaning or gate), memory)
+    tiles, changes = replace(tiles, seam_tolerance=0), bool(post_processing.cleaning or post_processing.gate)
+    if (whole := [name for name in WHOLE_MAP if name in measures]) or changes:
+        check_memory(run, cases, whole, changes, tiles.memory)
     unit = shared_unit(cases) if "surface" in measures else None
     images, counts = [], []
     for case in tqdm(cases, unit="image", desc="evaluating", disable=None):
-        scores, count = score_image(run, case, measures, tolerance, cleaning, gate, memory=memory, **plan_options)
+        scores, count = score_image(run, case, measures, tolerance, post_processing, tiles)
         images.append(scores)
         counts.append(count)
     pixels = np.array([count.pixels for count in counts])
@@ -97,7 +95,7 @@ def evaluate(
 
 
 def check_memory(
-    run: Run | Ensemble, cases: Sequence[data.Case], measures: Sequence[str], cleaning: bool, memory: float
+    run: Predictor, cases: Sequence[data.Case], measures: Sequence[str], cleaning: bool, memory: float
 ) -> None:
     """Refuses an image whose label maps, and what it takes to score them, do not fit the memory."""
     planes = run.data.num_classes if run.data.task == "multilabel" else 1

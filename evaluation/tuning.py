@@ -10,6 +10,7 @@ import numpy as np
 from maskzoo.errors import OptionError, RunError
 
 from ..inference.ensemble import check_members
+from ..inference.options import DEFAULT_TILES, TileOptions
 from ..inference.run import Run
 from ..inference.run_files import Decision
 from ..postprocessing.cleaning import cleaning_of
@@ -78,7 +79,7 @@ def decide(
     groups: str | None = None,
     areas: bool = True,
     tta: str = "none",
-    **plan_options,
+    tiles: TileOptions = DEFAULT_TILES,
 ) -> Tuning:
     """Searches what is best for runs on the images that they held out.
 
@@ -92,6 +93,7 @@ def decide(
         groups: Regular expression that finds the group of an image in its name.
         areas: Whether holes and minimum areas are searched too.
         tta: Test-time augmentation: see `tta.parse_tta`.
+        tiles: Tile and memory of the prediction. It is exact, whatever the seam tolerance.
 
     Raises:
         OptionError: An option has no meaning for the task.
@@ -106,7 +108,7 @@ def decide(
             for member, run in enumerate(fold):
                 place = Path(folder) / f"{number}-{member}"
                 place.mkdir()
-                images[member] += predict_held_out(run, place, tta, **plan_options)
+                images[member] += predict_held_out(run, place, tta, replace(tiles, seam_tolerance=0))
         members = [
             chosen_on(search(space, part), column, tta)
             for part, column in zip(images, zip(*folds, strict=True), strict=True)

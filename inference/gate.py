@@ -1,68 +1,60 @@
-"""The classification gate: a class whose image-level label is unlikely is left out of the mask altogether."""
+"""The presence gate: a class whose image-level label is unlikely is left out of the mask altogether."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
+from maskzoo.errors import OptionError
+
 from .. import metrics
+from .predictor import Predictor
+from .run import Run
 
 
-class Listener:
-    """A model whose image-level labels are noted while it predicts masks.
+class LabelRecorder:
+    """A model whose image-level labels are recorded while it predicts masks.
 
     Attributes:
-        chances: The largest probability of each class's label over all tiles so far; 1 for the background
+        largest: The largest probability of each class's label over all tiles so far, `(classes,)`; 1 for the background
             of a multiclass task.
+
+    Raises:
+        OptionError: If the run has no label head.
     """
 
-    def __init__(self, run):
+    def __init__(self, run: Run):
         if "label" not in run.model.output_names:
-            raise ValueError(f"--gate: expected runs trained with --label-head; received {run.path}")
+            raise OptionError("gate", "runs that were trained with a label head", run.path)
         self._model = run.model
         self._background = [1.0] if run.data.task == "multiclass" else []
-        self.chances = np.zeros(len(run.data.class_names))
+        self.largest = np.zeros(run.data.num_classes)
 
-    def predict(self, images):
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Returns the logits of the masks of some tiles, and records their labels."""
         outputs = self._model.predict_on_batch(images)
         found = metrics.probabilities(outputs["label"], "binary").max(axis=0)
-        self.chances = np.maximum(self.chances, [*self._background, *found])
+        self.record(np.array([*self._background, *found]))
         return outputs["mask"]
 
+    def record(self, probabilities: np.ndarray) -> None:
+        """Records the probability of each class's label on some more tiles."""
+        self.largest = np.maximum(self.largest, probabilities)
 
-def listen(run):
-    """A `Listener` for each member of an ensemble, or for a run."""
-    return [Listener(member) for member in getattr(run, "runs", [run])]
+
+def label_recorders(predictor: Predictor) -> list[LabelRecorder]:
+    """Returns a recorder for each member of an ensemble, or for a run."""
+    return [LabelRecorder(member) for member in predictor.members]
 
 
-def absent_classes(run, listeners, gate):
-    """The numbers of the classes whose labels stayed below the gate, after all tiles: the members' weighted mean.
+def absent_classes(predictor: Predictor, recorders: Sequence[LabelRecorder], gate: Sequence[float]) -> list[int]:
+    """Returns the numbers of the classes whose labels stayed below the gate, after all tiles: the members' mean.
 
     Args:
-        run: A `Run`, or an `Ensemble`.
-        listeners: What `listen` returned, and what the tiles were predicted with.
+        predictor: A `Run`, or an `Ensemble`.
+        recorders: What `label_recorders` returned, and what the tiles were predicted with.
         gate: Least probability of each class, 0 for classes without a gate.
     """
-    weights = getattr(run, "weights", None)
-    chances = np.average([listener.chances for listener in listeners], axis=0, weights=weights)
-    return np.flatnonzero(chances < np.asarray(gate)).tolist()
-
-
-def without(values, absent, task, band=None):
-    """Labels without some classes: of a class map, of one band of a mask, or of all bands, classes last."""
-    if not absent:
-        return values
-    if task == "multiclass":
-        return np.where(np.isin(values, absent), 0, values).astype(values.dtype)
-    if band is not None:
-        return np.zeros_like(values) if band in absent else values
-    values = values.copy()
-    values[..., absent] = 0
-    return values
-
-
-def gate_of(decision, classes, asked=None):
-    """The gate that was decided, or asked for instead: a tuple with a number per class, or `None`."""
-    gate = (decision.gate or (0,) * classes) if asked is None else tuple(asked)
-    if len(gate) == 1:
-        gate *= classes
-    if len(gate) != classes or not all(0 <= least < 1 for least in gate):
-        raise ValueError(f"--gate: expected a probability, or one for each of {classes} classes; received {gate}")
-    return gate if any(gate) else None
+    mean = np.average([recorder.largest for recorder in recorders], axis=0, weights=predictor.weights)
+    return np.flatnonzero(mean < np.asarray(gate)).tolist()

@@ -1,18 +1,29 @@
 """What predictions are written as: class ids, probabilities, run-length tables, outlines."""
 
+from __future__ import annotations
+
 import json
-import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
-from .. import data, metrics
-from .gate import without
+from maskzoo.errors import OptionError
+from maskzoo.files import written_atomically
 
-OUTPUT_SUFFIXES = (*data.SINK_SUFFIXES, ".csv", ".geojson")
-PROBABILITIES = ("uint8", "float32")
+from .. import data, metrics
+from ..postprocessing import Cleaning
+from .options import DEFAULT_OUTPUT, OutputOptions
+
+OUTPUT_SUFFIXES = (*data.WRITER_SUFFIXES, ".csv", ".geojson")
+
+# From a window and the number of a band to the values in the window, an array of its size.
+ReadBand = Callable[[data.Window, int], np.ndarray]
+# From a window to where a class is, an array of its size.
+ReadMask = Callable[[data.Window], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -32,15 +43,17 @@ class Result:
     probabilities: str | None = None
 
     @property
-    def bands(self):
+    def bands(self) -> int:
+        """Values per pixel."""
         return len(self.class_names) if self.probabilities or self.task == "multilabel" else 1
 
     @property
-    def dtype(self):
+    def dtype(self) -> str:
+        """Their type."""
         return self.probabilities or "uint8"
 
-    def values(self, logits):
-        """The values `(*size, bands)` of logits; 8-bit probabilities are rounded to the nearest 255th."""
+    def values(self, logits: np.ndarray) -> np.ndarray:
+        """Returns the values `(*size, bands)` of logits; 8-bit probabilities are rounded to the nearest 255th."""
         one = (slice(1),) * (logits.ndim - 1)
         if logits.size > logits[one].size and not any(logits.strides[:-1]):  # one pixel, everywhere
             return np.broadcast_to(self.values(logits[one]), (*logits.shape[:-1], self.bands))
@@ -50,15 +63,15 @@ class Result:
         scores = metrics.probabilities(logits, self.task)
         return np.rint(255 * scores).astype(np.uint8) if self.probabilities == "uint8" else scores
 
-    def background(self):
-        """Logits of a pixel that shows none of the classes, beyond any doubt."""
+    def background(self) -> np.ndarray:
+        """Returns the logits `(classes,)` of a pixel that shows none of the classes, beyond any doubt."""
         logits = np.full(len(self.class_names), -100, np.float32)
         if self.task == "multiclass":
             logits[0] = 100
         return logits
 
-    def masks(self, read):
-        """The name of every class but the background, and a function from a window to its mask."""
+    def masks(self, read: ReadBand) -> Iterator[tuple[str, ReadMask]]:
+        """Yields the name of every class but the background, and a function from a window to its mask."""
         if self.task == "multiclass":
             for number, name in enumerate(self.class_names[1:], 1):
                 yield name, lambda window, number=number: read(window, 0) == number
@@ -67,29 +80,29 @@ class Result:
                 yield name, lambda window, band=band: read(window, band) != 0
 
 
-def check_output(output, spatial_dims, probabilities=None, cog=False):
+def check_output(output: Path, spatial_dims: int, options: OutputOptions = DEFAULT_OUTPUT) -> None:
     """Refuses an output whose format cannot hold what is asked for.
 
     Raises:
-        ValueError: If its suffix is unknown, or does not go with the rest.
+        OptionError: If its suffix is unknown, or does not go with the rest.
     """
     suffix = data.file_suffix(output)
     if suffix not in OUTPUT_SUFFIXES:
-        raise ValueError(f"output: expected a file name that ends in {', '.join(OUTPUT_SUFFIXES)}; received {output}")
+        raise OptionError("output", f"a file name that ends in {', '.join(OUTPUT_SUFFIXES)}", output)
     if suffix in (".csv", ".geojson"):
-        if probabilities:
-            raise ValueError(f"--probabilities: expected an output of pixels, such as .tif; received {suffix}")
+        if options.probabilities:
+            raise OptionError("probabilities", "an output of pixels, such as .tif", suffix)
         if spatial_dims != 2:
-            raise ValueError(f"output: expected an image with 2 axes for {suffix}; received a run for {spatial_dims}")
-    if cog and suffix not in (".tif", ".tiff"):
-        raise ValueError(f"--cog: expected an output that ends in .tif; received {output}")
+            raise OptionError("output", f"an image with 2 axes for {suffix}", f"a run for {spatial_dims}")
+    if options.cog and suffix not in (".tif", ".tiff"):
+        raise OptionError("cog", "an output that ends in .tif", output)
 
 
-def write_result(result, read, source, output, *, cog=False):
+def write_result(result: Result, read: ReadBand, source: data.Source, output: Path, *, cog: bool = False) -> None:
     """Writes an output from finished values; it appears under its name when it is complete, with the same bytes always.
 
     Args:
-        result: `Result`.
+        result: The kind of values.
         read: Function from a `data.Window` and the number of a band to the values.
         source: The image.
         output: Path; its suffix says the format.
@@ -98,53 +111,57 @@ def write_result(result, read, source, output, *, cog=False):
     Raises:
         OSError: If it cannot be written.
     """
-    output = Path(output)
     suffix = data.file_suffix(output)
     unfinished = output.with_name(f".{output.name}.unfinished{suffix}")
-    if suffix == ".csv":
-        with appearing(output, unfinished) as file:
-            write_runs(file, result, read, source)
-    elif suffix == ".geojson":
-        with appearing(output, unfinished) as file:
-            write_outlines(file, result, read, source)
-    else:
-        options = data.WriterOptions(
-            bands=result.bands,
-            dtype=result.dtype,
-            like=source,
-            class_names=result.class_names if result.bands > 1 or result.probabilities is None else None,
-            # 8-bit probabilities are grey, not class ids.
-            colors=[] if result.probabilities else None,
-            cog=cog,
-        )
-        with data.open_writer(output, source.shape, options, unfinished=unfinished) as writer:
-            writer.fill(read)
+    if suffix in (".csv", ".geojson"):
+        write = write_runs if suffix == ".csv" else write_outlines
+        with written_atomically(output, unfinished) as path, open(path, "w", encoding="utf-8", newline="\n") as file:
+            write(file, result, read, source)
+        return
+    options = data.WriterOptions(
+        bands=result.bands,
+        dtype=result.dtype,
+        like=source,
+        class_names=result.class_names if result.bands > 1 or result.probabilities is None else None,
+        # 8-bit probabilities are grey, not class ids.
+        colors=[] if result.probabilities else None,
+        cog=cog,
+    )
+    with data.open_writer(output, source.shape, options, unfinished=unfinished) as writer:
+        writer.fill(read)
 
 
 @contextmanager
-def cleaned(read, result, shape, cleaning, output, absent=()):
-    """A function like `read` to the values after post-processing, which lie in a scratch file meanwhile.
+def cleaned(
+    read: ReadBand,
+    result: Result,
+    shape: tuple[int, ...],
+    cleaning: Cleaning | None,
+    output: Path,
+    absent: Sequence[int] = (),
+) -> Iterator[ReadBand]:
+    """Gives a function like `read` to the values after post-processing, which lie in a scratch file meanwhile.
 
     Args:
         read: As in `write_result`.
-        result: `Result`.
+        result: The kind of values.
         shape: Spatial sizes.
-        cleaning: `Cleaning`, or `None`.
+        cleaning: What is done to the masks.
         output: Path of the output, beside which the scratch file lies.
         absent: Numbers of classes that are left out.
     """
 
-    def present(window, band):
-        return without(read(window, band), absent, result.task, band)
+    def present(window: data.Window, band: int) -> np.ndarray:
+        return without_classes(read(window, band), absent, result.task, band)
 
     if not cleaning:
         yield present
         return
-    from ..postprocessing.cleaning import clean_labels, strip_height
+    from ..postprocessing import clean_labels, strip_height
 
     height, rest = strip_height(shape), tuple(shape[1:])
 
-    def rows(first, last):
+    def rows(first: int, last: int) -> np.ndarray:
         window = data.Window((first, *(0,) * len(rest)), (last - first, *rest))
         bands = [present(window, band) for band in range(result.bands)]
         return bands[0] if result.task == "multiclass" else np.stack(bands, axis=-1)
@@ -154,27 +171,34 @@ def cleaned(read, result, shape, cleaning, output, absent=()):
     try:
         with open(scratch, "wb") as file:
             for first in range(0, shape[0], height):
-                file.write(np.ascontiguousarray(clean(first, min(first + height, shape[0]))))
+                file.write(np.ascontiguousarray(clean(first, min(first + height, shape[0]))).data)
         values = np.memmap(scratch, np.uint8, "r", shape=(*shape, result.bands))
         yield lambda window, band: np.array(values[(*window.slices, band)])
     finally:
         scratch.unlink(missing_ok=True)
 
 
-@contextmanager
-def appearing(path, unfinished):
-    """A text file that gets its name when it is complete."""
-    try:
-        with open(unfinished, "w", encoding="utf-8", newline="\n") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+def without_classes(values: np.ndarray, absent: Sequence[int], task: str, band: int | None = None) -> np.ndarray:
+    """Returns labels without some classes.
+
+    Args:
+        values: A class map `(*size)`; one band of a mask `(*size)`; or all bands `(*size, classes)`.
+        absent: Numbers of the classes.
+        task: `binary`, `multilabel` or `multiclass`.
+        band: Number of the band, if the values are those of one.
+    """
+    if not absent:
+        return values
+    if task == "multiclass":
+        return np.where(np.isin(values, absent), 0, values).astype(values.dtype)
+    if band is not None:
+        return np.zeros_like(values) if band in absent else values
+    values = values.copy()
+    values[..., list(absent)] = 0
+    return values
 
 
-def write_runs(file, result, read, source):
+def write_runs(file: TextIO, result: Result, read: ReadBand, source: data.Source) -> None:
     """Writes a row of runs per class: absolute starts, the first pixel 1, down the columns."""
     masks = list(result.masks(read))
     several = len(masks) > 1
@@ -185,27 +209,26 @@ def write_runs(file, result, read, source):
         file.write("\n")
 
 
-def cell(text):
+def cell(text: str) -> str:
     """A cell of a CSV file."""
     return '"' + text.replace('"', '""') + '"' if set(text) & set(',"\n') else text
 
 
-def write_outlines(file, result, read, source):
+def write_outlines(file: TextIO, result: Result, read: ReadBand, source: data.Source) -> None:
     """Writes a GeoJSON polygon per connected area, in the image's coordinate system, or in pixels where it has none."""
-    located = source.frame if source.frame.crs else None
+    crs, transform = source.frame.crs, source.frame.transform
     file.write('{"type": "FeatureCollection",\n')
-    if located:
-        name = located.crs.to_string()
-        file.write(f'"crs": {json.dumps({"type": "name", "properties": {"name": name}})},\n')
+    if crs is not None:
+        file.write(f'"crs": {json.dumps({"type": "name", "properties": {"name": crs.to_string()}})},\n')
     file.write('"features": [')
     separator = "\n"
     for name, mask in result.masks(read):
         for _, pixels, rings in data.trace_outlines(
             lambda window, mask=mask: mask(window).view(np.uint8), source.shape
         ):
-            if located:
-                a, b, c, d, e, f = located.transform[:6]
-                rings = [ring @ [[a, d], [b, e]] + [c, f] for ring in rings]
+            if crs is not None and transform is not None:
+                a, b, c, d, e, f = transform[:6]
+                rings = [ring @ np.array([[a, d], [b, e]]) + [c, f] for ring in rings]
             feature = {
                 "type": "Feature",
                 "properties": {"classification": {"name": name}, "pixels": pixels},

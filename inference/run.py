@@ -1,20 +1,49 @@
-"""A trained run, as prediction needs it: its model, how images are normalised, its classes and decisions."""
+"""A trained run in memory: its model, how it reads images, how it cuts them into tiles."""
 
-from dataclasses import dataclass, field
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from maskzoo.errors import MissingFile, RunError
+import keras
 
-from .run_files import DATA_FILE, DECISION_FILE, Decision, RunData, read_decision, read_run_data
+from maskzoo.errors import ImageError, RunError
 
-MODEL, LAST = "best.keras", "last.keras"
-EPOCHS = {":best": MODEL, ":last": LAST}
+# The import of the models also registers the layers that a saved one names.
+from .. import data, models
+from .engines.engine import Engine
+from .halo_search import Probe, blending_report, shorten_halo
+from .options import DEFAULT_TILES, TileOptions
+from .run_files import (
+    DECISION_FILE,
+    LAST,
+    MODEL,
+    Decision,
+    RunData,
+    check_run,
+    read_decision,
+    read_run_data,
+    split_epoch,
+)
+from .tile_plan import TilePlan, plan_tiles
+from .tiles import ReadWindow, Scorer
+
+if TYPE_CHECKING:
+    from ..data import Source
+
+logger = logging.getLogger(__name__)
+
+# Tiles from which on it is worth a few more to say what blending does.
+WORTH_A_REPORT = 32
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder read into memory.
+    """A run folder read into memory: a `Predictor` of one network.
 
     Attributes:
         path: The folder.
@@ -23,78 +52,93 @@ class Run:
         thresholds: Probability from which a class counts as present, one per class (binary and multilabel tasks).
         decision: What was chosen for the run: thresholds, and what `decide` found beside them.
         model_file: Name of the model's file in the folder.
-        engine: What predicts in the model's place: see `engines.open_engine`.
+        engine: What predicts in the model's place: see `engines.choice.open_engine`.
+        crf: Weight of the conditional random field behind the model, 0 for none.
     """
 
     path: Path
-    model: Any
+    model: keras.Model
     data: RunData
     thresholds: tuple[float, ...]
     decision: Decision = field(default_factory=Decision)
     model_file: str = MODEL
-    engine: Any = None
+    engine: Engine | None = None
+    crf: float = 0.0
 
     @property
-    def name(self):
+    def name(self) -> str:
         """The folder's name, with `:last` behind it for the model of the last epoch."""
         return self.path.resolve().name + (":last" if self.model_file == LAST else "")
 
+    @property
+    def members(self) -> tuple[Run, ...]:
+        """The runs that answer: this one."""
+        return (self,)
 
-def check_run(path):
-    """Refuses a folder that no finished epoch has left a model in; answers without importing Keras.
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """The weight of each member."""
+        return (1.0,)
 
-    Args:
-        path: A run folder; with `:last` behind its name the model of the last epoch is meant, not that of the best.
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What the answers depend on beside the files of the run, by argument: JSON values."""
+        return {"crf": self.crf}
 
-    Returns:
-        The path, as `load_run` takes it.
+    def plan(self, source: Source, options: TileOptions = DEFAULT_TILES, *, symmetric: bool = False) -> TilePlan:
+        """Plans the tiles of an image, with the shortest halo whose seams stay within the tolerance.
 
-    Raises:
-        MissingFile: If the folder, its model or one of its descriptions is missing.
-    """
-    folder, model_file = split_epoch(path)
-    if not folder.is_dir():
-        raise MissingFile(path, "a run folder", "none of this name")
-    for name in (model_file, DATA_FILE, DECISION_FILE):
-        if not (folder / name).is_file():
-            raise MissingFile(folder, f"a trained run with a {name}", "one without")
-    return Path(path)
+        Args:
+            source: An open source.
+            options: How to cut it.
+            symmetric: As in `tile_plan.plan_tiles`.
+
+        Raises:
+            ImageError: If the image does not fit the run.
+            OptionError: If the model cannot be tiled within the memory.
+        """
+        probe = Probe(self.model, self.data.task, source, self.reader(source))
+        shape, channels = source.shape, source.channels
+        plan = plan_tiles(self.model, shape, channels, options, patch=self.data.patch, symmetric=symmetric)
+        if options.halo is None:
+            plan = shorten_halo(probe, plan, options, symmetric=symmetric)
+        if plan.is_blended and options.seam_tolerance and plan.tiles >= WORTH_A_REPORT:
+            logger.info("%s", blending_report(probe, plan))
+        return plan
+
+    def reader(self, source: Source) -> ReadWindow:
+        """Returns the function that reads one window of an image as the model was trained to see it.
+
+        Raises:
+            ImageError: If the number of axes or of channels is another than that of the training images.
+        """
+        check_axes(self.data, source)
+        return data.Normalizer.from_dict(self.data.normalization)(source)
+
+    def scorer(self, plan: TilePlan, models: Sequence[Scorer] | None = None) -> keras.Model | Scorer:
+        """Returns what `predict_tiles` takes beside a plan of this run.
+
+        Args:
+            plan: A plan of this run.
+            models: One that answers instead of the run's own network.
+        """
+        return models[0] if models else self.engine or self.model
+
+    def with_members(self, members: Sequence[Run]) -> Run:
+        """Returns the one other run."""
+        (member,) = members
+        return member
+
+    def with_thresholds(self, thresholds: tuple[float, ...], decision: Decision) -> Run:
+        """Returns the same run with other thresholds and another decision."""
+        return replace(self, thresholds=thresholds, decision=decision)
+
+    def with_crf(self, weight: float) -> Run:
+        """Returns the same run with a conditional random field behind its model."""
+        return replace(self, model=models.with_crf(self.model, self.data.task, weight=weight), crf=weight)
 
 
-def split_epoch(path):
-    """The folder and the model's file behind `RUN`, `RUN:best` or `RUN:last`."""
-    path = Path(path)
-    for ending, model_file in EPOCHS.items():
-        if path.name.endswith(ending) and not path.exists():
-            return path.with_name(path.name.removesuffix(ending)), model_file
-    return path, MODEL
-
-
-def run_spatial_dims(path):
-    """The number of spatial axes of a run's images; answers without importing Keras."""
-    return read_run_data(split_epoch(path)[0]).spatial_dims
-
-
-def thresholds_for(run, name):
-    """The thresholds for an image: those of its group, where `decide` found groups and its name shows one.
-
-    Args:
-        run: A `Run`, or an `Ensemble`.
-        name: Name of the image, without folder and suffix.
-    """
-    from .. import data
-
-    groups = run.decision.groups
-    if groups is None:
-        return tuple(run.thresholds)
-    try:
-        group = data.groups_by_pattern([name], groups.pattern)[name]
-    except ValueError:
-        return tuple(run.thresholds)
-    return tuple(groups.thresholds.get(group, run.thresholds))
-
-
-def load_run(path):
+def read_run(path: str | os.PathLike[str]) -> Run:
     """Reads a run folder.
 
     Args:
@@ -102,23 +146,30 @@ def load_run(path):
 
     Raises:
         MissingFile: If a part of it is missing.
-        RunError: If its model or its decisions cannot be read.
+        RunError: If its model or one of its descriptions cannot be read.
     """
-    import keras
-
-    # Their import registers the custom layers that a saved model names.
-    from .. import models
-
     folder, model_file = split_epoch(check_run(path))
-    try:
-        model = keras.saving.load_model(folder / model_file, compile=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise RunError(folder / model_file, "a Keras model that can be read", error) from error
     described, decision = read_run_data(folder), read_decision(folder)
     if len(decision.thresholds) != described.num_classes:
-        raise RunError(
-            folder / DECISION_FILE, f"{described.num_classes} thresholds, one per class", list(decision.thresholds)
+        expected = f"{described.num_classes} thresholds, one per class"
+        raise RunError(folder / DECISION_FILE, expected, list(decision.thresholds))
+    try:
+        model: keras.Model = keras.saving.load_model(  # pyright: ignore[reportAssignmentType] (what a run holds)
+            folder / model_file, compile=False
         )
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(folder / model_file, "a Keras model that can be read", error) from error
     if described.roi_classes is not None:
         model = models.two_stage(model, **described.roi_classes)
     return Run(folder, model, described, decision.thresholds, decision, model_file)
+
+
+def check_axes(described: RunData, source: Source) -> None:
+    """Refuses an image whose number of axes is not that of the training images.
+
+    Raises:
+        ImageError: It is not.
+    """
+    if len(source.shape) != described.spatial_dims:
+        expected = f"an image of {described.spatial_dims} spatial axes"
+        raise ImageError(source.name, expected, f"one of shape {source.shape}")

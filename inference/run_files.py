@@ -1,16 +1,22 @@
-"""The files that describe a run: `data.json`, what it was trained on, and `decision.json`, what was chosen for it."""
+"""The files of a run folder: its models, what it was trained on (`data.json`), what was chosen (`decision.json`)."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from maskzoo.errors import MissingFile, RunError
 from maskzoo.files import write_json
 
+MODEL, LAST = "best.keras", "last.keras"
+# Behind a folder's name, which model is meant.
+EPOCHS = {":best": MODEL, ":last": LAST}
 DATA_FILE, DECISION_FILE = "data.json", "decision.json"
 # The number that this version writes; files of earlier versions have none, and are read as number 0.
 DATA_FORMAT, DECISION_FORMAT = 1, 1
@@ -192,7 +198,7 @@ class Decision:
             found["ensemble"] = {k: v for k, v in self.ensemble.as_mapping().items() if k != "format"}
         return found | {"format": DECISION_FORMAT}
 
-    def agreed_with(self, others: list[Decision]) -> Decision:
+    def agreed_with(self, others: Sequence[Decision]) -> Decision:
         """Returns the part that was chosen alike in all of several decisions, each for one run."""
         different = {
             entry.name: entry.default
@@ -251,3 +257,50 @@ def plain(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return [plain(part) for part in value]
     return value
+
+
+def check_run(path: str | os.PathLike[str]) -> Path:
+    """Refuses a folder that no finished epoch has left a model in; answers without importing Keras.
+
+    Args:
+        path: A run folder; with `:last` behind its name the model of the last epoch is meant, not that of the best.
+
+    Returns:
+        The path, as `load_run` takes it.
+
+    Raises:
+        MissingFile: If the folder, its model or one of its descriptions is missing.
+    """
+    folder, model_file = split_epoch(path)
+    if not folder.is_dir():
+        raise MissingFile(path, "a run folder", "no such folder")
+    for name in (model_file, DATA_FILE, DECISION_FILE):
+        if not (folder / name).is_file():
+            raise MissingFile(folder, f"a trained run with a {name}", "a folder without")
+    return Path(path)
+
+
+def split_epoch(path: str | os.PathLike[str]) -> tuple[Path, str]:
+    """The folder and the model's file behind `RUN`, `RUN:best` or `RUN:last`."""
+    path = Path(path)
+    for ending, model_file in EPOCHS.items():
+        if path.name.endswith(ending) and not path.exists():
+            return path.with_name(path.name.removesuffix(ending)), model_file
+    return path, MODEL
+
+
+def run_spatial_dims(path: str | os.PathLike[str]) -> int:
+    """The number of spatial axes of a run's images; answers without importing Keras."""
+    return read_run_data(split_epoch(path)[0]).spatial_dims
+
+
+def file_checksum(path: Path) -> str:
+    """A checksum of a file's content."""
+    return checksum_at(path, path.stat().st_mtime_ns)
+
+
+@lru_cache
+def checksum_at(path: Path, modified: int) -> str:
+    """The checksum of a file that was last written at a time."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

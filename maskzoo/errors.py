@@ -94,3 +94,21 @@ class ConnectionLost(MaskzooError, ConnectionError):
 
 class DiskFull(MaskzooError, OSError):
     """There is no space left for what is being written."""
+
+
+class MissingPackage(MaskzooError, ImportError):
+    """A package is needed that comes with one of the extras of maskzoo.
+
+    Args:
+        package: The package.
+        extra: The extra.
+    """
+
+    def __init__(self, package: str, extra: str):
+        super().__init__(
+            f'expected the package {package}; received an installation without it: pip install "maskzoo[{extra}]"'
+        )
+        self.package, self.extra = package, extra
+
+    def __reduce__(self):
+        return type(self), (self.package, self.extra)

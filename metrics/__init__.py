@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from . import objects as objects
     from . import presence as presence
     from . import surface as surface
+    from .decision import logits_from as logits_from
     from .decision import predicted_labels as predicted_labels
     from .decision import probabilities as probabilities
     from .overlap import (
@@ -43,7 +44,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=["calibration", "membrane", "objects", "presence", "surface"],
     submod_attrs={
-        "decision": ["predicted_labels", "probabilities"],
+        "decision": ["logits_from", "predicted_labels", "probabilities"],
         "overlap": [
             "competition_dice",
             "confusion_counts",

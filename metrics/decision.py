@@ -5,6 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+# Keeps logits finite where a probability is 0 or 1.
+SMALLEST_PROBABILITY = 1e-7
+
 
 def probabilities(logits: ArrayLike, task: str) -> np.ndarray:
     """Returns the probabilities of logits `(..., classes)`: sigmoid, or softmax in a multiclass task."""
@@ -34,3 +37,11 @@ def predicted_labels(logits: np.ndarray, task: str, thresholds: float | Sequence
     limits = np.clip(np.asarray(thresholds, np.float64), 1e-7, 1 - 1e-7)
     # Compared as logits: cheaper than a sigmoid of every pixel.
     return (logits >= np.log(limits / (1 - limits))).astype(np.uint8)
+
+
+def logits_from(scores: np.ndarray, task: str) -> np.ndarray:
+    """Returns logits `(..., classes)` that have these probabilities, which is the inverse of `probabilities`."""
+    if task == "multiclass":
+        return np.log(np.maximum(scores, SMALLEST_PROBABILITY))
+    clipped = np.clip(scores, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
+    return np.log(clipped) - np.log1p(-clipped)

@@ -12,10 +12,11 @@ from run_verb import run
 from scipy import ndimage
 
 from maskzoo import data, inference, metrics
-from maskzoo.inference import Decision, gate
-from maskzoo.inference.predict_image import reader
+from maskzoo import postprocessing as postprocess
+from maskzoo.inference import gate
+from maskzoo.inference.engines import choice
+from maskzoo.inference.results import without_classes
 from maskzoo.models.crf import LocalCRF
-from maskzoo.postprocessing import cleaning as postprocess
 
 
 def speckled(seed, shape=(48, 52)):
@@ -88,7 +89,7 @@ def test_evaluate_scores_the_engine_that_is_asked_for(trained, capsys, monkeypat
     assert run("evaluate", trained, "--engine", "auto", "--json") == 0
     assert "ms per tile" in capsys.readouterr().err
     blind = {"onnx": lambda *_: lambda images: np.full((*images.shape[:-1], 1), -9, np.float32)}
-    monkeypatch.setattr(inference.engines, "OPENERS", blind)
+    monkeypatch.setattr(choice, "OPENERS", blind)
     received = scores_of(capsys, trained, trained, "--engine", "onnx", "--members")
     assert [received["mean_dice"], received["members"][str(trained)]["mean_dice"]] == [[0], [0]]
 
@@ -175,7 +176,7 @@ def predicted_logits(path):
     loaded = inference.load_run(path)
     source = data.open_source(path.parent / "data/images/0.npy", spatial_dims=2)
     plan = inference.plan_image(loaded, source)
-    answers = inference.predict_tiles(loaded.model, reader(loaded, source), plan)
+    answers = inference.predict_tiles(loaded.model, loaded.reader(source), plan)
     return np.concatenate([logits for _, logits in answers])
 
 
@@ -301,7 +302,7 @@ def test_a_class_whose_label_is_unlikely_is_left_out(trained, capsys, tile):
 
 
 def test_labels_of_tiles_before_an_interruption_count_too(trained, monkeypatch):
-    """Only the first tile's label is likely. What goes on behind that tile must still know it."""
+    """Only the first tile's label is likely. What is predicted after a resumption must still know it."""
     import keras
 
     loaded = inference.load_run(trained)
@@ -314,35 +315,34 @@ def test_labels_of_tiles_before_an_interruption_count_too(trained, monkeypatch):
     bright[30:] = 0.1
     run = dataclasses.replace(loaded, model=both)
     np.save(trained.parent / "image.npy", bright)
-    predict = gate.Listener.predict
+    predict = gate.LabelRecorder.predict
 
     def stopping(self, images):
-        if self.chances[0] > 0.9:
+        if self.largest[0] > 0.9:
             raise KeyboardInterrupt
         return predict(self, images)
 
     def segment(output):
         with data.open_source(trained.parent / "image.npy", spatial_dims=2) as source:
-            plan = dataclasses.replace(inference.plan_image(run, source, tile=8), batch=1)
-            inference.predict_image(run, source, output, plan=plan, gate=(0.8,))
+            plan = dataclasses.replace(inference.plan_image(run, source, inference.TileOptions(tile=8)), batch=1)
+            inference.predict_image(
+                run, source, output, tiles=plan, post_processing=inference.PostProcessing(gate=(0.8,))
+            )
         return np.load(output)
 
     output = trained.parent / "bright.npy"
-    monkeypatch.setattr(gate.Listener, "predict", stopping)
+    monkeypatch.setattr(gate.LabelRecorder, "predict", stopping)
     with pytest.raises(KeyboardInterrupt, match=r"1 of 10 parts .* are kept"):
         segment(output)
-    monkeypatch.setattr(gate.Listener, "predict", predict)
+    monkeypatch.setattr(gate.LabelRecorder, "predict", predict)
     np.testing.assert_array_equal(segment(output), bright[..., 0] >= 0)
 
 
 def test_the_classes_of_a_map_have_gates_of_their_own():
     labels = np.array([[0, 1, 2]], np.uint8)
-    np.testing.assert_array_equal(gate.without(labels, [2], "multiclass"), [[0, 1, 0]])
+    np.testing.assert_array_equal(without_classes(labels, [2], "multiclass"), [[0, 1, 0]])
     bands = np.ones((1, 2, 3), np.uint8)
-    np.testing.assert_array_equal(gate.without(bands, [0, 2], "multilabel"), bands * [0, 1, 0])
-    assert gate.gate_of(Decision(gate=(0, 0.2)), 2) == (0, 0.2)
-    assert gate.gate_of(Decision(gate=(0, 0.2)), 2, [0.5]) == (0.5, 0.5)
-    assert gate.gate_of(Decision(), 2) is None
+    np.testing.assert_array_equal(without_classes(bands, [0, 2], "multilabel"), bands * [0, 1, 0])
 
 
 def test_mistakes_are_one_line(trained, tmp_path, capsys):
@@ -361,8 +361,8 @@ def test_mistakes_are_one_line(trained, tmp_path, capsys):
         ("predict", trained, *files, "--crf", 3, "--engine", "onnx"): "--crf: expected the engine keras",
         ("evaluate", trained, "--crf", 3, "--engine", "onnx"): "--crf: expected the engine keras",
         ("evaluate", trained, "--gate", 0.5, "--engine", "onnx"): "--engine: expected keras, which --gate needs",
-        ("predict", trained, *files, "--gate", 1.5): "--gate: expected a probability",
-        ("predict", trained, *files, "--gate", 0.5): "--gate: expected runs trained with --label-head",
+        ("predict", trained, *files, "--gate", 1.5): "--gate: expected probabilities from 0",
+        ("predict", trained, *files, "--gate", 0.5): "--gate: expected runs that were trained with a label head",
         ("predict", f"{trained}:last", *files): "last.keras",
         ("evaluate", trained, other): "--data: expected images that none of the runs was trained on",
         ("decide", trained, other, trained): "runs: expected the same number of runs for each set of held-out images",

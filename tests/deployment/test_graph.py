@@ -60,8 +60,8 @@ def test_tasks_and_thresholds(task, classes, make_model, make_run, noise):
 @pytest.mark.parametrize(
     "options",
     [
-        pytest.param({"tta": "symmetries", "how": "votes"}, marks=pytest.mark.slow),
-        {"tta": "rotations", "how": "logits", "temperature": 0.5},
+        pytest.param({"tta": "symmetries", "reduction": "votes"}, marks=pytest.mark.slow),
+        {"tta": "rotations", "reduction": "logits", "temperature": 0.5},
         {"tta": "scales:0.75", "weights": [3, 1]},
     ],
 )

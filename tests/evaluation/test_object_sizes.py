@@ -36,7 +36,7 @@ def brute_area_scores(images, metric, hole, area):
 @pytest.mark.parametrize("metric", ["mean_dice", "iou"])
 @pytest.mark.parametrize("strip", [7, 10_000])
 def test_holes_and_minimum_areas_are_the_best_of_all(metric, strip, monkeypatch):
-    monkeypatch.setattr("maskzoo.postprocessing.cleaning.STRIP_PIXELS", strip * 44)
+    monkeypatch.setattr("maskzoo.postprocessing.strips.STRIP_PIXELS", strip * 44)
     images = speckled()
     space = SearchSpace("binary", ["cell"], metric=metric)
     parts = [held_out(name, truth[..., None], np.where(guess, 4.0, -4)[..., None]) for name, truth, guess in images]

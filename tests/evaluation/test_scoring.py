@@ -272,7 +272,9 @@ def test_overlap_presence_and_calibration_take_the_memory_of_a_tile(tmp_path):
     def peak(side):
         case = data.Case(str(side), None, Stripes(side), None, label)
         tracemalloc.start()
-        scores = evaluation.evaluate(trained, [case], measures=["presence", "calibration"], tile=512)
+        scores = evaluation.evaluate(
+            trained, [case], measures=["presence", "calibration"], tiles=inference.TileOptions(tile=512)
+        )
         assert scores.images[0].measures["presence"]["true_pixels"] == [side * side // 2]
         assert scores.dice == [1]
         highest = tracemalloc.get_traced_memory()[1]

@@ -12,7 +12,7 @@ from maskzoo.errors import OptionError
 from maskzoo.evaluation import METRICS
 from maskzoo.evaluation.thresholds import threshold_counts
 from maskzoo.evaluation.tuning import search
-from maskzoo.inference.run import thresholds_for
+from maskzoo.inference.predictor import thresholds_for
 
 THRESHOLDS = np.arange(1, 1024) / 1024
 

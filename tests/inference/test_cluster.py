@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -14,10 +15,10 @@ import numpy as np
 import psutil
 import pytest
 from distributed import Client, LocalCluster
+from noise_runs import PIXELS, make_run_folder, read_image, visible, write_image
 from run_verb import run
-from test_predicting import PIXELS, make_run, read, visible, write_image
 
-from maskzoo.inference import cluster, journal
+from maskzoo.inference import cluster, journal, options
 
 ROOT = Path(__file__).resolve().parents[2]
 LARGE = np.tile(PIXELS, (8, 7, 1))
@@ -33,9 +34,9 @@ def workers():
 def runs(tmp_path_factory):
     root = tmp_path_factory.mktemp("runs")
     found = {
-        "multiclass": make_run(root / "multiclass", "multiclass", ["ground", "road", "roof"]),
-        "global": make_run(root / "global", "multilabel", ["lung", "heart"]),
-        "labelled": make_run(root / "labelled", "multilabel", ["lung", "heart"]),
+        "multiclass": make_run_folder(root / "multiclass", "multiclass", ["ground", "road", "roof"]),
+        "global": make_run_folder(root / "global", "multilabel", ["lung", "heart"]),
+        "labelled": make_run_folder(root / "labelled", "multilabel", ["lung", "heart"]),
     }
     for name in ("global", "labelled"):
         model = keras.saving.load_model(found[name] / "best.keras")
@@ -50,11 +51,6 @@ def runs(tmp_path_factory):
             label.set_weights([np.array([[300, 0]] * 3), np.array([-880, -9])])
         keras.Model(image, outputs).save(found[name] / "best.keras")
     return found
-
-
-@pytest.fixture
-def image(tmp_path):
-    return write_image(tmp_path / "image.tif")
 
 
 def both_ways(workers, trained, image, name, *options):
@@ -91,7 +87,7 @@ def test_tissue_and_labels_are_known_to_all_workers(workers, runs, tmp_path):
     options = ["--tile", 50, "--tissue", "--gate", 0.5]
     alone, together = both_ways(workers, [runs["labelled"]], image, "mask.tif", *options)
     assert alone == together
-    mask = read(tmp_path / "2-mask.tif")
+    mask = read_image(tmp_path / "2-mask.tif")
     assert mask[100:200, 300:400, 0].any()
     assert not mask[..., 1].any()
 
@@ -114,7 +110,7 @@ def test_what_is_interrupted_goes_on_without_the_cluster(workers, runs, tmp_path
         assert run(*command, "--cluster", workers.scheduler_address) == 130
     assert "interrupted; 7 of 25 parts of " in capsys.readouterr().err.splitlines()[-1]
     assert run(*command) == 0
-    assert "goes on behind 7 of 25 parts" in capsys.readouterr().out
+    assert "resuming after part 7 of 25" in capsys.readouterr().out
     assert (tmp_path / "mask.tif").read_bytes() == whole
 
 
@@ -142,17 +138,14 @@ def test_workers_that_cannot_do_the_task_are_named(workers, runs, image, tmp_pat
     command = ["predict", runs["multiclass"], image, tmp_path / "mask.tif", "--cluster", workers.scheduler_address]
     packed = cluster.packed
 
-    def with_another(change):
-        def changed(*arguments):
-            return change(*packed(*arguments))
+    def needing_more(*arguments, **options):
+        return replace(packed(*arguments, **options), needed=("/nowhere/x",))
 
-        return changed
-
-    monkeypatch.setattr(cluster, "packed", with_another(lambda trained, job, needed: (trained, job, ["/nowhere/x"])))
+    monkeypatch.setattr(cluster, "packed", needing_more)
     assert run(*command) == 2
     assert "--cluster: expected workers that see /nowhere/x; received " in capsys.readouterr().err.splitlines()[-1]
     monkeypatch.undo()
-    monkeypatch.setattr("maskzoo.inference.predict_image.version", lambda name: "0.0.1")
+    monkeypatch.setattr("maskzoo.inference.identity.version", lambda name: "0.0.1")
     assert run(*command) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: --cluster: expected workers with the same software, {'maskzoo': '0.0.1'")
@@ -176,7 +169,7 @@ def test_ctrl_c_stops_a_folder_that_goes_on_later(workers, runs, tmp_path, monke
         patch.setattr(journal.Journal, "write", strike)
         assert run(*command, "--cluster", workers.scheduler_address) == 130
     told = capsys.readouterr().err.splitlines()[-1]
-    assert told == "error: interrupted; the same command goes on where it stopped"
+    assert told == "error: interrupted; the same command resumes where it stopped"
     assert run(*command) == 0
     assert visible(tmp_path / "masks") == ["a.tif", "b.tif", "c.tif"]
 
@@ -214,7 +207,7 @@ def test_a_scheduler_that_is_not_there_is_one_line_within_seconds(runs, image, m
 
 
 def test_without_dask_the_extra_is_named(runs, image, monkeypatch, capsys):
-    monkeypatch.setattr(cluster, "find_spec", lambda name: None)
+    monkeypatch.setattr(options, "find_spec", lambda name: None)
     command = [runs["multiclass"], image, image.with_name("mask.tif")]
     for arguments in ([*command, "--cluster"], ["--cluster", *command], ["--cluster", "--tile", 32, *command]):
         assert run("predict", *arguments) == 2
@@ -245,7 +238,7 @@ def test_ctrl_c_leaves_no_process(runs, tmp_path):
     assert process.returncode == 130
     # But for what TensorFlow says of the machine.
     lines = [line for line in error.splitlines() if not re.match(r"[EIW]0000 |WARNING: All log", line)]
-    assert lines == ["error: interrupted; the same command goes on where it stopped"]
+    assert lines == ["error: interrupted; the same command resumes where it stopped"]
     # Those that only watch over others end a moment later.
     _, left = psutil.wait_procs(ours, timeout=10)
     assert not [child for child in left if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
@@ -303,4 +296,4 @@ def test_tiles_that_kill_every_worker_stop_it(workers, runs, tmp_path, monkeypat
         "error: --cluster: expected workers that live; received several that died of the same tiles"
     )
     assert run(*command) == 0
-    assert re.search("goes on behind [1-9]", capsys.readouterr().out)
+    assert re.search("resuming after part [1-9]", capsys.readouterr().out)

@@ -41,9 +41,13 @@ def as_run(model, name="run", task="binary", normalization="none", decision=None
     return Run(Path(name), model, RunData.from_mapping(description), decision.thresholds, decision)
 
 
+def exact(**options):
+    return inference.TileOptions(seam_tolerance=0, **options)
+
+
 def answer(ensemble, image, **options):
     source = data.open_source(image, spatial_dims=2)
-    plan = ensemble.plan(source, **options)
+    plan = ensemble.plan(source, exact(**options))
     answers = np.full((*plan.shape, len(ensemble.data.class_names)), np.nan, np.float32)
     for window, logits in inference.predict_tiles(ensemble.scorer(plan), ensemble.reader(source), plan):
         assert np.isnan(answers[window.slices]).all(), "a pixel was written twice"
@@ -80,10 +84,10 @@ def test_logits_votes_and_temperature():
     runs = [as_run(convolution(seed), decision={"thresholds": [0.3]}) for seed in range(3)]
     logits = np.stack([whole(run.model, IMAGE / 40) for run in runs]).astype(np.float64)
     image = IMAGE / 40
-    np.testing.assert_allclose(answer(Ensemble(runs, how="logits"), image), logits.mean(0), atol=1e-4)
+    np.testing.assert_allclose(answer(Ensemble(runs, reduction="logits"), image), logits.mean(0), atol=1e-4)
     sharpened = answer(Ensemble(runs, temperature=0.5), image)
     np.testing.assert_allclose(sigmoid(sharpened), sigmoid(2 * logits).mean(0), atol=1e-5)
-    votes = Ensemble(runs, how="votes")
+    votes = Ensemble(runs, reduction="votes")
     assert votes.thresholds == (0.5,)
     majority = metrics.predicted_labels(answer(votes, image), "binary", votes.thresholds)
     np.testing.assert_array_equal(majority, (sigmoid(logits) >= 0.3).sum(0) >= 2)
@@ -96,7 +100,7 @@ def test_a_multiclass_ensemble_votes_for_the_likeliest_class():
     received = metrics.probabilities(answer(Ensemble(runs), IMAGE / 40), "multiclass")
     np.testing.assert_allclose(received, chances.mean(0), atol=1e-5)
     winners = (logits.argmax(-1)[..., None] == np.arange(3)).sum(0)
-    shares = metrics.probabilities(answer(Ensemble(runs, how="votes"), IMAGE / 40), "multiclass")
+    shares = metrics.probabilities(answer(Ensemble(runs, reduction="votes"), IMAGE / 40), "multiclass")
     np.testing.assert_allclose(shares, winners / 3, atol=1e-5)
 
 
@@ -105,7 +109,7 @@ def test_a_multiclass_ensemble_votes_for_the_likeliest_class():
 def test_views_over_tiles_equal_views_of_the_whole_image(name, text):
     keras.utils.set_random_seed(0)
     first = models.build_model(name, (None, None, 2), 1, filters=(4, 8, 8))
-    ensemble = Ensemble([as_run(first), as_run(convolution(3, 5))], how="logits", tta=text)
+    ensemble = Ensemble([as_run(first), as_run(convolution(3, 5))], reduction="logits", tta=text)
     one_piece = answer(ensemble, IMAGE / 40, tile=200)
     assert np.ptp(one_piece) > 1e-2
     for tile in (24, 64):
@@ -113,7 +117,7 @@ def test_views_over_tiles_equal_views_of_the_whole_image(name, text):
 
 
 def test_the_symmetries_of_an_image_have_the_symmetries_of_the_answer():
-    ensemble = Ensemble([as_run(convolution(0, 5))], tta="symmetries", how="logits")
+    ensemble = Ensemble([as_run(convolution(0, 5))], tta="symmetries", reduction="logits")
     image = IMAGE[:90, :90] / 40
     np.testing.assert_allclose(answer(ensemble, np.rot90(image)), np.rot90(answer(ensemble, image)), atol=1e-5)
 
@@ -122,7 +126,7 @@ def test_a_symmetric_model_does_not_need_its_views():
     model = convolution(0, 3)
     ring = np.ones((3, 3, 2, 1)) * [[[[0.2], [-0.1]]]]
     model.layers[-1].set_weights([ring, np.zeros(1)])
-    received = answer(Ensemble([as_run(model)], tta="symmetries", how="logits"), IMAGE / 40, tile=24)
+    received = answer(Ensemble([as_run(model)], tta="symmetries", reduction="logits"), IMAGE / 40, tile=24)
     np.testing.assert_allclose(received, whole(model, IMAGE / 40), atol=1e-4)
 
 
@@ -133,7 +137,7 @@ def test_a_member_that_sees_everything_is_blended_with_the_others():
     seer = keras.Model(image, single(keras.layers.Add()([image, mean])), name="seer")
     flat = convolution(0, 1)
     constant = np.full((70, 101, 2), 0.5, np.float32)
-    received = answer(Ensemble([as_run(flat), as_run(seer)], how="logits", tta="flips"), constant, tile=32)
+    received = answer(Ensemble([as_run(flat), as_run(seer)], reduction="logits", tta="flips"), constant, tile=32)
     expected = (flat.predict_on_batch(constant[:1, None, :1])[0, 0, 0] + 2) / 2
     np.testing.assert_allclose(received, np.broadcast_to(expected, received.shape), atol=1e-5)
 
@@ -141,10 +145,10 @@ def test_a_member_that_sees_everything_is_blended_with_the_others():
 def test_the_memory_counts_every_member():
     runs = [as_run(convolution(seed)) for seed in range(2)]
     source = data.open_source(IMAGE, spatial_dims=2)
-    alone, together = Ensemble(runs[:1]).plan(source, tile=64), Ensemble(runs).plan(source, tile=64)
+    alone, together = (Ensemble(part).plan(source, exact(tile=64)) for part in (runs[:1], runs))
     assert together.memory - alone.memory >= 4 * runs[1].model.count_params()
-    with pytest.raises(ValueError, match=r"^--memory: expected at least"):
-        Ensemble(runs).plan(source, memory=1000)
+    with pytest.raises(ValueError, match=r"^memory: expected at least"):
+        Ensemble(runs).plan(source, exact(memory=1000))
 
 
 def test_what_was_decided_for_these_runs_is_taken_whatever_their_order():
@@ -153,7 +157,7 @@ def test_what_was_decided_for_these_runs_is_taken_whatever_their_order():
     a, b = (as_run(convolution(0), name, decision=decision) for name in "ab")
     c = as_run(convolution(0), "c", decision={"thresholds": [0.6], "minimum_area": [5]})
     ensemble = Ensemble([b, a])
-    assert (ensemble.weights, ensemble.thresholds) == ([0.75, 0.25], (0.4,))
+    assert (ensemble.weights, ensemble.thresholds) == ((0.75, 0.25), (0.4,))
     assert ensemble.decision.minimum_area == (9,)
     other = Ensemble([a, c], weights=[1, 3])
     assert other.thresholds == pytest.approx((0.5,))
@@ -175,12 +179,12 @@ def test_members_that_do_not_fit_are_refused():
         {"weights": [0, 0]},
         {"weights": [1, -1]},
         {"weights": [1, float("nan")]},
-        {"how": "mean"},
+        {"reduction": "mean"},
         {"temperature": 0},
         {"temperature": float("nan")},
     ):
         option = next(iter(options))
-        with pytest.raises(ValueError, match=rf"^--{option}: expected .*; received"):
+        with pytest.raises(ValueError, match=rf"^{option}: expected .*; received"):
             Ensemble([run, run], **options)
     with pytest.raises(ValueError, match="expected at least one run"):
         Ensemble([])

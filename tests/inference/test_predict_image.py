@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import pytest
 import rasterio
+from noise_runs import PIXELS, PROFILE, interrupt_after, read_image, visible, write_image
 from run_verb import run
 from scipy import ndimage
 
@@ -22,44 +23,6 @@ from maskzoo.data.labels.run_table import RunTable
 from maskzoo.inference.results import Result
 
 ROOT = Path(__file__).resolve().parents[2]
-PIXELS = np.random.default_rng(0).integers(0, 256, (150, 170, 3)).astype(np.uint8)
-PROFILE = {"crs": "EPSG:32616", "transform": rasterio.Affine(0.5, 0, 700000, 0, -0.5, 3700000)}
-
-
-def make_run(path, task, names):
-    """A run folder around one random convolution, whose answer for any pixel can be worked out by hand."""
-    path.mkdir()
-    keras.utils.set_random_seed(0)
-    image = keras.Input((None, None, 3))
-    layer = keras.layers.Conv2D(len(names), 3, padding="same", kernel_initializer="he_normal", name="mask")
-    keras.Model(image, layer(image)).save(path / "best.keras")
-    described = {"task": task, "class_names": names, "channels": 3, "rank": 2, "patch": 64}
-    described["normalization"] = {"kind": "none", "channels": 3}
-    (path / "data.json").write_text(json.dumps(described))
-    (path / "decision.json").write_text(json.dumps({"thresholds": [0.5] * len(names)}))
-    return path
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    root = tmp_path_factory.mktemp("runs")
-    return {
-        "binary": make_run(root / "binary", "binary", ["cell"]),
-        "multilabel": make_run(root / "multilabel", "multilabel", ["lung", "heart, big"]),
-        "multiclass": make_run(root / "multiclass", "multiclass", ["ground", "road", "roof"]),
-    }
-
-
-@pytest.fixture
-def image(tmp_path):
-    return write_image(tmp_path / "image.tif")
-
-
-def write_image(path, pixels=PIXELS, **profile):
-    options = {"dtype": "uint8", "tiled": True, "blockxsize": 64, "blockysize": 64, **PROFILE, **profile}
-    with rasterio.open(path, "w", "GTiff", pixels.shape[1], pixels.shape[0], 3, **options) as file:
-        file.write(np.moveaxis(pixels, -1, 0))
-    return path
 
 
 def expected_logits(run_path):
@@ -71,15 +34,6 @@ def expected_logits(run_path):
         for k in range(kernel.shape[-1])
     ]
     return np.stack(sums, axis=-1) + bias
-
-
-def read(path):
-    with rasterio.open(path) as file:
-        return np.moveaxis(file.read(), 0, -1)
-
-
-def visible(folder):
-    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
 
 
 @pytest.mark.parametrize("task", ["binary", "multilabel", "multiclass"])
@@ -98,16 +52,16 @@ def test_every_kind_of_output_says_the_same(runs, image, tmp_path, task):
         assert run("predict", runs[task], image, tmp_path / name, "--tile", 64, *options) == 0
         return tmp_path / name
 
-    written = read(predict("mask.tif"))
+    written = read_image(predict("mask.tif"))
     if task == "multiclass":
         np.testing.assert_array_equal(written[..., 0], ids)
     else:
         np.testing.assert_array_equal(written, np.stack(list(masks.values()), axis=-1))
-    np.testing.assert_allclose(read(predict("p.tif", "--probabilities", "float32")), scores, atol=1e-6)
-    eighth = read(predict("q.tif", "--probabilities", "uint8")).astype(float)
+    np.testing.assert_allclose(read_image(predict("p.tif", "--probabilities", "float32")), scores, atol=1e-6)
+    eighth = read_image(predict("q.tif", "--probabilities", "uint8")).astype(float)
     assert np.abs(eighth - 255 * scores).max() <= 0.5 + 1e-3
     cog = predict("cog.tif", "--cog")
-    np.testing.assert_array_equal(read(cog), written)
+    np.testing.assert_array_equal(read_image(cog), written)
     with rasterio.open(cog) as file:
         assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
         assert (file.crs, file.transform) == (PROFILE["crs"], PROFILE["transform"])
@@ -165,20 +119,6 @@ def test_a_folder_predicts_again_only_what_is_not_finished(runs, tmp_path, capsy
     assert visible(tmp_path / "masks") == ["a.tif", "b.tif"]
 
 
-def interrupt_after(monkeypatch, parts, error):
-    """Lets an error come when some parts are finished."""
-    from maskzoo.inference import journal
-
-    write = journal.Journal.write
-
-    def stopped(self, values):
-        if self.done == parts:
-            raise error
-        write(self, values)
-
-    monkeypatch.setattr(journal.Journal, "write", stopped)
-
-
 @pytest.mark.parametrize("name", ["mask.tif", "runs.csv", "areas.geojson"])
 def test_ctrl_c_is_told_and_gone_on_from(runs, image, tmp_path, monkeypatch, capsys, name):
     command = ["predict", runs["multiclass"], image, tmp_path / name, "--tile", 32]
@@ -190,10 +130,10 @@ def test_ctrl_c_is_told_and_gone_on_from(runs, image, tmp_path, monkeypatch, cap
         assert run(*command) == 130
     told = capsys.readouterr().err.splitlines()[-1]
     assert told.startswith("error: interrupted; 11 of 30 parts of ")
-    assert told.endswith("the same command goes on where it stopped")
+    assert told.endswith("the same command resumes where it stopped")
     assert not (tmp_path / name).exists()
     assert run(*command) == 0
-    assert "goes on behind 11 of 30 parts" in capsys.readouterr().out
+    assert "resuming after part 11 of 30" in capsys.readouterr().out
     assert (tmp_path / name).read_bytes() == whole
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["image.tif", name])
 
@@ -205,8 +145,8 @@ def test_a_change_is_noticed_and_named(runs, image, tmp_path, monkeypatch, capsy
         interrupt_after(patch, 3, KeyboardInterrupt())
         assert run(*command) == 130
     for changed, named in [
-        (["predict", runs["binary"], image, output, "--tile", 64], "another --tile (32 before, 64 now)"),
-        ([*command, "--probabilities", "uint8"], 'another --probabilities (null before, "uint8" now)'),
+        (["predict", runs["binary"], image, output, "--tile", 64], "another tile (32 before, 64 now)"),
+        ([*command, "--probabilities", "uint8"], 'another probabilities (null before, "uint8" now)'),
         (["predict", runs["multiclass"], image, output, "--tile", 32], "another run"),
     ]:
         assert run(*changed) == 2
@@ -217,7 +157,7 @@ def test_a_change_is_noticed_and_named(runs, image, tmp_path, monkeypatch, capsy
     assert run(*command) == 2
     assert "another image" in capsys.readouterr().err.splitlines()[-1]
     assert run(*command, "--restart") == 0
-    assert "goes on" not in capsys.readouterr().out
+    assert "resuming" not in capsys.readouterr().out
     assert visible(tmp_path) == ["image.tif", "mask.tif"]
 
 
@@ -270,18 +210,18 @@ def test_a_full_disk_is_one_line_and_gone_on_from(runs, image, tmp_path, monkeyp
         patch.setattr(os, "posix_fallocate", refuse)
         assert run(*command) == 2
     told = capsys.readouterr().err.splitlines()[-1]
-    assert f"no space left in {tmp_path}: expected 24.9 KB; received " in told
-    assert told.endswith("the same command goes on where it stopped")
+    assert f"{tmp_path}: no space left: expected 24.9 KB; received " in told
+    assert told.endswith("the same command resumes where it stopped")
     assert visible(tmp_path) == ["image.tif"]
     with monkeypatch.context() as patch:
         # The scratch file has its space; the output itself does not.
         patch.setattr(data.writers.writer.RasterWriter, "finish", refuse)
         assert run(*command) == 2
     told = capsys.readouterr().err.splitlines()[-1]
-    assert " free); everything is predicted: the same command goes on where it stopped" in told
+    assert " free); everything is predicted: the same command resumes where it stopped" in told
     assert "No space left on device" in told
     assert run(*command) == 0
-    assert "goes on behind 30 of 30 parts" in capsys.readouterr().out
+    assert "resuming after part 30 of 30" in capsys.readouterr().out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["image.tif", "mask.tif"]
 
 
@@ -350,10 +290,10 @@ def test_what_comes_after_a_skip_is_what_came_there_before(skip, is_global):
         features = keras.layers.Add()([features, keras.layers.GlobalAveragePooling2D(keepdims=True)(features)])
     source = data.open_source(PIXELS)
     model = keras.Model(image, features)
-    plan = inference.plan_tiles(model, source.shape, 3, tile=48)
+    plan = inference.plan_tiles(model, source.shape, 3, inference.TileOptions(tile=48))
     assert any(plan.overlap) == is_global
     whole = list(inference.predict_tiles(model, source.read, plan))
-    rest = list(inference.predict_tiles(model, source.read, plan, skip=skip))
+    rest = list(inference.predict_tiles(model, source.read, plan, inference.TileSelection(skip)))
     assert len(rest) == len(whole) - skip
     for (window, logits), (other, again) in zip(whole[skip:], rest, strict=True):
         assert window == other
@@ -366,7 +306,7 @@ def test_resizing_predicts_a_small_image_and_brings_it_back(runs, image, tmp_pat
         run("predict", runs["binary"], image, tmp_path / "p.tif", "--resize", "75x85", "--probabilities", "float32")
         == 0
     )
-    received = read(tmp_path / "p.tif")[..., 0]
+    received = read_image(tmp_path / "p.tif")[..., 0]
     assert received.shape == PIXELS.shape[:2]
     # A triangle twice as wide as a pixel, every second place: shares 1, 3, 3, 1 of 8.
     padded = np.pad(PIXELS.astype(float), [(1, 1), (1, 1), (0, 0)])
@@ -393,7 +333,7 @@ def test_only_tiles_with_tissue_are_predicted(runs, tmp_path, capsys):
     told = capsys.readouterr().out
     number = int(told.split("tissue on ")[1].split()[0])
     assert 4 <= number <= 36
-    whole, tissue = read(tmp_path / "whole.tif"), read(tmp_path / "tissue.tif")
+    whole, tissue = read_image(tmp_path / "whole.tif"), read_image(tmp_path / "tissue.tif")
     np.testing.assert_array_equal(tissue[100:200, 300:400], whole[100:200, 300:400])
     np.testing.assert_array_equal(tissue[300:], np.broadcast_to([1, 0, 0], (300, 500, 3)))
     assert np.abs(whole[300:] - [1, 0, 0]).min() > 1e-3
@@ -404,7 +344,7 @@ def test_wrong_sizes_are_one_line(runs, image, tmp_path, capsys):
         (["--resize", "512by512"], "--resize: expected sizes such as 512 or 384x512"),
         (["--resize", "5x5x5"], "--resize: expected 2 sizes"),
         (["--level", 3], "expected a level from 0 to 0; received 3"),
-        (["--seam-tolerance", 2], "--seam-tolerance: expected 0 or a small part of 1"),
+        (["--seam-tolerance", 2], "--seam-tolerance: expected a number from 0 to below 1"),
     ]:
         assert run("predict", runs["binary"], image, tmp_path / "mask.tif", *options) == 2
         assert expected in capsys.readouterr().err.splitlines()[-1]

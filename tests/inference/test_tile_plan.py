@@ -1,5 +1,6 @@
 """Tiled prediction equals whole prediction, and the plan keeps within its memory."""
 
+import logging
 from dataclasses import replace
 
 import keras
@@ -10,7 +11,8 @@ from random_weights import randomised
 from maskzoo import data, inference, models
 from maskzoo.inference.run import Run
 from maskzoo.inference.run_files import RunData
-from maskzoo.inference.tile_plan import ramp, read_batch, tile_windows
+from maskzoo.inference.tile_plan import tile_windows
+from maskzoo.inference.tiles import ramp, read_batch
 from maskzoo.models import analysis
 
 CASES = {
@@ -35,7 +37,7 @@ def predict(model, source, plan):
 
 
 def one_tile(model, source):
-    plan = inference.plan_tiles(model, source.shape, source.channels, tile=max(source.shape))
+    plan = inference.plan_tiles(model, source.shape, source.channels, inference.TileOptions(tile=max(source.shape)))
     assert plan.tiles == 1
     return predict(model, source, plan)
 
@@ -57,7 +59,7 @@ def test_tiled_equals_whole(name):
     model = lively_model(name, shape[-1], len(shape) - 1, **options)
     whole = one_tile(model, source)
     for tile in tiles:
-        plan = inference.plan_tiles(model, source.shape, source.channels, tile=tile)
+        plan = inference.plan_tiles(model, source.shape, source.channels, inference.TileOptions(tile=tile))
         assert plan.tiles > 1
         assert np.abs(predict(model, source, plan) - whole).max() < 1e-4
 
@@ -69,7 +71,7 @@ def test_a_halo_cut_by_one_stride_shows(name):
         np.random.default_rng(2).normal(0, 64, shape).astype(np.float32), spatial_dims=len(shape) - 1
     )
     model = lively_model(name, shape[-1], len(shape) - 1, **options)
-    plan = inference.plan_tiles(model, source.shape, source.channels, tile=tiles[0])
+    plan = inference.plan_tiles(model, source.shape, source.channels, inference.TileOptions(tile=tiles[0]))
     cut = predict(model, source, cut_by_a_stride(plan, analysis.geometry(model)))
     assert np.abs(cut - one_tile(model, source)).max() > 1e-2
 
@@ -82,7 +84,7 @@ def test_a_slide_has_no_seams(shared_data, name):
     model = lively_model(name, 3, 2, filters=(4, 8, 16, 32))
     whole = one_tile(model, source)
     for tile in (96, 128, 200):
-        plan = inference.plan_tiles(model, source.shape, 3, tile=tile)
+        plan = inference.plan_tiles(model, source.shape, 3, inference.TileOptions(tile=tile))
         assert np.abs(predict(model, source, plan) - whole).max() < 1e-4
 
 
@@ -91,7 +93,7 @@ def test_the_halo_of_a_five_level_unet_is_92():
     geometry = analysis.geometry(model)
     # 188 input pixels give outputs 0 to 3 and 204 give 0 to 19: a block of 16 needs 204 = 92 + 16 + 96.
     assert geometry.tile_halo == ((92, 96), (92, 96))
-    plan = inference.plan_tiles(model, (1000, 1000), 1, tile=400)
+    plan = inference.plan_tiles(model, (1000, 1000), 1, inference.TileOptions(tile=400))
     # Rounded up to the stride of 16, on which the model's sampling grid lies.
     assert plan.halo[0][0] == 96
     assert (plan.input_size[0] - 12) % 16 == 0
@@ -99,7 +101,10 @@ def test_the_halo_of_a_five_level_unet_is_92():
 
 def test_a_larger_memory_gives_larger_tiles_and_less_work():
     model = models.build_model("unet_padded", (None, None, 3), 1, filters=(16, 32, 64, 128))
-    plans = [inference.plan_tiles(model, (20_000, 20_000), 3, memory=gb * 1024**3) for gb in (1.5, 3, 12)]
+    plans = [
+        inference.plan_tiles(model, (20_000, 20_000), 3, inference.TileOptions(memory=gb * 1024**3))
+        for gb in (1.5, 3, 12)
+    ]
     assert all(plan.memory <= gb * 1024**3 for plan, gb in zip(plans, (1.5, 3, 12), strict=True))
     assert plans[0].tile < plans[1].tile <= plans[2].tile
     assert plans[0].work > plans[1].work >= plans[2].work >= 1
@@ -114,8 +119,8 @@ def test_a_small_image_is_one_tile_no_larger_than_needed():
 
 def test_too_little_memory_says_how_much_is_needed():
     model = models.build_model("unet_padded", (None, None, 1), 1, filters=(4, 8))
-    with pytest.raises(ValueError, match=r"--memory: expected at least 1\.\d GB for unet_padded"):
-        inference.plan_tiles(model, (1000, 1000), 1, memory=1000)
+    with pytest.raises(ValueError, match=r"memory: expected at least 1\.\d GB for unet_padded"):
+        inference.plan_tiles(model, (1000, 1000), 1, inference.TileOptions(memory=1000))
 
 
 def global_model(spatial_dims=2):
@@ -129,7 +134,7 @@ def global_model(spatial_dims=2):
 def test_blended_tiles_of_a_constant_image_are_constant(shape):
     """The mean is the same in every tile, so the answer is known: twice the value, everywhere, once."""
     model = global_model(len(shape))
-    plan = inference.plan_tiles(model, shape, 1, tile=32)
+    plan = inference.plan_tiles(model, shape, 1, inference.TileOptions(tile=32))
     assert any(plan.overlap) == (max(shape) > 32)
     answers = np.full((*shape, 1), np.nan, np.float32)
     for window, logits in inference.predict_tiles(model, lambda w: np.full((*w.size, 1), 1.5, np.float32), plan):
@@ -144,7 +149,7 @@ def test_blending_leaves_no_step_at_a_seam():
     rng = np.random.default_rng(0)
     smooth = np.add.outer(np.linspace(0, 4, 150), np.linspace(0, 4, 200)).astype(np.float32)[..., None]
     source = data.open_source(smooth + 1e-3 * rng.random(smooth.shape, np.float32), spatial_dims=2)
-    plan = inference.plan_tiles(model, (150, 200), 1, tile=32)
+    plan = inference.plan_tiles(model, (150, 200), 1, inference.TileOptions(tile=32))
 
     def largest_step(plan):
         answers = np.zeros((150, 200), np.float32)
@@ -162,7 +167,7 @@ def test_an_error_while_reading_ahead_reaches_the_caller():
     def read(window):
         raise OSError("slide.tif: truncated")
 
-    plan = inference.plan_tiles(model, (200, 200), 1, tile=64)
+    plan = inference.plan_tiles(model, (200, 200), 1, inference.TileOptions(tile=64))
     with pytest.raises(OSError, match="truncated"):
         list(inference.predict_tiles(model, read, plan))
 
@@ -189,7 +194,7 @@ def test_symmetric_plans_stay_seamless_when_tiles_are_turned(name):
     model = lively_model(name, 3, 2, filters=(4, 8, 16))
     answers = []
     for tile in (64, 100, 256):
-        plan = inference.plan_tiles(model, source.shape, 3, tile=tile, symmetric=True)
+        plan = inference.plan_tiles(model, source.shape, 3, inference.TileOptions(tile=tile), symmetric=True)
         assert len(set(plan.input_size)) == len({side for pair in plan.halo for side in pair}) == 1
         answers.append(predict(Turned(model), source, plan))
     assert np.abs(answers[0] - answers[2]).max() < 1e-4
@@ -197,7 +202,7 @@ def test_symmetric_plans_stay_seamless_when_tiles_are_turned(name):
 
 
 def test_symmetric_blended_tiles_are_square():
-    plan = inference.plan_tiles(global_model(), (100, 24), 1, tile=32, symmetric=True)
+    plan = inference.plan_tiles(global_model(), (100, 24), 1, inference.TileOptions(tile=32), symmetric=True)
     assert plan.input_size == (32, 32)
     answers = np.zeros((100, 24, 1), np.float32)
     for window, logits in inference.predict_tiles(
@@ -211,7 +216,9 @@ def test_symmetric_blended_tiles_are_square():
 @pytest.mark.parametrize("blend", ["cosine", "gaussian"])
 def test_weights_of_neighbouring_tiles_sum_to_one(blend, overlap):
     """The answer on a constant image is known: twice the value, everywhere; and tiles count most in their middles."""
-    plan = inference.plan_tiles(global_model(), (100, 170), 1, tile=32, blend=blend, overlap=overlap)
+    plan = inference.plan_tiles(
+        global_model(), (100, 170), 1, inference.TileOptions(tile=32, blend=blend, overlap=overlap)
+    )
     assert plan.overlap == (max(1, 32 * overlap),) * 2
     answers = np.zeros((100, 170, 1), np.float32)
     read = lambda w: np.full((*w.size, 1), 1.5, np.float32)  # noqa: E731
@@ -230,12 +237,12 @@ def test_weights_of_neighbouring_tiles_sum_to_one(blend, overlap):
 def test_tiles_that_are_not_kept_are_filled():
     model = models.build_model("unet_padded", (None, None, 1), 2, filters=(4, 8))
     source = data.open_source(np.random.default_rng(0).random((100, 90)).astype(np.float32), spatial_dims=2)
-    plan = inference.plan_tiles(model, (100, 90), 1, tile=32)
+    plan = inference.plan_tiles(model, (100, 90), 1, inference.TileOptions(tile=32))
     whole = predict(model, source, plan)
     logits = np.zeros((100, 90, 2))
     read = lambda w: source.read(w) / 64  # noqa: E731
     for window, tile in inference.predict_tiles(
-        model, read, plan, keep=lambda w: w.offset[0] != 32, fill=np.array([7, -7])
+        model, read, plan, inference.TileSelection(keep=lambda w: w.offset[0] != 32, fill=np.array([7, -7]))
     ):
         logits[window.slices] = tile
     np.testing.assert_array_equal(logits[32:64], np.broadcast_to([7, -7], (32, 90, 2)))
@@ -255,8 +262,8 @@ class Counted:
 
 @pytest.mark.parametrize("overlap", [0, 0.51, -1, float("nan")])
 def test_an_overlap_that_tiles_cannot_have_is_refused(overlap):
-    with pytest.raises(ValueError, match=r"--overlap: expected a share of a tile above 0 to 0\.5; received"):
-        inference.plan_tiles(global_model(), (100, 170), 1, overlap=overlap)
+    with pytest.raises(ValueError, match=r"overlap: expected a fraction of a tile above 0, up to 0\.5; received"):
+        inference.plan_tiles(global_model(), (100, 170), 1, inference.TileOptions(overlap=overlap))
 
 
 @pytest.mark.parametrize("batch", [1, 4])
@@ -268,7 +275,7 @@ def test_a_model_answers_once_for_tiles_of_one_colour(batch):
     pixels[96:128, :32] = 3, 2, 1
     source = data.open_source(pixels, spatial_dims=2)
     model = lively_model("unet_padded", 3, 2, filters=(4,))
-    plan = replace(inference.plan_tiles(model, source.shape, 3, tile=16), batch=batch)
+    plan = replace(inference.plan_tiles(model, source.shape, 3, inference.TileOptions(tile=16)), batch=batch)
     counted, asked, colour = Counted(model), 0, None
     for number, (window, logits) in enumerate(inference.predict_tiles(counted, source.read, plan)):
         first = number // batch * batch
@@ -297,36 +304,33 @@ def far_seeing(reach):
 
 
 @pytest.mark.parametrize(("tolerance", "expected"), [(0, 104), (1e-4, 104), (1e-2, 8)])
-def test_the_halo_is_the_shortest_within_the_tolerance(tmp_path, tolerance, expected):
+def test_the_halo_is_the_shortest_within_the_tolerance(tmp_path, caplog, tolerance, expected):
     """Without its far pixel a logit is wrong by up to a thousandth, a probability by up to a quarter of that."""
     pixels = np.random.default_rng(0).random((2000, 6000)).astype(np.float32)
-    described = {"task": "binary", "class_names": ["a"], "channels": 1, "rank": 2, "patch": 64}
+    described = {"task": "binary", "class_names": ["a"], "channels": 1, "rank": 2, "patch": [64, 64]}
     described["normalization"] = {"kind": "none", "channels": 1}
     run = Run(tmp_path, far_seeing(100), RunData.from_mapping(described), (0.5,))
-    told = []
-    plan = inference.plan_image(
-        run, data.open_source(pixels, spatial_dims=2), seam_tolerance=tolerance, tell=told.append, tile=256
-    )
+    options = inference.TileOptions(seam_tolerance=tolerance, tile=256)
+    with caplog.at_level(logging.INFO):
+        plan = inference.plan_image(run, data.open_source(pixels, spatial_dims=2), options)
     assert plan.halo[1][0] == expected
-    assert bool(told) == bool(tolerance)
+    assert bool(caplog.messages) == bool(tolerance)
     if tolerance:
-        error = float(told[0].splitlines()[2].split()[2])
+        error = float(caplog.messages[0].splitlines()[2].split()[2])
         assert 1e-4 < error <= 2.5e-4
 
 
 @pytest.mark.parametrize("slope", [0, 1])
-def test_how_far_blended_tiles_differ_is_told(tmp_path, slope):
+def test_how_far_blended_tiles_differ_is_told(tmp_path, caplog, slope):
     """Neighbouring tiles of 32 overlap by 8: their means on a slope differ by 24 steps of it, wherever they lie."""
-    described = {"task": "binary", "class_names": ["a"], "channels": 1, "rank": 2, "patch": 32}
+    described = {"task": "binary", "class_names": ["a"], "channels": 1, "rank": 2, "patch": [32, 32]}
     described["normalization"] = {"kind": "none", "channels": 1}
     run = Run(tmp_path, global_model(), RunData.from_mapping(described), (0.5,))
     pixels = np.broadcast_to(slope * np.linspace(-1e-2, 1e-2, 400, dtype=np.float32)[:, None], (400, 400))
-    told = []
-    plan = inference.plan_image(
-        run, data.open_source(np.array(pixels), spatial_dims=2), seam_tolerance=1e-3, tell=told.append
-    )
+    with caplog.at_level(logging.INFO):
+        plan = inference.plan_image(run, data.open_source(np.array(pixels), spatial_dims=2))
     assert plan.tiles >= 32
     # A sigmoid has a slope of a quarter at 0.
     expected = slope * 24 * 2e-2 / 399 / 4
-    found = float(told[0].split("differ by ")[1].split()[0])
+    found = float(caplog.messages[0].split("differ by ")[1].split()[0])
     assert found == pytest.approx(expected, rel=0.05, abs=1e-9)

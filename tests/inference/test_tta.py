@@ -19,12 +19,12 @@ def same_size(size):
 def test_every_view_of_an_identity_model_is_turned_back_exactly(text, shape):
     images = np.random.default_rng(0).normal(size=(2, *shape, 3)).astype(np.float32)
     for view in tta.parse_tta(text, len(shape)):
-        np.testing.assert_array_equal(tta.see(identity, images, view, same_size), images)
+        np.testing.assert_array_equal(view.predict(identity, images, same_size), images)
 
 
 def test_the_views_are_the_eight_symmetries_of_a_square():
     square = np.arange(9).reshape(1, 3, 3, 1)
-    seen = {tta.turn(square, view).tobytes() for view in tta.parse_tta("symmetries", 2)}
+    seen = {view.apply(square).tobytes() for view in tta.parse_tta("symmetries", 2)}
     turned = (np.rot90(side, turns) for side in (square[0, ..., 0], square[0, ::-1, :, 0]) for turns in range(4))
     assert seen == {np.ascontiguousarray(view).tobytes() for view in turned}
 
@@ -32,14 +32,14 @@ def test_the_views_are_the_eight_symmetries_of_a_square():
 @pytest.mark.parametrize(("spatial_dims", "count"), [(2, 4), (3, 4)])
 def test_rotations_are_those_of_numpy(spatial_dims, count):
     image = np.arange(2 * 3 * 3**spatial_dims).reshape(2, *(3,) * spatial_dims, 3)
-    seen = {tta.turn(image, view).tobytes() for view in tta.parse_tta("rotations", spatial_dims)}
+    seen = {view.apply(image).tobytes() for view in tta.parse_tta("rotations", spatial_dims)}
     assert seen == {np.ascontiguousarray(np.rot90(image, turns, (1, 2))).tobytes() for turns in range(count)}
 
 
 @pytest.mark.parametrize(("text", "spatial_dims", "count"), [("flips", 2, 4), ("flips", 3, 8), ("symmetries", 3, 16)])
 def test_views_are_all_different(text, spatial_dims, count):
     volume = np.arange(3**spatial_dims).reshape(1, *(3,) * spatial_dims, 1)
-    assert len({tta.turn(volume, view).tobytes() for view in tta.parse_tta(text, spatial_dims)}) == count
+    assert len({view.apply(volume).tobytes() for view in tta.parse_tta(text, spatial_dims)}) == count
 
 
 def test_scales_are_seen_beside_the_image_in_every_orientation():
@@ -51,7 +51,7 @@ def test_scales_are_seen_beside_the_image_in_every_orientation():
 
 @pytest.mark.parametrize("text", ["", "flip", "flips,flips", "scales:", "scales:0.1", "scales:nan", "0.75", "scales:a"])
 def test_a_wrong_description_is_one_line(text):
-    with pytest.raises(ValueError, match=r"^--tta: expected .*; received"):
+    with pytest.raises(ValueError, match=r"^tta: expected .*; received"):
         tta.parse_tta(text, 2)
 
 
@@ -69,7 +69,7 @@ def test_a_scale_keeps_the_image_in_its_place(scale):
         seen.append(images.shape[1:-1])
         return images
 
-    answer = tta.see(predict, slope, view, allowed)
+    answer = view.predict(predict, slope, allowed)
     assert seen == [allowed((round(40 * scale), round(48 * scale)))]
     inside = (slice(None), slice(3, -3), slice(3, -3))
     np.testing.assert_allclose(answer[inside], slope[inside], atol=1e-4)

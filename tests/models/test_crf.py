@@ -79,7 +79,7 @@ def test_tiles_with_the_halo_of_both_equal_the_whole():
     source = data.open_source(RNG.normal(size=(83, 61)).astype("float32"), spatial_dims=2)
     results = []
     for tile in (96, 16, 40):
-        plan = inference.plan_tiles(refined, source.shape, 1, tile=tile)
+        plan = inference.plan_tiles(refined, source.shape, 1, inference.TileOptions(tile=tile))
         result = np.empty((*source.shape, 3), "float32")
         for window, logits in inference.predict_tiles(refined, source.read, plan):
             result[window.slices] = logits

@@ -8,7 +8,7 @@ from scipy import ndimage
 from skimage import measure, morphology
 from skimage.io import imread
 
-from maskzoo.postprocessing import cleaning as postprocess
+from maskzoo import postprocessing as postprocess
 
 SHAPES = [(1, 1), (9, 1), (1, 9), (24, 31), (40, 17), (7, 8, 9), (12, 5, 1)]
 
@@ -93,7 +93,7 @@ def test_the_largest_object_is_kept(drawn):
 
 def test_rows_may_be_read_in_any_cut():
     mask = np.random.default_rng(0).random((50, 30)) < 0.5
-    strips = postprocess.clean(postprocess.array_strips(mask, 7), holes=3, minimum_area=5)
+    strips = postprocess.clean(postprocess.array_strips(mask, 7), cleaning_of(holes=(3,), minimum_area=(5,)))
     everything = whole(strips)
     for first, last in ((0, 50), (3, 4), (6, 8), (13, 35), (49, 50)):
         np.testing.assert_array_equal(strips.read(first, last), everything[first:last])
@@ -136,14 +136,14 @@ def test_the_order_is_holes_then_objects():
     """A thin ring is a large object once it is filled; filled last, it would have been removed."""
     ring = discs((20, 20), [(9, 9)], 5) & ~discs((20, 20), [(9, 9)], 4)
     strips = postprocess.array_strips(ring, 4)
-    assert whole(postprocess.clean(strips, minimum_area=ring.sum() + 1)).sum() == 0
-    filled = whole(postprocess.clean(strips, holes=100, minimum_area=ring.sum() + 1))
+    assert whole(postprocess.clean(strips, cleaning_of(minimum_area=(ring.sum() + 1,)))).sum() == 0
+    filled = whole(postprocess.clean(strips, cleaning_of(holes=(100,), minimum_area=(ring.sum() + 1,))))
     np.testing.assert_array_equal(filled, discs((20, 20), [(9, 9)], 5))
 
 
 def test_nothing_asked_for_changes_nothing():
     strips = postprocess.array_strips(np.eye(5, dtype=bool), 2)
-    assert postprocess.clean(strips) is strips
+    assert postprocess.clean(strips, cleaning_of()) is strips
 
 
 def cleaning_of(**options):
@@ -192,7 +192,7 @@ def test_mistakes():
     strips = postprocess.array_strips(np.eye(5, dtype=bool))
     with pytest.raises(ValueError, match="connectivity: expected 1 to 2; received 3"):
         postprocess.find_components(strips, 3)
-    with pytest.raises(ValueError, match="--watershed: expected a distance of at least 1"):
+    with pytest.raises(ValueError, match="watershed: expected a distance of at least 1"):
         postprocess.split_touching(strips, 0.5)
 
 

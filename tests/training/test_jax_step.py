@@ -102,7 +102,7 @@ def test_other_backends_have_no_graphs_to_export(monkeypatch, tmp_path):
         deployment.export_bundle(None, tmp_path / "bundle")
     with pytest.raises(ValueError, match="KERAS_BACKEND: expected tensorflow for export; received jax"):
         deployment.export_saved_model(None, tmp_path / "bundle")
-    with pytest.raises(ValueError, match="KERAS_BACKEND: expected tensorflow for --engine onnx; received jax"):
+    with pytest.raises(ValueError, match="KERAS_BACKEND: expected tensorflow for the engine onnx; received jax"):
         inference.open_engine(None, "onnx")
 
 

@@ -1,0 +1,50 @@
+"""What the values of an output depend on: the run, the image, the software, the options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .predictor import Predictor
+from .run_files import DATA_FILE, file_checksum
+
+if TYPE_CHECKING:
+    from ..data import Source
+
+SOFTWARE = ("maskzoo", "keras", "tensorflow", "numpy")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What tells a run, an image and the software from others.
+
+    Attributes:
+        run: Checksums of the files of the runs.
+        software: Versions, by package.
+        other: What else the values depend on, by the name that a message should call it: JSON values.
+    """
+
+    run: list[str]
+    software: dict[str, str]
+    other: dict[str, Any]
+
+    # JSON values.
+    def as_mapping(self) -> dict[str, Any]:
+        """Returns all of it by name."""
+        return {"run": self.run, "software": self.software, **self.other}
+
+
+def identity_of(predictor: Predictor, source: Source) -> Identity:
+    """Returns what the predictions of a run, or of an ensemble, on an image depend on."""
+    files = [Path(run.path, name) for run in predictor.members for name in (run.model_file, DATA_FILE)]
+    other: dict[str, Any] = {"decision": [list(predictor.thresholds), predictor.decision.as_mapping()]}
+    if source.path is not None:
+        status = source.path.stat()
+        other["image"] = [str(source.path.resolve()), status.st_size, status.st_mtime_ns]
+    engines = [str(run.engine) for run in predictor.members if run.engine is not None]
+    if engines:
+        other["engine"] = engines
+    versions = {name: version(name) for name in SOFTWARE}
+    return Identity([file_checksum(path) for path in files], versions, other | dict(predictor.settings))
