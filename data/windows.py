@@ -145,7 +145,7 @@ def window_grid(shape: Sequence[int], size: int | Sequence[int], step: int | Seq
 
 
 def halo_pairs(halo: Halo, ndim: int) -> tuple[tuple[int, int], ...]:
-    """Writes a halo out as one pair (before, after) per axis.
+    """Returns a halo as one pair (before, after) per axis.
 
     Args:
         halo: Pixels on every side, or per axis a number or a pair (before, after).

@@ -136,7 +136,7 @@ def count_values(pair: ExaminedPair, label: Source) -> None:
             counter.update(dict(zip(found.tolist(), counts.tolist(), strict=True)))
         if not whole and (some := np.count_nonzero(array)) > most:
             pair.window, most = window, some
-    # Files of one class each are bands that mean different things, also where they look the same.
+    # Files of one class each are bands with different meanings, even if they look the same.
     pair.values = values[:1] if equal and not isinstance(unresampled(label), StackedSource) else values
 
 

@@ -141,7 +141,7 @@ class BalancedPlaces:
         """Returns how often each way is used, so that the fractions are met."""
         from scipy.optimize import nnls
 
-        # With one class two of the ways show it always and never: a few windows tell whether they can be found.
+        # With one class, one way always shows it and one never does: a few windows tell whether such windows exist.
         tries = 50 if len(fractions) == 1 else 1000
         ways = self._ways[:2] if len(fractions) == 1 else self._ways
         rng = np.random.default_rng(0)

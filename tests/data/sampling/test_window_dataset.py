@@ -8,6 +8,7 @@ import pytest
 from labelled_cases import assert_equal_batches, cases
 
 from maskzoo.data import LoadingOptions, WindowDataset, WindowOptions
+from maskzoo.data.sampling.random_windows import RandomWindows
 from maskzoo.errors import OptionError
 
 
@@ -107,10 +108,19 @@ def test_the_same_seed_gives_the_same_batches_from_any_threads(options):
     check_same_batches(options, LoadingOptions(), LoadingOptions(workers=2))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "-".join(options))
-def test_the_same_seed_gives_the_same_batches_from_any_processes(options):
-    check_same_batches(options, LoadingOptions(), LoadingOptions(workers=2, use_multiprocessing=True))
+def test_what_a_worker_process_is_sent_makes_the_same_batches(options):
+    made = cases([(40, 40), (30, 50), (24, 24)], channels=3)
+    windows = RandomWindows(made, 16, 3, WindowOptions(steps=4, seed=7, **options))
+    sent = pickle.loads(pickle.dumps(windows))
+    hardness = np.linspace(0.1, 1, len(windows.grid))
+    for index in range(4):
+        assert_equal_batches(sent.batch(1, index, hardness), windows.batch(1, index, hardness))
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_batches_from_any_processes():
+    check_same_batches(OPTIONS[2], LoadingOptions(), LoadingOptions(workers=2, use_multiprocessing=True))
 
 
 def test_data_sets_are_pickled():
