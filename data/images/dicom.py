@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import struct
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from maskzoo.errors import ImageError, UnreadableFile
 
 from .reading import ignored_warnings, reason
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 # Values longer than this are left in the file.
 LARGEST_VALUE = 1 << 12
@@ -44,11 +47,11 @@ def require_whole_elements(path: str | os.PathLike[str]) -> None:
         raise UnreadableFile(path, "a readable DICOM file", "an element of no known kind or past its end")
 
 
-def elements_fit(elements: Any, path: str | os.PathLike[str]) -> bool:
+def elements_fit(elements: Dataset, path: str | os.PathLike[str]) -> bool:
     """Says whether every element is of a known kind and as long as it declares, those of its sequences included.
 
     Args:
-        elements: A `pydicom.Dataset` whose long values were left in the file.
+        elements: What was read of the file, its long values left there.
         path: The file.
     """
     from pydicom.dataelem import RawDataElement

@@ -54,7 +54,7 @@ class NibabelSource(Source):
         except Exception as error:  # nibabel lets whatever a damaged header provokes pass through
             raise UnreadableFile(self.name, "a readable NIfTI file", reason(error)) from None
 
-    def _voxels(self) -> Any:
+    def _voxels(self) -> reader_cache.Voxels:
         proxy = self._load().dataobj
         bytes_needed = int(np.prod(proxy.shape, dtype=object)) * self.dtype.itemsize
         if file_suffix(self._file) == ".nii.gz" and bytes_needed <= reader_cache.VOLUME_BYTES_PER_PROCESS:

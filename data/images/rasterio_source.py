@@ -31,6 +31,7 @@ OPEN_FILES_PER_THREAD = 32
 
 # What rasterio opens, and the options to open it with.
 Place = tuple[str, dict[str, Any]]
+RasterFile = Any  # what `rasterio.open` returns: its classes are compiled and carry no types
 
 
 class RasterioSource(Source):
@@ -64,7 +65,7 @@ class RasterioSource(Source):
         except Exception as error:  # rasterio lets GDAL's errors, of a class of their own, pass through
             raise UnreadableFile(path, "a readable image", reason(error)) from None
 
-    def _describe(self, dataset: Any, full: tuple[int, ...] | None, palette: str, alpha: bool) -> None:
+    def _describe(self, dataset: RasterFile, full: tuple[int, ...] | None, palette: str, alpha: bool) -> None:
         path = self.name
         if len(set(dataset.dtypes)) != 1 or dataset.count == 0:
             raise ImageError(path, "bands of one type", ", ".join(dataset.dtypes) or "no bands")
@@ -101,8 +102,8 @@ class RasterioSource(Source):
         """Closes the file in this thread."""
         _thread.files.drop((self._version, self._place[0], str(self._place[1])))
 
-    def _dataset(self) -> Any:
-        def make() -> Any:
+    def _dataset(self) -> RasterFile:
+        def make() -> RasterFile:
             try:
                 name, options = self._place
                 return open_raster(name, driver=self._driver, **options)
@@ -166,7 +167,7 @@ def raster_levels(path: Path) -> list[tuple[tuple[int, ...], Place]]:
     return [(full, (str(path), {})), *sorted(found.items(), key=lambda item: -item[0][0])]
 
 
-def raster_frame(dataset: Any, scale: tuple[float, ...]) -> Frame:
+def raster_frame(dataset: RasterFile, scale: tuple[float, ...]) -> Frame:
     """Returns the frame of an open raster file.
 
     Args:
@@ -180,7 +181,7 @@ def raster_frame(dataset: Any, scale: tuple[float, ...]) -> Frame:
     return Frame(dataset.shape, spacing, dataset.transform, dataset.crs, tuple(points), points_crs)
 
 
-def raster_spacing(dataset: Any, scale: tuple[float, ...]) -> tuple[float, ...] | None:
+def raster_spacing(dataset: RasterFile, scale: tuple[float, ...]) -> tuple[float, ...] | None:
     """Returns the size of a pixel along rows and columns: map units, or micrometres of a slide; `None` if unknown."""
     if not dataset.transform.is_identity:
         a, b, _, d, e, _ = dataset.transform[:6]
@@ -224,7 +225,7 @@ def interleaved(bands: np.ndarray) -> np.ndarray:
     return np.stack(list(bands), axis=-1)
 
 
-def require_possible_blocks(path: str, dataset: Any, itemsize: int) -> None:
+def require_possible_blocks(path: str, dataset: RasterFile, itemsize: int) -> None:
     """Refuses a damaged header that declares blocks which no compression puts into the file: GDAL would allocate them.
 
     Raises:
@@ -236,7 +237,7 @@ def require_possible_blocks(path: str, dataset: Any, itemsize: int) -> None:
         raise ImageError(path, f"blocks that fit into a file of {size} bytes", f"{height} x {width} pixels")
 
 
-def read_colors(dataset: Any) -> np.ndarray | None:
+def read_colors(dataset: RasterFile) -> np.ndarray | None:
     """Returns the palette of a raster file as an array `(indices, 3)`, transparent colours black; `None` without."""
     if dataset.count != 1 or dataset.colorinterp[0].name != "palette":
         return None
@@ -275,22 +276,19 @@ class ThreadFiles(threading.local):
     """The raster files that one thread has open: a handle of GDAL shared by threads crashes the process."""
 
     def __init__(self) -> None:
-        self.files: ReaderCache[Any] = ReaderCache(OPEN_FILES_PER_THREAD)
+        self.files: ReaderCache[RasterFile] = ReaderCache(OPEN_FILES_PER_THREAD)
 
 
 _thread = ThreadFiles()
 
 
-def open_raster(path: str | os.PathLike[str], mode: str = "r", **options: Any) -> Any:
+def open_raster(path: str | os.PathLike[str], mode: str = "r", **options: Any) -> RasterFile:
     """Opens a file with rasterio, quiet about a missing georeference, which photographs do not have.
 
     Args:
         path: The file, or GDAL's name of a part of it.
         mode: As of `rasterio.open`.
-        options: Those of `rasterio.open`.
-
-    Returns:
-        What `rasterio.open` returns; rasterio has no types.
+        options: Those of `rasterio.open`, of any type.
     """
     # GDAL keeps decoded blocks up to 5 % of the machine's memory unless told otherwise, before its first read.
     os.environ.setdefault("GDAL_CACHEMAX", "256")

@@ -11,6 +11,7 @@ import cachetools
 import numpy as np
 
 Value = TypeVar("Value")
+Voxels = Any  # an array, or one of nibabel's proxies of an array in a file, which share no type
 
 VOLUME_BYTES_PER_PROCESS = 1 << 30
 
@@ -29,7 +30,7 @@ class ReaderCache(Generic[Value]):
         self._limit = limit
         self._size = size
         # The values that a parent process had: dropping them would close files that the two processes share.
-        self._inherited: Any = None
+        self._inherited: object = None
         self._forget()
 
     def _forget(self) -> None:
@@ -63,14 +64,10 @@ class ReaderCache(Generic[Value]):
                 self._values.pop(key, None)
 
 
-def held_bytes(voxels: Any) -> int:
-    """Returns the memory of a kept volume: its voxels, or next to nothing where they stay in the file.
-
-    Args:
-        voxels: An array, or one of nibabel's proxies of an array in a file.
-    """
+def held_bytes(voxels: Voxels) -> int:
+    """Returns the memory of a kept volume: its voxels, or next to nothing where they stay in the file."""
     return voxels.nbytes if isinstance(voxels, np.ndarray) else 4096
 
 
 # Volumes of all formats share one limit.
-volumes: ReaderCache[Any] = ReaderCache(VOLUME_BYTES_PER_PROCESS, held_bytes)
+volumes: ReaderCache[Voxels] = ReaderCache(VOLUME_BYTES_PER_PROCESS, held_bytes)

@@ -7,9 +7,12 @@ import re
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from tifffile import TiffFile, TiffPage, TiffPageSeries
 
 APERIO_YCBCR = 33003
 YCBCR, PALETTE = 6, 3
@@ -58,11 +61,11 @@ class Planes:
     """
 
     pages: np.ndarray
-    key: Any
+    key: TiffPage
     array: np.ndarray | None = None
 
 
-def read_series(file: Any) -> list[tuple[PlaneShape, str | None, Any]]:
+def read_series(file: TiffFile) -> list[tuple[PlaneShape, str | None, TiffPageSeries]]:
     """Returns the levels of the first image of an open TIFF, and refuses other layouts.
 
     Args:
@@ -78,7 +81,7 @@ def read_series(file: Any) -> list[tuple[PlaneShape, str | None, Any]]:
         if len(stacked) > 1 or "Y" not in sizes or "X" not in sizes:
             raise ValueError(f"axes {level.axes} of sizes {level.shape}, of which only one can be sections")
         depth = stacked[0] if stacked else None
-        shape = (sizes.get(depth, 1), sizes.get("C", 1), sizes["Y"], sizes["X"], sizes.get("S", 1))
+        shape = (sizes[depth] if depth else 1, sizes.get("C", 1), sizes["Y"], sizes["X"], sizes.get("S", 1))
         found.append((shape, depth, level))
     return found
 
@@ -90,7 +93,7 @@ def read_facts(path: Path) -> TiffFacts:
     with tifffile.TiffFile(path) as file:
         levels = read_series(file)
         first, key = levels[0][0], levels[0][2].keyframe
-        if key.shaped[1] != 1 or min(first) < 1:
+        if key.dtype is None or key.shaped[1] != 1 or min(first) < 1:
             raise ValueError(f"pages of shape {key.shaped}")
         colors = None
         if key.photometric == PALETTE and key.colormap is not None:
@@ -142,23 +145,25 @@ def ordered(array: np.ndarray, names: str, *wanted: str | None) -> np.ndarray:
     return array.transpose([*rest, *present])
 
 
-def mapped(path: Path, file: Any, series: Any, depth: str | None, shape: PlaneShape) -> np.ndarray:
+def mapped(path: Path, file: TiffFile, series: TiffPageSeries, depth: str | None, shape: PlaneShape) -> np.ndarray:
     """Returns the values of a series that lies in the file in one piece."""
     dtype = series.dtype.newbyteorder(file.byteorder)
-    values = np.memmap(path, dtype, "r", series.dataoffset, series.shape)
+    values = np.memmap(path, dtype, "r", series.dataoffset or 0, series.shape)
     return ordered(values, series.axes, depth, "C", "Y", "X", "S").reshape(shape)
 
 
-def require_possible_tiles(key: Any, path: Path) -> None:
-    """Refuses a damaged header that declares tiles which no compression puts into the file."""
+def require_possible_tiles(key: TiffPage, path: Path) -> None:
+    """Refuses a damaged header: of values of no known type, or of tiles which no compression puts into the file."""
     size = path.stat().st_size
+    if key.dtype is None:
+        raise ValueError("values of an unknown type")
     tile = (key.tilelength, key.tilewidth) if key.is_tiled else (key.rowsperstrip, key.imagewidth)
     tile = [min(extent, 1 << 32) for extent in tile]
     if prod(tile) * key.samplesperpixel * key.dtype.itemsize > max(1 << 26, 2000 * size) and key.compression != 1:
         raise ValueError(f"tiles of {tile[0]} x {tile[1]} pixels in a file of {size} bytes")
 
 
-def is_ycbcr(key: Any) -> bool:
+def is_ycbcr(key: TiffPage) -> bool:
     """Says whether tiles hold luminance and colour differences that no codec converts."""
     return key.samplesperpixel == 3 and (
         key.compression == APERIO_YCBCR or (key.photometric == YCBCR and key.compression not in JPEG)
@@ -173,9 +178,9 @@ def from_ycbcr(pixels: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(np.stack(colors, axis=-1)), 0, 255).astype(pixels.dtype)
 
 
-def spacing(file: Any, key: Any) -> list[float | None]:
+def spacing(file: TiffFile, key: TiffPage) -> list[float | None]:
     """Returns the micrometres of a pixel along rows, columns and sections, `None` where a file does not say it."""
-    description = file.pages[0].description or ""
+    description = file.pages.first.description or ""
     if "<OME" in description:
         return [physical_size(description, axis) for axis in "YXZ"]
     if found := re.search(r"\bMPP *= *([0-9.]+)", description):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from .reader_cache import ReaderCache
 from .reading import read_mirrored, reason, require_finite, require_numbers, unreadable_window
 from .source import Frame, Level, Source
 from .tiff_pages import Planes, TiffFacts, from_ycbcr, is_ycbcr, read_facts, read_planes
+
+if TYPE_CHECKING:
+    from tifffile import TiffPage
 
 TILE_BYTES_PER_PROCESS = 1 << 26
 LEVELS_PER_PROCESS = 16
@@ -155,14 +158,16 @@ class TifffileSource(Source):
                     ]
         return out
 
-    def _tile(self, file: BinaryIO, page: Any, key: Any, place: tuple[int, int, int]) -> np.ndarray:
+    def _tile(self, file: BinaryIO, page: TiffPage, key: TiffPage, place: tuple[int, int, int]) -> np.ndarray:
         def make() -> np.ndarray:
             index = place[-1]
             file.seek(page.dataoffsets[index])
             content = file.read(page.databytecounts[index])
             if len(content) < page.databytecounts[index]:
                 raise OSError("a file that is cut off")
-            pixels = key.decode(content, index, jpegtables=page.jpegtables, jpegheader=key.jpegheader)[0][0]
-            return from_ycbcr(pixels) if is_ycbcr(key) else pixels
+            decoded = key.decode(content, index, jpegtables=page.jpegtables, jpegheader=key.jpegheader)[0]
+            if decoded is None:
+                raise OSError("a tile without pixels")
+            return from_ycbcr(decoded[0]) if is_ycbcr(key) else decoded[0]
 
         return _tiles.get((self._version, self._level, place), make)
