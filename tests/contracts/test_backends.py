@@ -9,13 +9,9 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from test_encoders import OURS
-from test_models import SMALL
+from small_models import OURS, SMALL
 
 from maskzoo import models
-
-# Keras 3.15 hands its own variables to numpy.array without the copy keyword when it saves.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
 HERE = Path(__file__).parent
 # TensorFlow too: in a process of its own nothing is known but what the file and the package say.
@@ -56,6 +52,7 @@ def _keep(path, model, size):
     np.savez(path.with_suffix(".npz"), **values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_every_backend_gives_the_same_outputs(backend, folder):
     environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": os.pathsep.join([str(HERE.parent), *sys.path])}

@@ -141,14 +141,3 @@ def test_other_files_are_refused(tmp_path):
             models.read_segmentation_models(tmp_path / name)
     with pytest.raises(MissingFile):
         models.read_segmentation_models(tmp_path / "absent.h5")
-
-
-def test_layers_without_names_are_numbered_in_the_order_of_their_creation():
-    names = ["batch_normalization_11", "conv2d_10", "conv2d_9", "batch_normalization_9", "mixed0", "activation_9"]
-    assert models.encoders.inception.stable_names(names) == {
-        "conv2d_9": "conv1",
-        "conv2d_10": "conv2",
-        "batch_normalization_9": "conv1_bn",
-        "batch_normalization_11": "conv2_bn",
-        "activation_9": "conv1_relu",
-    }
