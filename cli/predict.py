@@ -1,11 +1,11 @@
 """Segments an image of any size, or every image of a folder, with a trained run.
 
 The image is read, predicted and written tile by tile: memory depends on the tile, not on the image, and the result is
-the same as if the whole image had been predicted at once. After a crash, a kill or Ctrl-C the same command goes on
+the same as if the whole image had been predicted at once. After a crash, a kill or Ctrl-C the same command resumes
 where it stopped.
 
-The suffix of the output says what is written: .tif .png .nii.gz .npy class ids (or --probabilities), .csv run lengths,
-.geojson outlines.
+The suffix of the output selects what is written: class ids (or --probabilities) as .tif, .png, .nii.gz or .npy; run
+lengths as .csv; outlines as .geojson.
 
 examples:
   python predict.py runs/kidney slide.tif slide-mask.tif
@@ -13,26 +13,27 @@ examples:
   python predict.py runs/kidney slides/ submission.csv
   python predict.py runs/hippocampus volume.nii.gz labels.nii.gz --probabilities float32
   python predict.py runs/fold0 runs/fold1 runs/fold2 slide.tif mask.tif --tta symmetries
-      the mean of three runs, each of which sees every tile in its eight symmetries
+      the mean of three runs, each of which predicts every tile in its eight flips and rotations
   python predict.py runs/nuclei slide.tif mask.tif --min-area 30 --fill-holes all
   python predict.py runs/kidney slides/ masks/ --cluster tcp://scheduler:8786
       on the workers of a Dask scheduler; --cluster local:4 starts four on this machine
 """
 
+from __future__ import annotations
+
 import logging
 import shutil
 from argparse import Namespace
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from maskzoo.errors import DiskFull
+from maskzoo.errors import ExistingFile, MissingFile, OptionError
 from maskzoo.files import written_atomically
 
 from .. import data, inference
-from .console import about
-from .parser import options_of
+from .parser import Parser, options_of
 from .predict_options import (
     OUTPUT_SUFFIX,
     RUNS_HELP,
@@ -46,49 +47,49 @@ from .predict_options import (
     tile_options,
     with_engine,
 )
+from .segmentation import Segmentation, scale_of, segment, segment_all
 from .sizes import parse_sizes
 
 if TYPE_CHECKING:
-    from ..inference import Cluster, OutputOptions, PostProcessing, Predictor, TileOptions
+    from ..inference import Cluster, PostProcessing, Predictor
 
 logger = logging.getLogger(__name__)
 
 SUFFIXES = (".tif", ".png", ".nii.gz", ".npy", ".csv", ".geojson")
-# In the folder of results: the progress, and which results are finished.
-ARCHIVE = ".maskzoo"
 
 
-def add_arguments(parser):
+def add_arguments(parser: Parser) -> None:
+    """Adds the options of `predict`."""
     parser.add_argument("runs", type=str, nargs="+", help=RUNS_HELP)
     parser.add_argument("input", type=str, help="image or volume, or a folder of them")
     parser.add_argument(
-        "output", type=str, help=f"file to write ({', '.join(SUFFIXES)}); a folder, or a .csv, for a folder"
-    )
-    parser.add_dataclass_options(inference.OutputOptions, types={"resize": str | None})
-    parser.add_argument(
-        "--suffix", type=str | None, default=None, help="suffix of the results of a folder; default .tif or .nii.gz"
-    )
-    parser.add_argument("--restart", action="store_true", default=False, help="forget what an earlier command has left")
-    add_predict_options(parser)
-    parser.add_argument(
-        "--level", type=int | None, default=None, help="level of a pyramid to predict, 0 the finest; default: the run's"
+        "output", type=str, help=f"file to write ({', '.join(SUFFIXES)}); for a folder, a folder or a .csv"
     )
     parser.add_argument(
-        "--resolution", type=float | None, default=None, help="size of a pixel to predict at, in the units of the file"
+        "--suffix", type=str | None, default=None, help="suffix of the results of a folder; by default .tif or .nii.gz"
     )
-    add_engine_options(parser)
+    parser.add_flag("--restart", help="start again, whatever an earlier command has left")
+    parser.add_argument(
+        "--level", type=int | None, default=None, help="pyramid level to predict, 0 the finest; by default the run's"
+    )
+    parser.add_argument(
+        "--resolution", type=float | None, default=None, help="pixel size to predict at, in the units of the file"
+    )
     parser.add_argument(
         "--cluster",
         type=str | None,
         default=None,
-        help="predict with Dask: local starts workers on this machine, local:N so many, tcp://host:8786 is a scheduler",
+        help="predict with Dask: local starts workers here, local:N starts N of them; tcp://host:8786 is a scheduler",
     )
+    parser.add_dataclass_options(inference.OutputOptions, types={"resize": str | None})
+    add_engine_options(parser)
     add_tiling_options(parser, more=True)
+    add_predict_options(parser)
     parser.rewrite = with_cluster
 
 
 def with_cluster(arguments: list[str]) -> list[str]:
-    """Gives `--cluster` its usual value where none follows, but another option, a path that is there, or nothing."""
+    """Gives `--cluster` its default value if it is followed by another option, by a path that exists, or by nothing."""
     completed = list(arguments)
     for number, argument in enumerate(arguments):
         following = arguments[number + 1] if number + 1 < len(arguments) else "-"
@@ -97,7 +98,8 @@ def with_cluster(arguments: list[str]) -> list[str]:
     return completed
 
 
-def run(arguments):
+def run(arguments: Namespace) -> None:
+    """Runs `predict`."""
     tiles = tile_options(arguments)
     options = options_of(inference.OutputOptions, arguments, resize=parse_sizes(arguments.resize))
     check_engine_options(arguments)
@@ -106,38 +108,43 @@ def run(arguments):
     folders = check_predict_options(arguments)
     spatial_dims = inference.run_spatial_dims(folders[0])
     source, output = Path(arguments.input), Path(arguments.output)
-    check_input(source)
+    if not source.exists():
+        raise MissingFile(source, "an image or a folder of images", "nothing at that path")
     if data.is_image(source) or not source.is_dir():
         inference.check_output(output, spatial_dims, options)
         data.check_writable(output)
         with opened_cluster(arguments) as cluster:
             predictor, post = load(arguments, folders, [source])
-            job = Segmentation(predictor, post, arguments, options, tiles, cluster)
-            segment(job, source, output)
+            segment(Segmentation(predictor, post, arguments, options, tiles, cluster), source, output)
         return
     table = output if data.file_suffix(output) == ".csv" else None
     if table is not None:
         data.check_writable(table)
         output = table.with_name(f".{table.name}.parts")
-    jobs = find_jobs(source, output, ".csv" if table else arguments.suffix or OUTPUT_SUFFIX[spatial_dims])
-    inference.check_output(jobs[0][1], spatial_dims, options)
+    images = find_images(source, output, ".csv" if table else arguments.suffix or OUTPUT_SUFFIX[spatial_dims])
+    inference.check_output(images[0][1], spatial_dims, options)
     output.mkdir(parents=True, exist_ok=True)
     data.check_writable(output / "probe")
     with opened_cluster(arguments) as cluster:
-        predictor, post = load(arguments, folders, [image for image, _ in jobs])
-        failed = segment_all(Segmentation(predictor, post, arguments, options, tiles, cluster), jobs)
+        predictor, post = load(arguments, folders, [image for image, _ in images])
+        failed = segment_all(Segmentation(predictor, post, arguments, options, tiles, cluster), images)
     if table is not None:
-        join_tables(table, [path for _, path in jobs if path.exists()])
+        join_tables(table, [path for _, path in images if path.exists()])
         if not failed:
             shutil.rmtree(output)
     if failed:
-        raise ValueError(
-            f"expected {len(jobs)} images that can be segmented; skipped {len(failed)}: {', '.join(map(str, failed))}"
+        raise OptionError(
+            "input",
+            f"{len(images)} images that can be segmented",
+            f"{len(failed)} that cannot, which were skipped: {', '.join(map(str, failed))}",
         )
 
 
-def load(arguments, folders, images):
-    """A run or ensemble and what is done to its masks, having said so; probabilities are left as they are."""
+def load(arguments: Namespace, folders: Sequence[Path], images: Sequence[Path]) -> tuple[Predictor, PostProcessing]:
+    """Loads the runs, says what was decided for them, and returns them with their post-processing.
+
+    Probabilities are not post-processed.
+    """
     predictor, post = load_predictor(arguments, folders)
     if arguments.probabilities is None:
         log_decision(predictor, post)
@@ -146,8 +153,8 @@ def load(arguments, folders, images):
     return with_measured_engine(arguments, predictor, bool(post.gate), images), post
 
 
-def with_measured_engine(arguments, predictor, gated, images):
-    """The run with the engine that is asked for, measured on the first image that can be read."""
+def with_measured_engine(arguments: Namespace, predictor: Predictor, gated: bool, images: Sequence[Path]) -> Predictor:
+    """The run with the requested engine; `auto` is measured on the first image that can be read."""
     if arguments.engine != "auto":
         return with_engine(arguments, predictor, gated, None)
     for number, image in enumerate(images, start=1):
@@ -161,117 +168,38 @@ def with_measured_engine(arguments, predictor, gated, images):
     return predictor
 
 
-def scale_of(arguments, trained):
-    """The level or resolution at which images are opened."""
-    scale = {"level": arguments.level, "resolution": arguments.resolution}
-    if scale == {"level": None, "resolution": None}:
-        spec = trained.data.spec
-        scale = {name: spec.get(name) for name in scale}
-    return scale
-
-
-def opened_cluster(arguments):
-    """A context with the cluster that is asked for, or with `None`."""
+def opened_cluster(arguments: Namespace) -> AbstractContextManager[Cluster | None]:
+    """A context with the requested cluster, or with `None`."""
     return nullcontext() if arguments.cluster is None else inference.open_cluster(arguments.cluster)
 
 
-@dataclass(frozen=True)
-class Segmentation:
-    """What is the same for all images of a command.
-
-    Attributes:
-        predictor: The run or the ensemble.
-        post: What is done to its masks.
-        arguments: The parsed command line.
-        options: What is written.
-        tiles: How images are cut.
-        cluster: The cluster that predicts; `None` for this process.
-    """
-
-    predictor: "Predictor"
-    post: "PostProcessing"
-    arguments: Namespace
-    options: "OutputOptions"
-    tiles: "TileOptions"
-    cluster: "Cluster | None"
-
-
-def segment_all(job: Segmentation, images: list[tuple[Path, Path]]) -> list[Path]:
-    """Segments many images, and returns those that could not be; stops where the disk is full or a cluster is lost."""
-
-    def failed(pair: tuple[Path, Path]) -> bool:
-        image, output = pair
-        try:
-            segment(job, image, output, archive=output.parent / ARCHIVE)
-        except (ValueError, OSError) as error:
-            if isinstance(error, (DiskFull, ConnectionError)):
-                raise
-            logger.warning("skipped: %s", error)
-            return True
-        return False
-
-    outcomes = map(failed, images) if job.cluster is None else job.cluster.side_by_side(failed, images)
-    return [image for (image, _), bad in zip(images, outcomes, strict=True) if bad]
-
-
-def segment(job: Segmentation, image: Path, output: Path, archive: Path | None = None) -> None:
-    """Segments one image."""
-    scale = scale_of(job.arguments, job.predictor)
-    # Workers may have another working folder.
-    path = image if job.cluster is None else image.absolute()
-    progress = inference.ProgressOptions(job.arguments.restart, archive, scale)
-    with (
-        about(str(image), brief=False),
-        data.open_source(path, spatial_dims=job.predictor.data.spatial_dims, **scale) as source,
-    ):
-        inference.predict_image(
-            job.predictor, source, output, job.options, job.tiles, job.post, progress, cluster=job.cluster
-        )
-
-
-def check_input(source):
-    """Refuses an input that is not there.
+def find_images(source: Path, output: Path, suffix: str) -> list[tuple[Path, Path]]:
+    """Returns the images of a folder, each with the file to write for it.
 
     Raises:
-        FileNotFoundError: If it is missing.
-    """
-    if not source.exists():
-        raise FileNotFoundError(
-            f"input: expected an image or a folder of images; received {source}, which is not there"
-        )
-
-
-def find_jobs(source, output, suffix):
-    """Returns `(image, output)` for every image of a folder.
-
-    Raises:
-        FileNotFoundError: If there is no image.
-        NotADirectoryError: If the output is a file.
-        ValueError: If two images would have the same output.
+        MissingFile: If there is no image.
+        ExistingFile: If the output is a file.
+        OptionError: If two images would have the same output.
     """
     images = sorted(path for path in source.iterdir() if data.is_image(path))
     if not images:
-        raise FileNotFoundError(f"input: expected a folder with images; received {source}, which has none")
+        raise MissingFile(source, "a folder with images", "one without any")
     if output.exists() and not output.is_dir():
-        raise NotADirectoryError(f"output: expected a folder for the results of a folder; received {output}, a file")
+        raise ExistingFile(output, "a folder for the results of a folder", "a file")
     stems = [data.file_stem(image) for image in images]
     if twice := next((stem for stem in stems if stems.count(stem) > 1), None):
-        raise ValueError(f"input: expected images of different names in {source}; received several named {twice}")
+        raise OptionError("input", f"images of different names in {source}", f"several named {twice}")
     return [(image, output / f"{stem}{suffix}") for image, stem in zip(images, stems, strict=True)]
 
 
-def join_tables(table, parts):
+def join_tables(table: Path, parts: Sequence[Path]) -> None:
     """Writes one CSV from those of the images, which have the same header."""
-
-    def write(path):
-        with open(path, "w", encoding="utf-8", newline="\n") as file:
-            for number, part in enumerate(parts):
-                with open(part, encoding="utf-8") as rows:
-                    header = rows.readline()
-                    file.write("" if number else header)
-                    shutil.copyfileobj(rows, file)
-
-    if parts:
-        with written_atomically(table) as unfinished:
-            write(unfinished)
-        print(f"wrote {table}")
+    if not parts:
+        return
+    with written_atomically(table) as unfinished, open(unfinished, "w", encoding="utf-8", newline="\n") as file:
+        for number, part in enumerate(parts):
+            with open(part, encoding="utf-8") as rows:
+                header = rows.readline()
+                file.write("" if number else header)
+                shutil.copyfileobj(rows, file)
+    logger.info("wrote %s", table)

@@ -40,7 +40,7 @@ class Progress:
     def __enter__(self) -> Self:
         from tqdm import tqdm
 
-        shown = self.terminal and logger.isEnabledFor(logging.INFO)
+        shown = self.terminal and logger.isEnabledFor(logging.WARNING)
         self.bar = tqdm(total=self.total, unit=self.noun, disable=not shown)
         return self
 

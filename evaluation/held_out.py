@@ -1,5 +1,6 @@
 """Predictions of the images that a run held out, kept in files and read strip by strip."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from ..inference.options import TileOptions
 from ..inference.run import Run
 from ..inference.tiles import predict_tiles
 from ..postprocessing.strips import Strips, strip_height
+
+logger = logging.getLogger(__name__)
 
 # From the first row, and the row behind the last one, to an array of these rows.
 RowReader = Callable[[int, int], np.ndarray]
@@ -49,7 +52,8 @@ def predict_held_out(run: Run, folder: Path, tta: str, tiles: TileOptions) -> li
     ensemble = Ensemble([run], reduction="logits" if tta == "none" else "probabilities", tta=tta)
     images = []
     cases = data.labelled_cases(run.data.as_mapping())
-    for number, case in enumerate(tqdm(cases, unit="image", desc=run.name, disable=None)):
+    quiet = None if logger.isEnabledFor(logging.WARNING) else True
+    for number, case in enumerate(tqdm(cases, unit="image", desc=run.name, disable=quiet)):
         plan = ensemble.plan(case.image, tiles)
         shape = (*plan.shape, len(run.data.class_names))
         logits = np.lib.format.open_memmap(folder / f"{number}.npy", "w+", np.float32, shape)

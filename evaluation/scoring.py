@@ -1,5 +1,6 @@
 """Scores of a trained run on labelled images, of each and of all together."""
 
+import logging
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -26,6 +27,8 @@ from .image_scores import (
 )
 from .scores import MEASURES, WHOLE_MAP, ImageScores, MeasureScores, Scores
 from .spacing import shared_unit
+
+logger = logging.getLogger(__name__)
 
 # Peak bytes per pixel of the masks, distance transforms, watershed and labelling behind `WHOLE_MAP`, measured on noise,
 # blobs and full masks in 2D and 3D; the label maps come on top.
@@ -69,7 +72,8 @@ def evaluate(
         check_memory(run, cases, whole, changes, tiles.memory)
     unit = shared_unit(cases) if "surface" in measures else None
     images, counts = [], []
-    for case in tqdm(cases, unit="image", desc="evaluating", disable=None):
+    quiet = None if logger.isEnabledFor(logging.WARNING) else True
+    for case in tqdm(cases, unit="image", desc="evaluating", disable=quiet):
         scores, count = score_image(run, case, measures, tolerance, post_processing, tiles)
         images.append(scores)
         counts.append(count)

@@ -203,7 +203,8 @@ def fill_journal(
 ) -> None:
     """Writes the parts that are missing; the values begin with part number `first`."""
     done = journal.done
-    bar = tqdm(total=len(parts), initial=journal.done, unit="part", desc=source.name, disable=None)
+    quiet = None if logger.isEnabledFor(logging.WARNING) else True
+    bar = tqdm(total=len(parts), initial=journal.done, unit="part", desc=source.name, leave=None, disable=quiet)
     with bar, closing(values):
         try:
             for number, part in enumerate(values if first < len(parts) else (), start=first):

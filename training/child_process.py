@@ -72,7 +72,8 @@ def dying_with_parent() -> Callable[[], object] | None:
 
 def follow(child: subprocess.Popen[bytes], log: Path, title: str) -> None:
     """Waits for a process; in a terminal, shows the last line of its log behind a title."""
-    with tqdm(bar_format="{desc}", leave=False, disable=None) as line:
+    quiet = None if logger.isEnabledFor(logging.WARNING) else True
+    with tqdm(bar_format="{desc}", leave=False, disable=quiet) as line:
         while True:
             try:
                 child.wait(POLL)

@@ -206,7 +206,7 @@ def fit_stage(
             callbacks=callbacks,
             shuffle=False,  # the windows are shuffled by their own seed
             # A bar in a terminal; in a file, which a bar would fill with its redrawings, a line per epoch.
-            verbose=0 if recipe.host else 1 if sys.stdout.isatty() else 2,
+            verbose=0 if recipe.host or not logger.isEnabledFor(logging.WARNING) else 1 if sys.stdout.isatty() else 2,
         )
 
 

@@ -1,0 +1,114 @@
+"""`predict`: what it says of one image and of a folder, what it skips, mistakes in one line."""
+
+import shutil
+
+import numpy as np
+import pytest
+import rasterio
+from run_verb import told
+
+from maskzoo.cli.predict import join_tables, with_cluster
+
+
+@pytest.fixture
+def images(squares, tmp_path):
+    """A folder with five images of one kind."""
+    shutil.copytree(squares / "images", tmp_path / "images")
+    return tmp_path / "images"
+
+
+def test_one_image_is_told_in_full(trained_run, images, tmp_path, capsys):
+    output = tmp_path / "mask.tif"
+    code, out, err = told(capsys, "predict", trained_run, images / "0.tif", output)
+    assert code == 0, err
+    assert "tile" in out
+    assert f"wrote {output}" in out
+    with rasterio.open(output) as mask, rasterio.open(images / "0.tif") as image:
+        assert (mask.shape, mask.transform) == (image.shape, image.transform)
+
+
+def test_of_a_folder_the_plan_is_said_once_and_then_the_progress(trained_run, images, tmp_path, capsys):
+    masks = tmp_path / "masks"
+    code, out, err = told(capsys, "predict", trained_run, images, masks)
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert [line.startswith(f"{images / '0.tif'}: ") for line in lines] == [True] * (len(lines) - 2) + [False] * 2
+    assert lines[-2].startswith("1 of 5 images, about ")
+    assert lines[-1].startswith("segmented 5 images in ")
+    assert sorted(path.name for path in masks.glob("*.tif")) == [f"{number}.tif" for number in range(5)]
+
+
+def test_each_kind_of_image_has_its_plan_said(trained_run, images, tmp_path, capsys):
+    np.save(images / "5.npy", np.zeros((40, 50, 3), np.uint8))
+    out = told(capsys, "predict", trained_run, images, tmp_path / "masks")[1]
+    told_of = {line.split(": ")[0] for line in out.splitlines() if line.startswith(str(images))}
+    assert told_of == {str(images / "0.tif"), str(images / "5.npy")}
+
+
+def test_details_and_silence_on_request(trained_run, images, tmp_path, capsys):
+    out = told(capsys, "predict", trained_run, images, tmp_path / "a", "--verbose")[1]
+    assert {line.split(": ")[0] for line in out.splitlines()} >= {str(images / f"{number}.tif") for number in range(5)}
+    assert told(capsys, "predict", trained_run, images, tmp_path / "b", "--quiet") == (0, "", "")
+    assert len(list((tmp_path / "b").glob("*.tif"))) == 5
+
+
+def test_what_cannot_be_read_is_skipped_and_listed(trained_run, images, tmp_path, capsys):
+    (images / "1.tif").write_bytes(b"no image")
+    code, _, err = told(capsys, "predict", trained_run, images, tmp_path / "masks.csv", "--quiet")
+    assert code == 2
+    skipped, last = err.splitlines()
+    assert skipped.startswith("skipped: ")
+    assert str(images / "1.tif") in skipped
+    assert last.startswith("error: input: expected 5 images that can be segmented; received 1 that cannot")
+    rows = (tmp_path / "masks.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["ImageId", "0", "2", "3", "4"]
+
+
+def test_mistakes_are_one_line(trained_run, images, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+    shutil.copy(images / "0.tif", images / "0.png")
+    masks = tmp_path / "masks"
+    mistakes = {
+        (tmp_path / "none.tif", masks): "none.tif: expected an image or a folder of images; received nothing",
+        (tmp_path / "empty", masks): "empty: expected a folder with images; received one without any",
+        (images, tmp_path / "file"): "file: expected a folder for the results of a folder; received a file",
+        (images, masks): f"input: expected images of different names in {images}; received several named 0",
+        (images / "0.tif", tmp_path / "a.tif", "--resize", "big"): "--resize: expected sizes such as 512 or 384x512",
+        (images / "0.tif", tmp_path / "a.tif", "--memory", "much"): "--memory: expected a size such as 800MB or 16GB",
+        (images / "0.tif", tmp_path / "a.tif", "--seam-tolerance", 1): "--seam-tolerance: expected",
+        (images / "0.tif", tmp_path / "a.tif", "--crf", 1, "--engine", "onnx"): "--crf: expected the engine keras",
+        (images / "0.tif", tmp_path / "a.xyz"): "a.xyz",
+        (images / "0.tif", tmp_path / "none" / "a.tif"): "a.tif",
+    }
+    for arguments, message in mistakes.items():
+        code, out, err = told(capsys, "predict", trained_run, *arguments)
+        assert (code, out) == (2, ""), (arguments, out)
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
+        assert message in err, err
+    assert not masks.exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "completed"),
+    [
+        (["a", "b", "--cluster"], ["a", "b", "--cluster=local"]),
+        (["--cluster", "--quiet"], ["--cluster=local", "--quiet"]),
+        (["--cluster", "/", "b"], ["--cluster=local", "/", "b"]),
+        (["--cluster", "local:4", "b"], ["--cluster", "local:4", "b"]),
+        (["--cluster", "tcp://host:8786"], ["--cluster", "tcp://host:8786"]),
+    ],
+)
+def test_a_cluster_needs_no_address(given, completed):
+    assert with_cluster(given) == completed
+
+
+def test_tables_are_joined_below_one_header(tmp_path):
+    parts = [tmp_path / f"{number}.csv" for number in range(2)]
+    for number, part in enumerate(parts):
+        part.write_text(f"ImageId,EncodedPixels\n{number},1 2\n")
+    join_tables(tmp_path / "all.csv", parts)
+    assert (tmp_path / "all.csv").read_text() == "ImageId,EncodedPixels\n0,1 2\n1,1 2\n"
+    join_tables(tmp_path / "none.csv", [])
+    assert not (tmp_path / "none.csv").exists()
