@@ -21,6 +21,7 @@ from . import (  # noqa: F401 (registers)
     upernet,
     vnet,
     vnet3d,
+    vnet3d_depthwise,
 )
 from .crf import with_crf
 from .heads import add_auxiliary_heads, add_label_head

@@ -18,7 +18,7 @@ def attention_unet(
     filters: Sequence[int] = (64, 128, 256, 512, 1024),
     activation: str | None = None,
 ) -> keras.Model:
-    """Builds a U-Net whose skips pass an attention gate: what comes from below decides which pixels of a skip count.
+    """Builds a U-Net whose skips pass an attention gate: coarser features decide which pixels of a skip count.
 
     Args:
         input_shape: `(*spatial, channels)`. Each size is `None` or a multiple of `2 ** (len(filters) - 1)`.

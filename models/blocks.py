@@ -25,8 +25,8 @@ UPSAMPLING = {2: layers.UpSampling2D, 3: layers.UpSampling3D}
 CROPPING = {2: layers.Cropping2D, 3: layers.Cropping3D}
 
 
-# Keras's 0.99 takes 500 steps to forget the statistics that it began with: short trainings, and the first epochs of
-# long ones, would be validated with wrong ones. This is what PyTorch keeps.
+# Keras's default of 0.99 needs 500 steps to forget the initial statistics, so short runs, and the first epochs of long
+# ones, would be validated with wrong statistics. This is the default of PyTorch.
 BATCH_NORM_MOMENTUM = 0.9
 
 
@@ -74,7 +74,7 @@ def _enlarge(x: Tensor, axis: int, factor: int) -> Tensor:
     shape = list(shape_of(x))
     size = shape[axis]
 
-    # The gradient of `ops.slice` takes a third of the time of that of an index.
+    # The gradient of `ops.slice` takes a third of the time of an index's.
     def part(tensor: Tensor, start: Tensor, length: int) -> Tensor:
         starts = [0] * len(shape)
         starts[axis] = start

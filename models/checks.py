@@ -1,4 +1,4 @@
-"""What builders refuse, with the nearest that would do: choices, counts, filters and input sizes."""
+"""Checks of the arguments of builders: choices, counts, filters and input sizes."""
 
 from collections.abc import Collection, Sequence
 from numbers import Integral

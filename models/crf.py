@@ -75,7 +75,7 @@ class LocalCRF(layers.Layer):
         padding = [(0, 0), *[(self.radius, self.radius)] * len(axes), (0, 0)]
         image, logits, inside = (ops.pad(x, padding) for x in (image, logits, ops.ones_like(image[..., :1])))
 
-        # Loops, and not a list of shifted copies, so that memory holds one of them at a time.
+        # Loops instead of a list of shifted copies, so that only one copy is in memory at a time.
         def update(_: int, scores: Tensor) -> Tensor:
             labels = (ops.softmax(scores) if self.task == "multiclass" else ops.sigmoid(scores)) * inside
 
@@ -103,7 +103,7 @@ class LocalCRF(layers.Layer):
 
 
 def rolled(x: Tensor, offset: tuple[int, ...]) -> Tensor:
-    """Shifts an array along its spatial axes; what leaves it at one end comes in at the other."""
+    """Shifts an array along its spatial axes; what leaves at one end enters at the other."""
     for axis in range(1, len(x.shape) - 1):
         size = shape_of(x)[axis]
         x = ops.take(x, ops.mod(ops.arange(size, dtype="int32") - offset[axis - 1], size), axis=axis)

@@ -27,7 +27,7 @@ def fpn(
     batch_norm: bool = True,
     activation: str | None = None,
 ) -> keras.Model:
-    """Builds a feature pyramid network: coarse features are added to finer ones, and every level has its say.
+    """Builds a feature pyramid network: coarse features are added to finer ones, and every level contributes.
 
     Args:
         input_shape: `(height, width, channels)`. Each size is `None` or a multiple of 32.

@@ -1,4 +1,4 @@
-"""Heads: what turns features into named outputs, inside a builder or on a model that is built already."""
+"""Heads turn features into named outputs, inside a builder or on a finished model."""
 
 import difflib
 import math
@@ -214,7 +214,7 @@ def deepest_features(model: keras.Model) -> Tensor:
     maps = [x for x, _ in made.values()]
     small = [math.prod(shape) for shape in layer_shapes(model, maps, 128)]
     sizes = {key: math.prod(shape) for key, shape in zip(made, layer_shapes(model, maps, 256), strict=True)}
-    # In a model of one fixed size, a pooled map can be told by its single element only.
+    # In a model of one fixed size, a pooled map is recognised only by its single element.
     following = [key for key, size in zip(made, small, strict=True) if sizes[key] != size or size > 1]
     least = min(sizes[key] for key in following)
     deepest = [key for key in following if sizes[key] == least]

@@ -19,8 +19,8 @@ REGIONS = ("box", "square", "mask")
 MARGIN = 8
 # The logit of a tiny structure outside the region.
 OUTSIDE = -30.0
-# Predicted pixels count for the region where most of their neighbours are of the structure too: a stray one would else
-# make the region the whole image.
+# A predicted pixel counts for the region only if most of its neighbours belong to the structure too: otherwise one
+# stray pixel would stretch the region over the whole image.
 NEIGHBOURHOOD = 5
 
 
@@ -47,10 +47,10 @@ def boxes_around(mask: Tensor, region: str = "square", margin: int = MARGIN) -> 
         sizes.append(ops.cast(size, "float32"))
     if region != "square":
         return spans
-    share = ops.maximum(*((stop - start) / size for (start, stop), size in zip(spans, sizes, strict=True)))
+    fraction = ops.maximum(*((stop - start) / size for (start, stop), size in zip(spans, sizes, strict=True)))
     squares = []
     for (start, stop), size in zip(spans, sizes, strict=True):
-        length = share * size
+        length = fraction * size
         start = ops.clip((start + stop - length) / 2, 0.0, size - length)
         squares.append((start, start + length))
     return squares
@@ -100,7 +100,7 @@ def put_back(maps: Tensor, boxes: Sequence[Span], outside: float = OUTSIDE) -> T
 def cut_regions(
     images: Tensor, labels: Tensor, large: Sequence[int], fine: Sequence[int], region: str = "square"
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Makes what a model of two images is trained on, from labelled windows.
+    """Makes the training data of a model of two images from labelled windows.
 
     Args:
         images: `(batch, height, width, channels)`.
@@ -160,8 +160,8 @@ class _Region(layers.Layer):
 
     def found(self, logits: Tensor) -> Tensor:
         shown = ops.cast(ops.any(logits > 0, axis=-1, keepdims=True), "float32")
-        shares = ops.average_pool(shown, NEIGHBOURHOOD, strides=1, padding="same", data_format="channels_last")
-        return shares[..., 0] > 0.5
+        fractions = ops.average_pool(shown, NEIGHBOURHOOD, strides=1, padding="same", data_format="channels_last")
+        return fractions[..., 0] > 0.5
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "region": self.region}
@@ -194,7 +194,7 @@ class PutRegionBack(_Region):
 
 @keras.saving.register_keras_serializable("maskzoo")
 class PickChannels(layers.Layer):
-    """Brings channels into another order, given as their numbers."""
+    """Reorders channels."""
 
     def __init__(self, order: Sequence[int], **kwargs: Any) -> None:
         kwargs.setdefault("dtype", "float32")

@@ -1,4 +1,4 @@
-"""Weights of whole models that were trained with segmentation_models 1.0.1, under the names of our layers."""
+"""Reads whole models that were trained with segmentation_models 1.0.1, under the names of our layers."""
 
 import os
 import re
@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import h5py
 import keras
@@ -17,6 +17,8 @@ from maskzoo.errors import MissingFile, WeightsError
 from .encoders.inception import stable_names
 
 SUFFIXES = (".h5", ".keras")
+# Any: types of h5py cannot say which items of a group are groups themselves.
+Group = Any
 
 
 def load_segmentation_models(model: keras.Model, path: str | os.PathLike[str]) -> None:
@@ -75,14 +77,14 @@ def holds_segmentation_models(path: str | os.PathLike[str]) -> bool:
 
 
 def is_segmentation_models(names: Iterable[str]) -> bool:
-    """Returns whether layers are called as those of a U-Net, LinkNet, FPN or PSPNet of segmentation_models."""
+    """Returns whether layers have the names of a U-Net, LinkNet, FPN or PSPNet of segmentation_models."""
     return not {"decoder_stage0a_conv", "decoder_stage0a_transpose", "fpn_stage_p5_conv", "psp_level1_conv"}.isdisjoint(
         names
     )
 
 
 def translated(names: Iterable[str]) -> dict[str, str]:
-    """Returns how our models call the layers of one model of segmentation_models."""
+    """Returns our names for the layers of one model of segmentation_models."""
     names = list(names)
     unnamed = stable_names(names)
     renamed = {name: name for name in names} | unnamed
@@ -156,12 +158,13 @@ def named_weights(path: str | os.PathLike[str]) -> dict[str, list[np.ndarray]]:
 
 def _read(source: Path | BinaryIO) -> dict[str, list[np.ndarray]]:
     with h5py.File(source, "r") as file:
-        if "layers" in file:
-            return _weights_of_keras_3(file["layers"])
-        return _weights_of_keras_2(file.get("model_weights", file))
+        root: Group = file
+        if "layers" in root:
+            return _weights_of_keras_3(root["layers"])
+        return _weights_of_keras_2(root.get("model_weights", root))
 
 
-def _weights_of_keras_3(layers: h5py.Group) -> dict[str, list[np.ndarray]]:
+def _weights_of_keras_3(layers: Group) -> dict[str, list[np.ndarray]]:
     found = {}
     for key, group in layers.items():
         variables = group.get("vars", {})
@@ -173,7 +176,7 @@ def _weights_of_keras_3(layers: h5py.Group) -> dict[str, list[np.ndarray]]:
     return found
 
 
-def _weights_of_keras_2(layers: h5py.Group) -> dict[str, list[np.ndarray]]:
+def _weights_of_keras_2(layers: Group) -> dict[str, list[np.ndarray]]:
     found = {}
     for name in _texts(layers, "layer_names"):
         weights = _texts(layers[name], "weight_names")
@@ -182,7 +185,7 @@ def _weights_of_keras_2(layers: h5py.Group) -> dict[str, list[np.ndarray]]:
     return found
 
 
-def _texts(group: h5py.Group, attribute: str) -> list[str]:
+def _texts(group: Group, attribute: str) -> list[str]:
     """Returns a list of texts among a group's attributes, which Keras cuts into parts where it is long."""
     parts = [group.attrs[attribute]] if attribute in group.attrs else []
     while f"{attribute}{len(parts)}" in group.attrs:

@@ -1,4 +1,4 @@
-"""2D models opened as 2.5D: every slice of a volume is seen together with its neighbours."""
+"""2D models turned into 2.5D ones: every slice of a volume is seen together with its neighbours."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +16,7 @@ from .checks import check_count
 
 @keras.saving.register_keras_serializable("maskzoo")
 class FoldSlices(layers.Layer):
-    """Lays each slice, with its neighbours as further channels, as one image into the batch.
+    """Moves the slices into the batch: each becomes an image, with its neighbours as further channels.
 
     `(batch, height, width, n, channels)` becomes `(batch * n, height, width, slices * channels)`. Beyond both ends of
     the volume its last slice is repeated.
@@ -44,7 +44,7 @@ class FoldSlices(layers.Layer):
 
 @keras.saving.register_keras_serializable("maskzoo")
 class UnfoldSlices(layers.Layer):
-    """Puts the maps of single slices, which lie in the batch, together to those of the volume that they came from."""
+    """Stacks the maps of single slices, which lie in the batch, to the maps of their volume."""
 
     def call(self, maps_and_volume: tuple[Tensor, Tensor]) -> Tensor:
         maps, volume = maps_and_volume
@@ -67,7 +67,7 @@ def _unfold_geometry(layer: UnfoldSlices, axis: int, maps: AxisGeometry, volume:
 
 
 def inflate_25d(model: keras.Model, slices: int = 3) -> keras.Model:
-    """Opens a 2D model, or a 2D encoder, as a 2.5D one: each slice is seen with its neighbours on both sides.
+    """Turns a 2D model, or a 2D encoder, into a 2.5D one: each slice is seen with its neighbours on both sides.
 
     The first convolution gets `slices` copies of its kernel, one for each slice of a stack, divided by their number, so
     that a volume of equal slices gives what the 2D model gave. All other weights are those of the model.

@@ -35,7 +35,7 @@ class FitSlices(layers.Layer):
         x, reference = volumes
         slices = shape_of(reference)[3]
         missing = slices - shape_of(x)[3]
-        # A known number must stay a Python number: jax pads by nothing else.
+        # A known number must stay a Python number: jax accepts nothing else as padding.
         missing = max(missing, 0) if isinstance(missing, int) else ops.maximum(missing, 0)
         return ops.pad(x, [(0, 0), (0, 0), (0, 0), (0, missing), (0, 0)])[:, :, :, :slices]
 

@@ -97,7 +97,7 @@ def _aspp(x: Tensor, filters: int, dilations: Sequence[int], groups: int) -> Ten
         ResizeLike(name="aspp_pooled_resize")([pooled, x]),
         conv_block(x, narrow, 1, use_bias=False, name="aspp_point"),
     ]
-    # Keras compiles grouped convolutions with XLA on CPUs, which several devices at once refuse: one by one, then.
+    # Keras compiles grouped convolutions with XLA on CPUs, which fails on several devices at once: one by one instead.
     parts = SplitChannels([x.shape[-1] // groups] * groups, name="aspp_split")(x)
     for dilation in dilations:
         name = f"aspp_dilated{dilation}"

@@ -1,19 +1,14 @@
-"""V-Nets for volumes: bottleneck blocks, plain and depthwise convolutions, and the paper's own figure."""
+"""V-Nets for volumes: of bottleneck blocks, of plain convolutions, and as in the paper."""
 
-import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import keras
-from keras import layers, ops
 
 from maskzoo.errors import OptionError
 
-from .analysis import AxisGeometry, register
 from .blocks import (
     Shape,
     Tensor,
-    TensorShape,
     add,
     concat,
     conv,
@@ -23,63 +18,12 @@ from .blocks import (
     norm_act,
     pad_channels,
     prelu,
-    shape_of,
     transposed,
 )
 from .checks import check_choice, check_count, check_input_shape
 from .heads import segmentation_head
 from .registry import register_model
 from .vnet import check_channels
-
-
-@keras.saving.register_keras_serializable("maskzoo")
-class DepthwiseConv3D(layers.Layer):
-    """Convolves every channel of a volume with a kernel of its own, zero-padded to the same size.
-
-    Computed as a sum of 2D depthwise convolutions over the slices of the kernel: a grouped `Conv3D` gives the same
-    numbers a hundred times slower on a CPU, and its SavedModel needs XLA.
-
-    Args:
-        kernel_size: Odd size of the kernel along each axis.
-    """
-
-    def __init__(self, kernel_size: int | Sequence[int] = 3, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.kernel_size = (kernel_size,) * 3 if isinstance(kernel_size, int) else tuple(kernel_size)
-        if any(size % 2 == 0 for size in self.kernel_size):
-            raise OptionError(self.name, "odd kernel sizes", kernel_size)
-
-    def build(self, input_shape: TensorShape) -> None:
-        channels = input_shape[-1]
-        self.kernel = self.add_weight(
-            shape=(*self.kernel_size, channels, 1),
-            # He's normal initialisation would count the channels, which a depthwise kernel does not sum over.
-            initializer=keras.initializers.RandomNormal(stddev=(2 / math.prod(self.kernel_size)) ** 0.5),
-            name="kernel",
-        )
-        self.bias = self.add_weight(shape=(channels,), initializer="zeros", name="bias")
-
-    def call(self, x: Tensor) -> Tensor:
-        batch, depth, height, width, channels = shape_of(x)
-        margin = self.kernel_size[0] // 2
-        x = ops.pad(x, [(0, 0), (margin, margin), (0, 0), (0, 0), (0, 0)])
-        total = 0
-        for offset in range(self.kernel_size[0]):
-            slices = ops.slice(x, (0, offset, 0, 0, 0), (batch, depth, height, width, channels))
-            slices = ops.reshape(slices, (batch * depth, height, width, channels))
-            total = ops.depthwise_conv(slices, self.kernel[offset], padding="same") + total
-        return ops.reshape(total + self.bias, (batch, depth, height, width, channels))
-
-    def compute_output_shape(self, input_shape: TensorShape) -> TensorShape:
-        return input_shape
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "kernel_size": self.kernel_size}
-
-
-@register(DepthwiseConv3D)
-def _depthwise_geometry(layer: DepthwiseConv3D, axis: int, x: AxisGeometry) -> AxisGeometry:
-    return x.gather(layer.kernel_size[axis], padding="same")
 
 
 @register_model
@@ -185,72 +129,10 @@ def vnet3d_plain(
         filters = start_filters * 2**level
         if level:
             x = conv(x, filters, 2, strides=2, name=f"encoder{level}_down")
-        x = _padded_sum(x, convs(x, filters, min(level + 1, 3), f"encoder{level}"), name=f"encoder{level}")
+        x = padded_sum(x, convs(x, filters, min(level + 1, 3), f"encoder{level}"), name=f"encoder{level}")
         skips.append(x)
-    x = _plain_decoder(x, skips[:-1], convs, start_filters, up)
+    x = plain_decoder(x, skips[:-1], convs, start_filters, up)
     return keras.Model(inputs, segmentation_head(x, num_classes, activation), name="vnet3d_plain")
-
-
-@register_model
-def vnet3d_depthwise(
-    input_shape: Shape = (None, None, None, 1),
-    num_classes: int = 1,
-    *,
-    depth: int = 5,
-    start_filters: int = 16,
-    kernel_size: int | Sequence[int] = 3,
-    up: str = "linear",
-    pointwise: bool = False,
-    batch_norm: bool = True,
-    activation: str | None = None,
-) -> keras.Model:
-    """Builds a V-Net of depthwise convolutions: thirty times fewer parameters than `vnet3d_plain`.
-
-    Channels are mixed by the strided convolutions on the way down and by the up-sampling on the way up, or, with
-    `pointwise=True`, after every depthwise convolution as well.
-
-    Args:
-        input_shape: `(*spatial, channels)`, three axes. Each size is `None` or a multiple of `2 ** (depth - 1)`.
-        num_classes: Number of output channels.
-        depth: Resolution levels, the bottom one included.
-        start_filters: Filters of the finest level, doubled at every level.
-        kernel_size: Odd size of the depthwise convolutions.
-        up: `"linear"` (trilinear, then convolution 1x1x1), or `"transpose"` (transposed convolution 2x2x2).
-        pointwise: Makes the blocks separable: a 1x1x1 convolution after each depthwise one. On the way down it has half
-            as many filters as the block's input, and is padded with zeros before the sum.
-        batch_norm: Normalises after every convolution of a block.
-        activation: Activation of the head; `None` gives logits.
-
-    Raises:
-        OptionError: A size or `up` is not among those allowed.
-
-    Source: V-Net (Milletari 2016) with the depthwise convolutions of Xception (Chollet 2017).
-    """
-
-    def convs(x: Tensor, filters: int, count: int, name: str) -> Tensor:
-        for index in range(count):
-            x = DepthwiseConv3D(kernel_size, name=f"{name}_{index}_depthwise")(x)
-            x = norm_act(x, batch_norm=batch_norm, activation="leaky_relu", name=f"{name}_{index}_depthwise")
-            if pointwise:
-                x = conv_block(
-                    x, filters, 1, batch_norm=batch_norm, activation="leaky_relu", name=f"{name}_{index}_pointwise"
-                )
-        return x
-
-    check_count("depth", depth)
-    check_count("start_filters", start_filters)
-    stride = 2 ** (depth - 1)
-    check_input_shape("vnet3d_depthwise", input_shape, spatial_dims=(3,), multiple=stride, minimum=stride)
-    inputs = keras.Input(input_shape, name="image")
-    x = conv(inputs, start_filters, 3, name="stem")
-    skips = []
-    for level in range(1, depth):
-        skips.append(x)
-        filters = start_filters * 2**level
-        x = conv(x, filters, 2, strides=2, name=f"encoder{level}_down")
-        x = _padded_sum(x, convs(x, filters // 2, min(level, 3), f"encoder{level}"), name=f"encoder{level}")
-    x = _plain_decoder(x, skips, convs, start_filters, up)
-    return keras.Model(inputs, segmentation_head(x, num_classes, activation), name="vnet3d_depthwise")
 
 
 @register_model
@@ -349,10 +231,10 @@ def _three_branches(x: Tensor, *, name: str) -> Tensor:
     return concat([pooled, single, double], name=f"{name}_concat")
 
 
-def _plain_decoder(
+def plain_decoder(
     x: Tensor, skips: list[Tensor], convs: Callable[[Tensor, int, int, str], Tensor], start_filters: int, up: str
 ) -> Tensor:
-    """Climbs from the bottom: up, concatenation, `convs(x, filters, count, name)`, and the sum with their input."""
+    """Goes up level by level: enlarges, concatenates, convolves by `convs(x, filters, count, name)`, and adds."""
     check_choice("up", up, ("linear", "transpose"))
     for level, skip in reversed(list(enumerate(skips))):
         filters = start_filters * 2**level
@@ -361,16 +243,16 @@ def _plain_decoder(
         else:
             x = _linear_up(x, filters, name=f"decoder{level}_up")
         x = concat([x, skip], name=f"decoder{level}_concat")
-        x = _padded_sum(x, convs(x, 2 * filters, min(level + 1, 3), f"decoder{level}"), name=f"decoder{level}")
+        x = padded_sum(x, convs(x, 2 * filters, min(level + 1, 3), f"decoder{level}"), name=f"decoder{level}")
     return x
 
 
 def _linear_up(x: Tensor, filters: int, *, name: str) -> Tensor:
-    """Enlarges linearly and convolves 1x1x1, in the order that costs an eighth: the two commute."""
+    """Convolves 1x1x1, then enlarges linearly: the two commute, and this order costs an eighth."""
     return linear_upsample(conv(x, filters, 1, name=f"{name}_conv"), name=name)
 
 
-def _padded_sum(x: Tensor, y: Tensor, *, name: str) -> Tensor:
+def padded_sum(x: Tensor, y: Tensor, *, name: str) -> Tensor:
     """Adds two tensors, the narrower one padded with channels of zeros."""
     width = max(x.shape[-1], y.shape[-1])
     return add([pad_channels(z, width, name=f"{name}_shortcut") for z in (x, y)], name=f"{name}_add")

@@ -1,6 +1,6 @@
-"""What the graph of a functional model tells: what each output element sees, which input sizes fit, and what it costs.
+"""What a functional model's graph says about it: receptive field, allowed input sizes, cost and memory.
 
-A layer of one's own declares what it does along a spatial axis with `register`.
+Custom layers declare with `register` what they do along a spatial axis.
 """
 
 from .cost import multiply_adds, parameters

@@ -38,7 +38,7 @@ def parameters(model: keras.Model) -> tuple[int, int]:
 def multiply_adds(model: keras.Model, input_shape: Sequence[int]) -> int:
     """Counts the multiplications followed by an addition in one forward pass over one image.
 
-    Counted are convolutions and matrix products (dense layers, attention), also inside layers of one's own; biases,
+    Counted are convolutions and matrix products (dense layers, attention), also inside custom layers; biases,
     normalisation, activations and interpolation are not.
 
     Args:

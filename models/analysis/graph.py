@@ -1,4 +1,4 @@
-"""The graph of a functional model: the only file that touches what Keras keeps private about it."""
+"""Walks through the graph of a functional model. No other file touches what Keras keeps private."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from maskzoo.errors import OptionError
 # What stands for a tensor on a walk through a graph: what an output sees, a specification, ...
 Value = TypeVar("Value")
 
-# Layers of Keras that hold large tensors or products inside, so that counting follows them there. Keras tells the
-# output shape of the last one only in part.
+# Layers of Keras whose large tensors and products are inside them: counting looks in there. Of the last one Keras knows
+# the output shape only in part.
 COMPOSITE = (
     layers.Attention,
     layers.AdditiveAttention,
@@ -134,7 +134,7 @@ def concrete(tensor: keras.KerasTensor, shape: Sequence[int]) -> keras.KerasTens
 
 
 def is_foreign(operation: keras.Operation) -> bool:
-    """Returns whether an operation is a layer that Keras does not bring with it."""
+    """Returns whether an operation is a layer that is not one of Keras."""
     return isinstance(operation, layers.Layer) and not type(operation).__module__.startswith("keras.")
 
 

@@ -15,7 +15,7 @@ from .receptive_field import input_specs
 # The tensors that a layer reads, and those that it makes.
 ReadAndMade = tuple[list[keras.KerasTensor], list[keras.KerasTensor]]
 
-# These hand on their input, or a view of it, when a model predicts: no new memory.
+# In prediction these return their input, or a view of it, and need no new memory.
 IDLE = (
     layers.Identity,
     layers.Dropout,
@@ -36,7 +36,7 @@ def peak_activation_bytes(model: keras.Model, input_shape: Sequence[int]) -> int
     """Returns the memory that activations take at the worst moment of inference: batch 1, float32.
 
     A tensor lives from the layer that makes it to the last layer that reads it, in the order in which Keras runs the
-    graph. What a layer needs inside itself is seen only in attention and in layers of one's own that have weights.
+    graph. What a layer needs inside itself is seen only in attention and in custom layers that have weights.
 
     Args:
         model: A functional `keras.Model`.
@@ -89,7 +89,7 @@ def _calls(model: keras.Model, input_shape: Sequence[int]) -> list[ReadAndMade]:
             try:
                 return walk_inside(operation, args, kwargs, visit)
             except OptionError:
-                pass  # then its outputs are all that can be told
+                pass  # then only its outputs are known
         made = tree.flatten(operation.compute_output_spec(*args, **kwargs))
         read = [views.get(id(tensor), (tensor, tensor))[1] for tensor in symbolic((args, kwargs))]
         if isinstance(operation, IDLE) or type(operation).__name__ in IDLE_OPERATIONS:

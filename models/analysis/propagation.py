@@ -1,4 +1,4 @@
-"""Carries the tracks of the spatial axes through a model's graph, from its inputs to its outputs."""
+"""Propagates the tracks of the spatial axes through a model's graph, from inputs to outputs."""
 
 import math
 from collections.abc import Sequence

@@ -10,7 +10,7 @@ from keras import layers, ops
 from .. import analysis
 from ..blocks import Tensor, TensorShape, shape_of
 
-# Keras declares the parameters that take initialisers only by their defaults, which are strings.
+# Any: Keras gives its initialiser parameters no types, so that checkers infer str from their defaults.
 Initializer = Any
 
 TRUNCATED_NORMAL: Initializer = keras.initializers.TruncatedNormal(stddev=0.02)

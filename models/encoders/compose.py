@@ -1,4 +1,4 @@
-"""Encoders inside models: building one by name, its strides, and blocks of one's own within it."""
+"""Encoders inside models: building one by name, its strides, and inserting custom blocks."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -74,7 +74,7 @@ def feature_strides(encoder: keras.Model) -> list[int]:
 
 
 def insert_blocks(encoder: keras.Model, blocks: Mapping[str | int, Callable[[Tensor], Tensor]]) -> keras.Model:
-    """Puts blocks of one's own into an encoder, whose following layers then work on what they return.
+    """Inserts custom blocks into an encoder; the layers that follow take what they return.
 
     Args:
         encoder: An encoder with weights of any origin; it is left as it is.

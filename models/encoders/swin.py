@@ -115,7 +115,7 @@ class PadToWindows(layers.Layer):
         self.window = window
 
     def call(self, x: Tensor) -> Tensor:
-        # Never the remainder of a negative number, of which converters make something else than Python does.
+        # Never the remainder of a negative number, which converters compute differently from Python.
         missing = [(self.window - size % self.window) % self.window for size in shape_of(x)[1:3]]
         return ops.pad(x, [[0, 0], *([0, size] for size in missing), [0, 0]])
 

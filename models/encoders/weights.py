@@ -19,7 +19,7 @@ from maskzoo.names import nearest_name
 from ..blocks import Tensor
 from ..registry import EncoderWeights
 
-# NumPy has no bfloat16 of its own: safetensors gives it as that of `ml_dtypes`, which Keras brings.
+# NumPy has no bfloat16: safetensors returns the one of `ml_dtypes`, which comes with Keras.
 FLOATS = ("F64", "F32", "F16", "BF16")
 # Keras's name of a variable -> the end of the published (PyTorch) name, and the axes that turn that tensor into ours.
 PUBLISHED: dict[str, tuple[str, dict[int, tuple[int, ...]]]] = {
@@ -122,7 +122,7 @@ def load_safetensors(
 
 
 def _shape(shape: Sequence[int], order: tuple[int, ...] | None) -> str:
-    """Says a shape of ours as that of the published tensor."""
+    """Describes the shape of one of our tensors in the published order of axes."""
     published = tuple(shape[axis] for axis in np.argsort(order)) if order else tuple(shape)
     return f"shape {published}"
 

@@ -110,13 +110,13 @@ def test_a_model_that_starts_at_stride_4_serves_as_encoder(name):
 @every_decoder
 def test_an_activation_gives_probabilities(name):
     logits = models.build_model(name, (32, 64, 3), 2, encoder=_encoder((32, 64, 3)), **SMALL[name])
-    shares = models.build_model(
+    probabilities = models.build_model(
         name, (32, 64, 3), 2, encoder=_encoder((32, 64, 3)), activation="softmax", **SMALL[name]
     )
-    shares.set_weights(logits.get_weights())
+    probabilities.set_weights(logits.get_weights())
     images = _images(1, 32, 64, 3)
     expected = keras.ops.softmax(logits(images))
-    np.testing.assert_allclose(_numpy(shares(images)), _numpy(expected), atol=1e-5)
+    np.testing.assert_allclose(_numpy(probabilities(images)), _numpy(expected), atol=1e-5)
 
 
 @every_decoder

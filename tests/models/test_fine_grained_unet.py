@@ -46,7 +46,7 @@ def _reader():
     return model
 
 
-def test_the_tiny_structure_is_sought_around_the_large_one_and_put_back_in_its_place():
+def test_the_tiny_structure_is_found_around_the_large_one_and_put_back_in_its_place():
     image = -np.ones((32, 40, 2), "float32")
     image[8:16, 20:30, 0] = 1
     image[..., 1] = np.linspace(-1, 1, 32)[:, None] + np.linspace(0, 1, 40)

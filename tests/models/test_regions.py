@@ -108,8 +108,8 @@ def test_tiny_structures_are_found_in_the_region_only_and_classes_keep_their_ord
     np.testing.assert_array_equal(logits[..., 0] > 0, expected)
     np.testing.assert_array_equal(logits[..., 1] > 0, image[..., 0] > 0.5)
     assert models.analysis.geometry(model).is_global
-    model.save(tmp_path / "serial.keras")
-    np.testing.assert_array_equal(keras.saving.load_model(tmp_path / "serial.keras")(image), logits)
+    model.save(tmp_path / "two_stage.keras")
+    np.testing.assert_array_equal(keras.saving.load_model(tmp_path / "two_stage.keras")(image), logits)
 
 
 def fine_recipe(**options):

@@ -1,4 +1,4 @@
-"""Blocks of one's own inside an encoder."""
+"""Custom blocks inside an encoder."""
 
 import keras
 import numpy as np
@@ -18,7 +18,7 @@ def _assert_close(ones, others, atol=1e-5):
 
 
 @pytest.mark.parametrize("family", ["coat_lite", "mobilenet", "resnet18"])
-def test_a_block_of_ones_own_changes_what_follows_it_and_nothing_before(family):
+def test_a_custom_block_changes_what_follows_it_and_nothing_before(family):
     encoder = shared_encoder(family)
     images = _images(1, 64, 64, 2)
     before = arrays(encoder(images))

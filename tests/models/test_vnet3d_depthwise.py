@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from maskzoo.models.vnet3d import DepthwiseConv3D
+from maskzoo.models.vnet3d_depthwise import DepthwiseConv3D
 
 
 def _random(*shape):
