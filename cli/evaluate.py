@@ -34,6 +34,8 @@ import json
 import logging
 import math
 from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maskzoo.errors import OptionError
@@ -53,11 +55,12 @@ from .predict_options import (
     tile_options,
     with_engine,
 )
-from .score_tables import finite, image_rows, member_table, score_table
+from .score_tables import JSONScores, finite, image_rows, member_table, score_table
 from .tables import write_csv
 
 if TYPE_CHECKING:
-    from ..inference import Predictor
+    from ..data import Case
+    from ..inference import PostProcessing, Predictor
 
 logger = logging.getLogger(__name__)
 
@@ -93,8 +96,9 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: Namespace) -> None:
     """Runs `evaluate`."""
-    tile_options(arguments)  # refuses mistakes
-    measures = parse_measures(arguments.metrics)
+    # Mistakes are refused before a run is loaded.
+    tile_options(arguments)
+    parse_measures(arguments.metrics)
     if not 0 <= arguments.tolerance < math.inf:
         raise OptionError("tolerance", "a distance of at least 0", arguments.tolerance)
     check_engine_options(arguments)
@@ -107,10 +111,9 @@ def run(arguments: Namespace) -> None:
     check_held_out(trained, arguments.data)
     log_decision(trained, post, same_images=arguments.data is None)
     cases = data.labelled_cases(trained.data.as_mapping(), arguments.data)
-    measured = {"measures": measures, "tolerance": arguments.tolerance}
-    scores = predictor_scores(arguments, trained, post, cases, measured)
+    scores = predictor_scores(arguments, trained, post, cases)
     if arguments.members:
-        scores["members"] = member_scores(arguments, folders, cases, measured)
+        scores["members"] = member_scores(arguments, folders, cases)
     if arguments.csv is not None:
         write_csv(arguments.csv, image_rows(scores))
     if arguments.json:
@@ -122,24 +125,30 @@ def run(arguments: Namespace) -> None:
             print(f"\n{member_table(scores)}")
 
 
-def predictor_scores(arguments, predictor, post, cases, measured):
+def predictor_scores(
+    arguments: Namespace, predictor: Predictor, post: PostProcessing, cases: Sequence[Case]
+) -> JSONScores:
     """The scores of what `load_predictor` returned, by the engine that is asked for."""
     predictor = with_engine(arguments, predictor, bool(post.gate), cases[0].image)
-    return evaluation.evaluate(
-        predictor, cases, tiles=tile_options(arguments), post_processing=post, **measured
-    ).as_mapping()
+    scores = evaluation.evaluate(
+        predictor,
+        cases,
+        measures=parse_measures(arguments.metrics),
+        tolerance=arguments.tolerance,
+        tiles=tile_options(arguments),
+        post_processing=post,
+    )
+    return scores.as_mapping()
 
 
-def member_scores(arguments, folders, cases, measured):
+def member_scores(arguments: Namespace, folders: Sequence[Path], cases: Sequence[Case]) -> dict[str, JSONScores]:
     """The scores of each run alone, by its folder, with its own decision."""
-    alone = type(arguments)(**{**vars(arguments), "weights": None})
-    return {
-        str(folder): predictor_scores(alone, *load_predictor(alone, [folder]), cases, measured) for folder in folders
-    }
+    alone = Namespace(**{**vars(arguments), "weights": None})
+    return {str(folder): predictor_scores(alone, *load_predictor(alone, [folder]), cases) for folder in folders}
 
 
 def check_held_out(trained: Predictor, path: str | None) -> None:
-    """Refuses runs that did not hold out the same images, where it is those that they would be scored on."""
+    """Refuses runs that held out different images, if those are what they would be scored on."""
     held_out = set(trained.data.validation)
     if path is None and any(set(run.data.validation) != held_out for run in trained.members):
         raise OptionError("data", "images that none of the runs was trained on, for runs of several folds", "none")

@@ -67,7 +67,7 @@ def run(arguments: Namespace) -> None:
     report, shift = found.report, None
     if arguments.against is not None:
         others = data.open_images(arguments.against, report["rank"])
-        shift = data.compare_images([pair.image for pair in found.pairs], others)
+        shift = data.compare_images([pair.image for pair in found.pairs if pair.image is not None], others)
         report = {**report, "against": {"path": arguments.against, **shift.report}}
     print(json.dumps(report, indent=2) if arguments.json else report_text(report), flush=True)
     if arguments.picture is not None:

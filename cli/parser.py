@@ -181,7 +181,7 @@ def default_of(field: Field[Any]) -> Any:  # of whatever type the field has
     return field.default if field.default_factory is MISSING else field.default_factory()
 
 
-def options_of(options: type[Options], arguments: jsonargparse.Namespace, **values: Any) -> Options:  # fields' values
+def options_of(options: type[Options], arguments: argparse.Namespace, **values: Any) -> Options:  # fields' values
     """A dataclass of options from a parsed command line.
 
     Args:

@@ -1,7 +1,8 @@
-"""The options of how runs predict and what is done to their masks, shared by the verbs that predict."""
+"""Options that the verbs that predict share: runs, tiles, engines, post-processing."""
 
 import logging
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,24 +56,24 @@ def tile_options(arguments: Namespace, **values: Any) -> "TileOptions":  # of wh
 
 
 def check_engine_options(arguments: Namespace) -> None:
-    """Refuses engines that do not go with the other options."""
+    """Refuses engines that the other options exclude."""
     if arguments.crf and arguments.engine != "keras":
-        raise OptionError("crf", "the engine keras beside it", f"`engine` {arguments.engine}")
+        raise OptionError("crf", "the engine keras with it", f"`engine` {arguments.engine}")
 
 
 def check_predict_options(arguments: Namespace) -> list[Path]:
-    """Refuses what can be seen to be wrong without a run, and returns the run folders."""
+    """Refuses mistakes that show without loading a run, and returns the run folders."""
     folders = [inference.check_run(path) for path in arguments.runs]
     inference.parse_tta(arguments.tta, inference.run_spatial_dims(folders[0]))
     options_of(inference.PredictOptions, arguments)
     return folders
 
 
-def load_predictor(arguments: Namespace, folders: list[Path]) -> "tuple[Predictor, PostProcessing]":
-    """Loads the runs, and returns what they are together and what is done to their masks."""
+def load_predictor(arguments: Namespace, folders: Sequence[Path]) -> "tuple[Predictor, PostProcessing]":
+    """Loads the runs, and returns the run or the ensemble, and its post-processing."""
     load_keras()
     options = options_of(inference.PredictOptions, arguments)
-    predictor = inference.load_run(folders, options)
+    predictor = inference.load_run(list(folders), options)
     return predictor, inference.post_processing(predictor, options)
 
 

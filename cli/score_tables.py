@@ -7,7 +7,7 @@ from typing import Any
 
 from .tables import score, text_table
 
-Scores = dict[str, Any]  # what `evaluation.evaluate` returns: JSON values
+JSONScores = dict[str, Any]  # what `evaluation.evaluate` returns: JSON values
 # What the columns are called, by the scores that they show.
 SHORT = {
     "presence": {"auc": "AUC", "precision": "precision", "recall": "recall"},
@@ -34,7 +34,7 @@ SHORT = {
 }
 
 
-def score_table(scores: Scores) -> str:
+def score_table(scores: JSONScores) -> str:
     """The scores as aligned text, a table per measure with a row per class."""
     columns = {
         "Dice (mean over images)": scores["mean_dice"],
@@ -60,7 +60,7 @@ def score_table(scores: Scores) -> str:
     return "\n\n".join(tables)
 
 
-def member_table(scores: Scores) -> str:
+def member_table(scores: JSONScores) -> str:
     """Aligned text with a row per run, and one of all runs together: means over classes."""
     rows = {**scores["members"], "together": scores}
     titles = {"mean_dice": "Dice (mean over images)", "dice": "Dice (all pixels)", "iou": "IoU (all pixels)"}
@@ -85,7 +85,7 @@ def class_table(
     return text_table([[head, *columns], *([name, *map(score, values)] for name, *values in lines)])
 
 
-def image_rows(scores: Scores) -> list[dict[str, Any]]:  # numbers and text
+def image_rows(scores: JSONScores) -> list[dict[str, Any]]:  # numbers and text
     """A flat mapping per image, the one with the lowest mean Dice first.
 
     `dice` is the mean over classes; where there are several, every score has a column per class, such as `dice_liver`.
@@ -93,7 +93,7 @@ def image_rows(scores: Scores) -> list[dict[str, Any]]:  # numbers and text
     return sorted((image_row(image, scores["classes"]) for image in scores["images"]), key=lambda row: row["dice"])
 
 
-def image_row(image: Scores, classes: Sequence[str]) -> dict[str, Any]:  # numbers and text
+def image_row(image: JSONScores, classes: Sequence[str]) -> dict[str, Any]:  # numbers and text
     """The scores of one image, without nesting."""
     row = {"name": image["name"], "dice": sum(image["dice"]) / len(classes)}
     parts = [image, *(part for part in image.values() if isinstance(part, dict))]
