@@ -38,6 +38,7 @@ class NibabelSource(Source):
         stored = require_numbers(self.name, image.get_data_dtype())
         scaled = (image.dataobj.slope, image.dataobj.inter) != (1, 0)
         self.dtype = np.dtype(np.float32) if scaled else stored.newbyteorder("=")
+        self.value_step = abs(float(image.dataobj.slope)) if scaled else 0.0
         spacing = voxel_spacing(image.affine, len(self.shape))
         self.frame = Frame(self.shape, spacing, affine=image.affine, header=image.header.copy())
 

@@ -87,6 +87,10 @@ class RasterioSource(Source):
         kept = [band for band, clear in enumerate(transparency, 1) if alpha or palette == "index" or not clear]
         self._bands = kept or list(dataset.indexes)
         self.channels = len(self._bands) if self._colors is None else 3
+        self.nodata = dataset.nodata
+        if palette == "index":
+            self.roles = tuple(dataset.colorinterp[band - 1].name for band in self._bands)
+            self.palette_colors = read_colors(dataset)
 
     @property
     def levels(self) -> list[Level]:

@@ -91,6 +91,10 @@ class Source(Protocol):
         channels: Number of values per pixel.
         dtype: Type of the values.
         frame: Where the pixels lie in the world.
+        roles: What the file says each channel is, such as `red` or `alpha`; empty where it says nothing.
+        palette_colors: Of indices of a palette: their colours, `uint8` `(indices, 3)`.
+        nodata: Value that the file declares to be no value.
+        value_step: Of values stored as scaled whole numbers: how far apart they are; 0 of all others.
     """
 
     path: Path | None
@@ -99,6 +103,10 @@ class Source(Protocol):
     channels: int
     dtype: np.dtype
     frame: Frame
+    roles: tuple[str, ...] = ()
+    palette_colors: np.ndarray | None = None
+    nodata: float | None = None
+    value_step: float = 0.0
 
     @property
     def levels(self) -> list[Level]:

@@ -71,6 +71,10 @@ class TifffileSource(Source):
         if self._colors is not None:
             self.channels, self.dtype = 3, np.dtype(np.uint8)
         self.frame = self._framed(facts.spacing[:wanted])
+        if palette == "index":
+            self.palette_colors = facts.colors
+            named = ("red", "green", "blue")[: samples - facts.has_alpha] if samples > 2 else ("gray",)
+            self.roles = (*named, "alpha") if facts.has_alpha else named
 
     def _framed(self, full: list[float | None]) -> Frame:
         sizes = [size * scale for size, scale in zip(full, self._scale, strict=True) if size is not None]
