@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from maskzoo.errors import ImageError, RunError
+from maskzoo.names import counted
 
 # The import of the models also registers the layers that a saved one names.
 from .. import data, models
@@ -151,7 +152,7 @@ def read_run(path: str | os.PathLike[str]) -> Run:
     folder, model_file = split_epoch(check_run(path))
     described, decision = read_run_data(folder), read_decision(folder)
     if len(decision.thresholds) != described.num_classes:
-        expected = f"{described.num_classes} thresholds, one per class"
+        expected = f"{counted(described.num_classes, 'threshold')}, one per class"
         raise RunError(folder / DECISION_FILE, expected, list(decision.thresholds))
     try:
         model: keras.Model = keras.saving.load_model(  # pyright: ignore[reportAssignmentType] (what a run holds)

@@ -50,7 +50,8 @@ def make_run_folder(path, task, names):
 
 def as_run(model, name="run", task="binary", normalization="none", decision=None):
     """A run of a model, as if it had been trained."""
-    classes, channels = model.outputs[0].shape[-1], model.inputs[0].shape[-1]
+    mask = model.output["mask"] if isinstance(model.output, dict) else model.outputs[0]
+    classes, channels = mask.shape[-1], model.inputs[0].shape[-1]
     spatial_dims = len(model.inputs[0].shape) - 2
     described = RunData(
         task=task,

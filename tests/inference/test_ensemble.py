@@ -1,16 +1,13 @@
 """An ensemble is the mean of its members, on tiles as on the whole image."""
 
-import json
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
+from noise_runs import as_run
 
 from maskzoo import data, inference, metrics, models
 from maskzoo.inference.ensemble import Ensemble
-from maskzoo.inference.run import Run
-from maskzoo.inference.run_files import Decision, RunData
+from maskzoo.inference.run_files import Decision
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.normal(0, 40, (90, 123, 2)).astype(np.float32) + 10
@@ -24,21 +21,6 @@ def convolution(seed, kernel=3, channels=2, classes=1):
     model = keras.Model(image, layer(image), name=f"convolution{kernel}")
     layer.set_weights([rng.normal(0, 0.3, layer.kernel.shape), rng.normal(size=classes)])
     return model
-
-
-def as_run(model, name="run", task="binary", normalization="none", decision=None, channels=2):
-    classes = model.outputs[0].shape[-1]
-    description = {
-        "task": task,
-        "class_names": [f"class{number}" for number in range(classes)],
-        "channels": channels,
-        "rank": len(model.inputs[0].shape) - 2,
-        "patch": [32, 32],
-        "normalization": data.Normalizer(normalization, channels).as_dict(),
-    }
-    decision = {"thresholds": [0.5] * classes} | (decision or {})
-    decision = Decision.from_mapping(decision)
-    return Run(Path(name), model, RunData.from_mapping(description), decision.thresholds, decision)
 
 
 def exact(**options):
@@ -66,7 +48,7 @@ def sigmoid(logits):
 
 
 @pytest.mark.parametrize("tile", [None, 17, 40])
-def test_members_with_other_views_and_other_normalisation_give_the_mean_of_their_probabilities(tile):
+def test_members_that_see_and_normalise_otherwise_give_the_mean_of_their_probabilities(tile):
     models_ = [convolution(0, 3), convolution(1, 9), convolution(2, 5)]
     kinds = ["none", "image", "none"]
     runs = [as_run(model, normalization=kind) for model, kind in zip(models_, kinds, strict=True)]
@@ -106,7 +88,7 @@ def test_a_multiclass_ensemble_votes_for_the_likeliest_class():
 
 @pytest.mark.parametrize("name", ["unet_padded", "unet"])
 @pytest.mark.parametrize("text", ["flips", "symmetries"])
-def test_views_over_tiles_equal_views_of_the_whole_image(name, text):
+def test_transforms_of_tiles_equal_transforms_of_the_whole_image(name, text):
     keras.utils.set_random_seed(0)
     first = models.build_model(name, (None, None, 2), 1, filters=(4, 8, 8))
     ensemble = Ensemble([as_run(first), as_run(convolution(3, 5))], reduction="logits", tta=text)
@@ -122,7 +104,7 @@ def test_the_symmetries_of_an_image_have_the_symmetries_of_the_answer():
     np.testing.assert_allclose(answer(ensemble, np.rot90(image)), np.rot90(answer(ensemble, image)), atol=1e-5)
 
 
-def test_a_symmetric_model_does_not_need_its_views():
+def test_a_symmetric_model_does_not_need_augmentation():
     model = convolution(0, 3)
     ring = np.ones((3, 3, 2, 1)) * [[[[0.2], [-0.1]]]]
     model.layers[-1].set_weights([ring, np.zeros(1)])
@@ -169,7 +151,7 @@ def test_members_that_do_not_fit_are_refused():
     others = {
         "task": as_run(convolution(0), task="multilabel"),
         "classes": as_run(convolution(0, classes=2), task="binary"),
-        "channels": as_run(convolution(0, channels=3), channels=3),
+        "channels": as_run(convolution(0, channels=3)),
     }
     for word, other in others.items():
         with pytest.raises(ValueError, match=rf"^run: expected .*{word} of run, .*; received"):
@@ -191,18 +173,3 @@ def test_members_that_do_not_fit_are_refused():
     valid = as_run(models.build_model("unet", (None, None, 2), 1, filters=(4, 8)))
     with pytest.raises(ValueError, match="expected no scales for a model with valid padding"):
         Ensemble([valid], tta="scales:0.5")
-
-
-def test_the_last_epoch_is_named_behind_the_run(tmp_path):
-    best, last = convolution(0), convolution(1)
-    best.save(tmp_path / "best.keras")
-    (tmp_path / "data.json").write_text(json.dumps(as_run(best).data.as_mapping()))
-    (tmp_path / "decision.json").write_text(json.dumps({"thresholds": [0.5]}))
-    with pytest.raises(FileNotFoundError, match=r"with a last\.keras"):
-        inference.check_run(f"{tmp_path}:last")
-    last.save(tmp_path / "last.keras")
-    for ending, expected in (("", best), (":best", best), (":last", last)):
-        run = inference.load_run(inference.check_run(f"{tmp_path}{ending}"))
-        np.testing.assert_array_equal(run.model.layers[-1].kernel, expected.layers[-1].kernel)
-    assert run.name == f"{tmp_path.name}:last"
-    assert run.path == tmp_path

@@ -17,7 +17,7 @@ from noise_runs import PIXELS, PROFILE, interrupt_after, read_image, visible, wr
 from run_verb import run
 from scipy import ndimage
 
-from maskzoo import data, inference
+from maskzoo import data
 from maskzoo.data.labels.polygons import PolygonSource
 from maskzoo.data.labels.run_table import RunTable
 from maskzoo.inference.results import Result
@@ -279,25 +279,6 @@ def test_the_values_of_one_pixel_everywhere_are_those_of_every_pixel(task, proba
     expected = result.values(everywhere.copy())
     np.testing.assert_array_equal(result.values(everywhere), expected, strict=True)
     assert expected.shape == (4, 5, result.bands)
-
-
-@pytest.mark.parametrize("skip", [0, 1, 2, 3])
-@pytest.mark.parametrize("is_global", [False, True])
-def test_what_comes_after_a_skip_is_what_came_there_before(skip, is_global):
-    image = keras.Input((None, None, 3))
-    features = keras.layers.Conv2D(2, 3, padding="same")(image)
-    if is_global:
-        features = keras.layers.Add()([features, keras.layers.GlobalAveragePooling2D(keepdims=True)(features)])
-    source = data.open_source(PIXELS)
-    model = keras.Model(image, features)
-    plan = inference.plan_tiles(model, source.shape, 3, inference.TileOptions(tile=48))
-    assert any(plan.overlap) == is_global
-    whole = list(inference.predict_tiles(model, source.read, plan))
-    rest = list(inference.predict_tiles(model, source.read, plan, inference.TileSelection(skip)))
-    assert len(rest) == len(whole) - skip
-    for (window, logits), (other, again) in zip(whole[skip:], rest, strict=True):
-        assert window == other
-        np.testing.assert_array_equal(logits, again)
 
 
 def test_resizing_predicts_a_small_image_and_brings_it_back(runs, image, tmp_path):
