@@ -5,7 +5,7 @@
 Each row is a process of its own, which builds the model with the same weights, trains on the same batch and prints the
 median time of a step, the memory that it took above what it held before the first step (of the process, or of the GPU
 if there is one), and how far its gradients are from those of the whole batch at once, relative to their norm. Batch
-normalisation is left out: it looks at one micro-batch at a time, and then the gradients rightly differ.
+normalisation is left out: it looks at one micro-batch at a time, and then the gradients differ, as they should.
 """
 
 import argparse
@@ -18,11 +18,12 @@ import tempfile
 import time
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
 
-def peak_memory(tensorflow):
+def peak_memory(tensorflow: ModuleType) -> int:
     """Peak bytes so far: of the first GPU, or of the process."""
     if tensorflow.config.list_physical_devices("GPU"):
         return tensorflow.config.experimental.get_memory_info("GPU:0")["peak"]
@@ -30,7 +31,7 @@ def peak_memory(tensorflow):
     return 1024 * int(status.split("VmHWM:")[1].split()[0])
 
 
-def measure(arguments, number, gradients_file):
+def measure(arguments: argparse.Namespace, number: int, gradients_file: str) -> None:
     """Trains some steps with a number of micro-batches and prints what was measured as JSON."""
     import keras
     import tensorflow as tf
@@ -59,7 +60,7 @@ def measure(arguments, number, gradients_file):
     print(json.dumps({"seconds": float(np.median(seconds[1:])), "bytes": peak_memory(tf) - before}))
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="unet_padded")
     parser.add_argument("--options", default='{"filters": [16, 32, 64, 128], "batch_norm": false}', help="as JSON")

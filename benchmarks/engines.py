@@ -4,7 +4,7 @@
 
 Ours: `backbone_unet` over ResNet34, in every engine that is installed. Theirs: `SlidingWindowInferer` of MONAI over
 `Unet("resnet34")` of segmentation_models.pytorch, channels last. The same tile, overlap and number of threads for both,
-from an array in memory to float32 probabilities in memory; then ours once more with a plan that `predict` makes. The
+from an array in memory to float32 probabilities in memory; then ours once more with the plan that `predict` makes. The
 weights are random: they do not change the time. Each measurement is a process of its own; the order goes round, and the
 median of the rounds counts.
 
@@ -28,16 +28,16 @@ import numpy as np
 OURS = ("keras float32", "saved_model float32", "onnx float32", "openvino float32", "openvino bfloat16")
 
 
-def image_of(side):
+def image_of(side: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
 
 
-def starts(length, tile, step):
+def starts(length: int, tile: int, step: int) -> list[int]:
     """Where MONAI's windows begin: every step, the last one moved back inside."""
     return sorted({*range(0, max(1, length - tile), step), max(0, length - tile)})
 
 
-def measure_ours(engine, side, tile, overlap, own_halo):
+def measure_ours(engine: str, side: int, tile: int, overlap: float, own_halo: int | None) -> tuple[float, str]:
     """Seconds for the image, once everything is compiled."""
     from maskzoo import data, inference, models
 
@@ -67,7 +67,7 @@ def measure_ours(engine, side, tile, overlap, own_halo):
     return time.perf_counter() - start, f"{len(offsets) ** 2} windows"
 
 
-def measure_monai(side, tile, overlap, threads):
+def measure_monai(side: int, tile: int, overlap: float, threads: int) -> tuple[float, str]:
     import segmentation_models_pytorch as smp
     import torch
     from monai.inferers import SlidingWindowInferer
@@ -86,8 +86,8 @@ def measure_monai(side, tile, overlap, threads):
         return time.perf_counter() - start, f"torch {torch.__version__}"
 
 
-def measured(name, arguments):
-    """Runs one measurement in a process of its own."""
+def measured(name: str, arguments: argparse.Namespace) -> tuple[float | None, str]:
+    """Runs one measurement in a process of its own: seconds, and a note; no seconds if it failed."""
     command = [sys.executable, __file__, "--measure", name]
     for option in ("side", "tile", "overlap", "threads", "own_halo"):
         command += [f"--{option.replace('_', '-')}", str(getattr(arguments, option))]
@@ -104,11 +104,13 @@ def measured(name, arguments):
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--side", type=int, default=8192, help="pixels per side of the image")
     parser.add_argument("--tile", type=int, default=512, help="what the networks are given at a time")
-    parser.add_argument("--overlap", type=float, default=0.25, help="share of a window that overlaps its neighbour's")
+    parser.add_argument(
+        "--overlap", type=float, default=0.25, help="fraction of a window that overlaps its neighbour's"
+    )
     parser.add_argument("--own-halo", type=int, default=384, help="halo of our own plan, as --seam-tolerance finds it")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=3)

@@ -20,21 +20,23 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+import keras
 import numpy as np
 import rasterio
 
 from maskzoo import data, inference
 from maskzoo.cli.sizes import parse_bytes
 from maskzoo.inference.options import GIGABYTE
-from maskzoo.inference.tile_plan import covered_windows
+from maskzoo.inference.tile_plan import TilePlan, covered_windows
 
 SEAM_TOLERANCE = inference.TileOptions().seam_tolerance
 
 
-def write_giant(path, shape, channels, sparse):
+def write_giant(path: Path, shape: Sequence[int], channels: int, sparse: bool) -> None:
     """Writes a tiled, compressed BigTIFF of waves and noise, block row by block row."""
     height, width = shape
     rng = np.random.default_rng(0)
@@ -55,7 +57,7 @@ def write_giant(path, shape, channels, sparse):
             file.write(np.moveaxis(pixels[:, :columns], -1, 0), window=((top, top + rows), (0, columns)))
 
 
-def bare_seconds(model, plan, channels, least=20):
+def bare_seconds(model: keras.Model, plan: TilePlan, channels: int, least: float = 20) -> list[float]:
     """Seconds of the model alone for one batch of the plan's input size: three times, and for `least` seconds."""
     images = np.random.default_rng(0).normal(size=(plan.batch, *plan.input_size, channels)).astype(np.float32)
     model.predict_on_batch(images)
@@ -67,10 +69,10 @@ def bare_seconds(model, plan, channels, least=20):
     return seconds
 
 
-def peak_memory(command):
-    """Runs a command and returns the peak of its resident memory in bytes, as Linux tells it while it runs."""
+def peak_memory(command: Sequence[object]) -> int:
+    """Runs a command and returns the peak of its resident memory in bytes, as Linux reports it while it runs."""
     peak = 0
-    with subprocess.Popen(command) as process:
+    with subprocess.Popen([str(part) for part in command]) as process:
         status = Path(f"/proc/{process.pid}/status")
         while process.poll() is None:
             if found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text()):
@@ -81,7 +83,7 @@ def peak_memory(command):
     return peak
 
 
-def measure(run, arguments, shape, folder):
+def measure(run: inference.Run, arguments: argparse.Namespace, shape: Sequence[int], folder: str) -> None:
     """Predicts one image and prints what it took."""
     channels = run.data.channels
     image, mask = Path(folder, "giant.tif"), Path(folder, "giant-mask.tif")
@@ -114,7 +116,7 @@ def measure(run, arguments, shape, folder):
     print(f"georeference    {'kept' if kept else 'LOST'}", flush=True)
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", help="run folder")
     parser.add_argument(

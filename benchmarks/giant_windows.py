@@ -4,7 +4,7 @@
 
 Writes a sparse RGB BigTIFF of SIDE x SIDE pixels and a run-length CSV with a row for each of OBJECTS round objects,
 then reads windows of image and label at random places in a process of its own; prints milliseconds per window and the
-most memory that the process had.
+peak memory of the process.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from maskzoo import data
 BLOCK = 512
 
 
-def write_image(path, side):
+def write_image(path: Path, side: int) -> None:
     from maskzoo.data.images.rasterio_source import open_raster
 
     layout = {"tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "compress": "deflate", "bigtiff": "yes"}
@@ -35,7 +35,7 @@ def write_image(path, side):
             file.write(noise, window=((place, place + BLOCK), (place, place + BLOCK)))
 
 
-def write_runs(path, side, objects):
+def write_runs(path: Path, side: int, objects: int) -> None:
     """Writes a row of column-major runs for each disc, of 10 to 60 pixels radius."""
     rng = np.random.default_rng(0)
     with open(path, "w", encoding="utf-8") as table:
@@ -50,7 +50,7 @@ def write_runs(path, side, objects):
             table.write(f"giant,{' '.join(map(str, runs))}\n")
 
 
-def read_windows(folder, number, size):
+def read_windows(folder: Path, number: int, size: int) -> None:
     """Reads windows of image and label and prints what it took."""
     start = time.perf_counter()
     spec = data.DataSpec(path=str(folder), labels="train.csv", task="binary", normalization="none")
@@ -74,7 +74,7 @@ def read_windows(folder, number, size):
     print(f"peak memory     {peak} MB")
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--side", type=int, default=100_000, help="pixels per axis")
     parser.add_argument("--objects", type=int, default=50_000, help="rows of the run-length CSV")

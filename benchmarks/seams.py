@@ -7,11 +7,12 @@ tiles of each size, and prints the largest difference of the logits beside their
 mirrored halo as the tiles. At the end the same with the halo cut by one stride.
 
 A model that sees the whole image has no such comparison. Its tiles are put together without overlap, and blended by
-cosines and by Gaussians; told is how much probabilities jump at the borders of tiles: the mean difference of the two
-pixels beside a border, divided by that of neighbouring pixels elsewhere. 1 is no seam.
+cosines and by Gaussians. Printed is how much probabilities jump at the borders of tiles: the mean difference of the two
+pixels beside a border, divided by that of neighbouring pixels elsewhere. 1 means no seam.
 """
 
 import argparse
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import keras
@@ -21,8 +22,8 @@ from maskzoo import data, inference, metrics, models
 from maskzoo.models import analysis
 
 
-def randomised(model):
-    """Gives a model He-normal kernels and statistics that are not those of the start, so that no path is dead."""
+def randomised(model: keras.Model) -> keras.Model:
+    """Gives a model He-normal kernels and statistics other than the initial ones, so that no path is dead."""
     rng = np.random.default_rng(0)
     for weight in model.weights:
         if "gamma" in weight.path or "moving_variance" in weight.path:
@@ -34,14 +35,14 @@ def randomised(model):
     return model
 
 
-def predict(model, source, plan):
+def predict(model: keras.Model, source: data.Source, plan: inference.TilePlan) -> np.ndarray:
     logits = np.empty((*plan.shape, model.outputs[0].shape[-1]), np.float32)
     for window, tile in inference.predict_tiles(model, source.read, plan):
         logits[window.slices] = tile
     return logits
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("image")
@@ -57,15 +58,15 @@ def main():
     source = data.open_source((pixels - pixels.mean()) / pixels.std(), spatial_dims=len(size))
     model = models.build_model(arguments.model, (*(None,) * len(size), source.channels), 2)
     randomised(model)
-    told = f"{arguments.model} on {' x '.join(map(str, size))} of {arguments.image}"
+    title = f"{arguments.model} on {' x '.join(map(str, size))} of {arguments.image}"
     if analysis.geometry(model).is_global:
-        print(f"{told}: jump at the borders of tiles, relative to the rest")
+        print(f"{title}: jump at the borders of tiles, relative to the rest")
         for tile in arguments.tiles:
             print(f"tile {tile}: {', '.join(jumps(model, source, tile))}")
         return
     whole_plan = plan_of(model, source, tile=max(size))
     whole = predict(model, source, whole_plan)
-    print(f"{told}: logits range over {np.ptp(whole):.3g}")
+    print(f"{title}: logits range over {np.ptp(whole):.3g}")
     for tile in arguments.tiles:
         plan = plan_of(model, source, tile=tile)
         difference = np.abs(predict(model, source, plan) - whole).max()
@@ -81,12 +82,14 @@ def main():
         print(f"tile {tile} with the halo cut by {stride[0]}: largest difference {difference:.2e}")
 
 
-def plan_of(model, source, **options):
+def plan_of(model: keras.Model, source: data.Source, tile: int, blend: str = "cosine") -> inference.TilePlan:
     """The exact plan of tiles, in as much memory as it takes."""
-    return inference.plan_tiles(model, source.shape, source.channels, inference.TileOptions(memory=10**12, **options))
+    return inference.plan_tiles(
+        model, source.shape, source.channels, inference.TileOptions(memory=10**12, tile=tile, blend=blend)
+    )
 
 
-def jumps(model, source, tile):
+def jumps(model: keras.Model, source: data.Source, tile: int) -> Iterator[str]:
     """Yields the jump at the borders without overlap, and in the middle of the overlaps of blended tiles."""
     for blend in ("cosine", "gaussian"):
         plan = plan_of(model, source, tile=tile, blend=blend)
@@ -98,7 +101,7 @@ def jumps(model, source, tile):
         yield f"{blend} over {plan.overlap[0]} {jump(predict(model, source, plan), plan.tile, middle):.2f}"
 
 
-def jump(logits, step, shift):
+def jump(logits: np.ndarray, step: Sequence[int], shift: Sequence[int]) -> float:
     """The mean step of the probabilities from pixel to pixel at borders of tiles, relative to that elsewhere."""
     scores = metrics.probabilities(logits, "multiclass")
     at, elsewhere = [], []
@@ -107,7 +110,7 @@ def jump(logits, step, shift):
         places = np.arange(size, logits.shape[axis], size) - before - 1
         at.append(np.take(steps, places, axis).ravel())
         elsewhere.append(np.delete(steps, places, axis).ravel())
-    return np.concatenate(at).mean() / np.concatenate(elsewhere).mean()
+    return float(np.concatenate(at).mean() / np.concatenate(elsewhere).mean())
 
 
 if __name__ == "__main__":

@@ -16,12 +16,16 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 
+# A training step, which returns the loss.
+Step = Callable[[], float]
 
-def ours(images, masks):
+
+def ours(images: np.ndarray, masks: np.ndarray) -> Step:
     """maskzoo's trainer, as `train` runs it."""
     import tensorflow as tf
 
@@ -37,7 +41,7 @@ def ours(images, masks):
     return lambda: float(step(batch)["loss"])
 
 
-def segmentation_models(images, masks):
+def segmentation_models(images: np.ndarray, masks: np.ndarray) -> Step:
     """Iakubovskii's Keras library, through Keras's own `train_on_batch`."""
     os.environ["SM_FRAMEWORK"] = "tf.keras"
     import segmentation_models as sm
@@ -47,7 +51,7 @@ def segmentation_models(images, masks):
     return lambda: float(np.ravel(network.train_on_batch(images, masks))[0])
 
 
-def segmentation_models_pytorch(images, masks):
+def segmentation_models_pytorch(images: np.ndarray, masks: np.ndarray) -> Step:
     """Iakubovskii's PyTorch library, channels last."""
     import segmentation_models_pytorch as smp
     import torch
@@ -60,7 +64,7 @@ def segmentation_models_pytorch(images, masks):
         for array in (images, masks)
     )
 
-    def step():
+    def step() -> float:
         optimizer.zero_grad()
         value = loss(network(x), y)
         value.backward()
@@ -77,7 +81,7 @@ LIBRARIES = {
 }
 
 
-def measure(library, arguments):
+def measure(library: str, arguments: argparse.Namespace) -> None:
     """Prints the seconds of each step as JSON, after two that warm up."""
     rng = np.random.default_rng(0)
     images = rng.normal(size=(arguments.batch, arguments.patch, arguments.patch, 3)).astype("float32")
@@ -91,7 +95,7 @@ def measure(library, arguments):
     print(json.dumps(seconds[2:]))
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--patch", type=int, default=256)
     parser.add_argument("--batch", type=int, default=4)
@@ -100,7 +104,8 @@ def main():
     parser.add_argument("--only", choices=LIBRARIES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.only:
-        return measure(arguments.only, arguments)
+        measure(arguments.only, arguments)
+        return
     medians = {}
     for library, (_, framework) in LIBRARIES.items():
         try:
@@ -123,7 +128,6 @@ def main():
         median, ratio = statistics.median(values), statistics.median(ratios)
         spread = f"{min(values):.3f} to {max(values):.3f}"
         print(f"{library:<28} {median:.3f} s a step ({spread}), {ratio:.2f} of ours")
-    return None
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
 Writes RGB files of SIZE x SIZE pixels in tiles of 256, one codec after the other, into a temporary folder. Then reads
 512 x 512 windows at random places: `WindowDataset` (two threads; read, normalised to float32, put into batches of 4
 with their labels) beside a bare loop of `rasterio.read` over the same windows, with one thread and with two. Each
-repeat takes other windows; the ratio is that of one repeat, its median and its range are printed. At last the time of
+repeat takes other windows; the ratio is that of one repeat, its median and its range are printed. Finally the time of
 a batch with the `pathology` preset beside that of a training step of `backbone_unet` with a ResNet34 on this machine.
 """
 
@@ -16,6 +16,7 @@ import platform
 import tempfile
 import time
 import warnings
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -40,7 +41,11 @@ CODECS = {
 }
 
 
-def tissue(side, rng):
+# The first row and column of a window, and those behind its end: rows, then columns.
+Rows = tuple[tuple[int, int], tuple[int, int]]
+
+
+def tissue(side: int, rng: np.random.Generator) -> np.ndarray:
     """Returns pixels that compress about as well as stained tissue does: cells, fibres, grain."""
     coarse, fine = (cv2.GaussianBlur(rng.normal(0, 1, (side, side)).astype(np.float32), (0, 0), s) for s in (24, 3))
     amount = np.stack([coarse / coarse.std() + 0.7 * fine / fine.std(), coarse / coarse.std()], axis=-1)
@@ -48,7 +53,7 @@ def tissue(side, rng):
     return np.clip(240 * np.exp(-density) + rng.normal(0, 2, (side, side, 3)), 0, 255).astype(np.uint8)
 
 
-def write_file(path, size, codec):
+def write_file(path: Path, size: int, codec: str) -> None:
     """Writes a file block by block."""
     rng = np.random.default_rng(0)
     texture = np.moveaxis(tissue(2 * BLOCK, rng), -1, 0)
@@ -65,23 +70,23 @@ def write_file(path, size, codec):
 class Noted:
     """A source that reads nothing and notes which windows were asked for."""
 
-    def __init__(self, source):
+    def __init__(self, source: data.Source) -> None:
         self.shape, self.channels, self.dtype = source.shape, source.channels, source.dtype
         self.name, self.path, self.windows = "noted", None, []
 
-    def read(self, window):
+    def read(self, window: data.Window) -> np.ndarray:
         self.windows.append(window)
         return np.zeros((*window.size, self.channels), self.dtype)
 
 
-def case(image):
+def case(image: data.Source | Noted) -> data.Case:
     """A case of an image under an empty label."""
     label = data.open_source(np.broadcast_to(np.uint8(0), image.shape))
     scheme = data.LabelScheme("binary", ("foreground",), ((0,), (1,)))
     return data.Case("slide", None, image, data.Normalizer("none", 3)(image), scheme.reader(label))
 
 
-def windows_of(image, epoch, batches):
+def windows_of(image: data.Source, epoch: int, batches: int) -> list[Rows]:
     """The windows that the data set reads in an epoch."""
     noted = Noted(image)
     dataset = data.WindowDataset([case(noted)], SIDE, BATCH, data.WindowOptions(steps=batches))
@@ -91,28 +96,28 @@ def windows_of(image, epoch, batches):
     return [((w.offset[0], w.stop[0]), (w.offset[1], w.stop[1])) for w in noted.windows]
 
 
-def rate(number, work):
+def rate(number: int, work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
     return number / (time.perf_counter() - start)
 
 
-def bare(files, windows):
-    """Reads windows, shared out over as many threads as there are open files."""
-    shares = [windows[first :: len(files)] for first in range(len(files))]
+def bare(files: Sequence[rasterio.DatasetReader], windows: Sequence[Rows]) -> None:
+    """Reads windows, spread over as many threads as there are open files."""
+    parts = [windows[first :: len(files)] for first in range(len(files))]
 
-    def read(file, share):
-        for window in share:
+    def read(file: rasterio.DatasetReader, part: Sequence[Rows]) -> None:
+        for window in part:
             file.read(window=window)
 
     if len(files) == 1:
         read(files[0], windows)
         return
     with ThreadPoolExecutor(len(files)) as pool:
-        list(pool.map(read, files, shares))
+        list(pool.map(read, files, parts))
 
 
-def measure(path, batches, repeats):
+def measure(path: Path, batches: int, repeats: int) -> np.ndarray:
     """Rates of the data set and of the bare loops with one and two threads, `(repeats, 3)`."""
     image = data.open_source(path)
     dataset = data.WindowDataset([case(image)], SIDE, BATCH, data.WindowOptions(steps=batches), loading=LOADING)
@@ -131,7 +136,7 @@ def measure(path, batches, repeats):
     return np.array(rates[1:])  # the first opened the files
 
 
-def batch_time(path, batches):
+def batch_time(path: Path, batches: int) -> float:
     """Milliseconds of a batch with the `pathology` preset, through two workers."""
     options = data.WindowOptions(steps=batches, augment="pathology")
     dataset = data.WindowDataset([case(data.open_source(path))], SIDE, BATCH, options, loading=LOADING)
@@ -140,7 +145,7 @@ def batch_time(path, batches):
     return 1e3 / rate(batches, lambda: [dataset[index] for index in range(batches)])
 
 
-def step_time(steps=3):
+def step_time(steps: int = 3) -> float:
     """Milliseconds of a training step of `backbone_unet` with a ResNet34, batch and window as above."""
     model = models.build_model("backbone_unet", (SIDE, SIDE, 3), 1, encoder="resnet34")
     model.compile("adam", losses.build_loss("bce+dice", task="binary"), jit_compile=False)
@@ -150,11 +155,11 @@ def step_time(steps=3):
     return 1e3 / rate(steps, lambda: [model.train_on_batch(images, labels) for _ in range(steps)])
 
 
-def spread(values):
+def spread(values: np.ndarray) -> str:
     return f"{np.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=20_000)
     parser.add_argument("--windows", type=int, default=256)

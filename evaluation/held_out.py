@@ -1,7 +1,7 @@
 """Predictions of the images that a run held out, kept in files and read strip by strip."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +13,9 @@ from ..inference.ensemble import Ensemble
 from ..inference.options import TileOptions
 from ..inference.run import Run
 from ..inference.tiles import predict_tiles
-from ..postprocessing.strips import Strips, strip_height
+from ..postprocessing.strips import ReadRows, Strips, strip_height
 
 logger = logging.getLogger(__name__)
-
-# From the first row, and the row behind the last one, to an array of these rows.
-RowReader = Callable[[int, int], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -34,10 +31,10 @@ class HeldOutImage:
 
     name: str
     shape: tuple[int, ...]
-    truth: RowReader
-    logits: RowReader
+    truth: ReadRows
+    logits: ReadRows
 
-    def strips(self, read: RowReader) -> Strips:
+    def strips(self, read: ReadRows) -> Strips:
         """The image as strips of what a function reads."""
         return Strips(self.shape, strip_height(self.shape), read)
 
@@ -64,13 +61,13 @@ def predict_held_out(run: Run, folder: Path, tta: str, tiles: TileOptions) -> li
     return images
 
 
-def rows_of_case(case: data.Case) -> RowReader:
+def rows_of_case(case: data.Case) -> ReadRows:
     """Reads rows of a case's label."""
     rest = case.image.shape[1:]
     return lambda first, last: case.read_label(data.Window((first, *(0,) * len(rest)), (last - first, *rest)))
 
 
-def rows_of_array(array: np.ndarray) -> RowReader:
+def rows_of_array(array: np.ndarray) -> ReadRows:
     """Reads rows of an array in memory, or of a memory map."""
     return lambda first, last: np.asarray(array[first:last])
 

@@ -37,9 +37,9 @@ class ImageCounts:
 ClassMasks = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def first_class(data: RunData) -> int:
+def first_class(description: RunData) -> int:
     """The first class that is scored: the one behind the background of a multiclass task."""
-    return 1 if data.task == "multiclass" else 0
+    return 1 if description.task == "multiclass" else 0
 
 
 def score_image(
@@ -109,21 +109,22 @@ def predict_and_count(
         if gate and recorders:
             maps[1] = without_classes(maps[1], absent_classes(run, recorders, gate), task)
         if cleaning:
-            maps[1] = cleaned(maps[1].copy(), cleaning, task, plan.shape)
+            maps[1] = cleaned(maps[1].copy(), cleaning, task)
         for truth, guess in zip(*maps, strict=True):
             pixels += metrics.confusion_counts(truth, guess, classes, ignore, task=task)
     return pixels[first_class(run.data) :], bins, maps
 
 
-def cleaned(labels: np.ndarray, cleaning: Cleaning, task: str, shape: Sequence[int]) -> np.ndarray:
-    """Labels after post-processing."""
-    return clean_labels(lambda first, last: labels[first:last], shape, cleaning, task)(0, shape[0])
+def cleaned(labels: np.ndarray, cleaning: Cleaning, task: str) -> np.ndarray:
+    """Labels `(*size)` of a multiclass task, else `(*size, classes)`, after post-processing."""
+    size = labels.shape if task == "multiclass" else labels.shape[:-1]
+    return clean_labels(lambda first, last: labels[first:last], size, cleaning, task)(0, size[0])
 
 
-def class_masks(data: RunData, maps: np.ndarray) -> Iterator[ClassMasks]:
+def class_masks(description: RunData, maps: np.ndarray) -> Iterator[ClassMasks]:
     """Yields the true, the predicted and the valid pixels of each scored class."""
-    multiclass, ignore = data.task == "multiclass", data.ignore_index
-    for number in range(first_class(data), data.num_classes):
+    multiclass, ignore = description.task == "multiclass", description.ignore_index
+    for number in range(first_class(description), description.num_classes):
         truth, guess = maps if multiclass else maps[..., number]
         value = number if multiclass else 1
         valid = np.ones(truth.shape, bool) if ignore is None else truth != ignore

@@ -11,8 +11,8 @@ import numpy as np
 from .. import metrics
 from ..postprocessing.components import Components, find_components
 from ..postprocessing.holes import fill_holes
-from ..postprocessing.strips import Strips, background
-from .held_out import HeldOutImage, RowReader
+from ..postprocessing.strips import ReadRows, Strips, background
+from .held_out import HeldOutImage
 from .search_space import TIE, SearchSpace
 
 
@@ -53,7 +53,7 @@ def search_holes(
     images: Sequence[HeldOutImage],
     masks: Sequence[Strips],
     number: int,
-    empty: Sequence[RowReader | None],
+    empty: Sequence[ReadRows | None],
 ) -> int:
     """Returns the largest area of holes to fill, 0 for none; of equally good ones the smallest."""
     tables = []
@@ -81,7 +81,7 @@ def search_areas(
 
 
 def object_sums(
-    space: SearchSpace, image: HeldOutImage, mask: Strips, number: int, empty: RowReader | None = None
+    space: SearchSpace, image: HeldOutImage, mask: Strips, number: int, empty: ReadRows | None = None
 ) -> Components:
     """The components of a mask, with the numbers of right and of wrong pixels in each.
 

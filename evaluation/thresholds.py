@@ -137,10 +137,9 @@ def label_counts(space: SearchSpace, image: HeldOutImage, cleaning: Cleaning | N
     def read(first: int, last: int) -> np.ndarray:
         return metrics.predicted_labels(image.logits(first, last), space.task)
 
-    if cleaning:
-        read = clean_labels(read, image.shape, cleaning, space.task)
+    labels_of = clean_labels(read, image.shape, cleaning, space.task) if cleaning else read
     counts = np.zeros((len(space.class_names), 3), np.int64)
-    for rows in image.strips(read).borders:
-        truth, labels = image.truth(*rows), read(*rows)
+    for rows in image.strips(labels_of).borders:
+        truth, labels = image.truth(*rows), labels_of(*rows)
         counts += metrics.confusion_counts(truth, labels, len(counts), space.ignore_index, task=space.task)
     return counts
