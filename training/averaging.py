@@ -3,14 +3,13 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 
 from .checkpoints import save_model
 from .history import History
-from .keras_types import load_model, to_numpy
+from .keras_types import Logs, load_model, to_numpy
 from .optimisation import inner
 from .step import Trainer, TrainerCallback
 
@@ -21,11 +20,10 @@ KEPT = "kept"
 class AveragedWeights(TrainerCallback):
     """Validates with the exponential averages of the weights in their place."""
 
-    # The logs of a callback are what Keras and other callbacks put into them.
-    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+    def on_test_begin(self, logs: Logs = None) -> None:
         inner(self.trainer.optimizer).exchange_averages()
 
-    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
+    def on_test_end(self, logs: Logs = None) -> None:
         inner(self.trainer.optimizer).exchange_averages()
 
 

@@ -4,7 +4,6 @@ import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import keras
 import numpy as np
@@ -16,6 +15,7 @@ from . import optimisation, strategy
 from .devices import check_devices
 from .equivalence import PROOFS, Bench, CheckResult, OneBatch, has_batch_norm, make_bench, strategies
 from .fit import open_data, set_precision
+from .keras_types import Logs
 from .memory import check_memory, free_memory
 from .network import new_network
 from .recipe import Recipe
@@ -78,11 +78,10 @@ def advise_on_norms(bench: Bench, used: Strategy) -> Iterator[CheckResult]:
 class BatchTimes(keras.callbacks.Callback):
     """Notes when each batch was done."""
 
-    # The logs of a callback are what Keras and other callbacks put into them.
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+    def on_train_begin(self, logs: Logs = None) -> None:
         self.ends: list[float] = []
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         self.ends.append(time.perf_counter())
 
 

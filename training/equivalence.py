@@ -9,9 +9,10 @@ import keras
 import numpy as np
 
 from .. import data
+from ..models import analysis
 from . import strategy
 from .keras_types import to_numpy
-from .network import all_layers, new_network, with_norms
+from .network import new_network, with_norms
 from .recipe import Recipe
 from .session import Session, new_trainer
 from .step import Trainer
@@ -145,7 +146,7 @@ def make_bench(recipe: Recipe, dataset: data.DataSet, one: Strategy, several: St
         xla=False,
         hosts=None,
     )
-    for layer in all_layers(network):
+    for layer in analysis.all_layers(network):
         if getattr(layer, "seed_generator", None) is not None and hasattr(layer, "rate"):
             layer.rate = 0.0
     shared = Session(network, dataset, several)
@@ -313,4 +314,4 @@ PROOFS: tuple[Callable[[Bench], CheckResult], ...] = (
 
 def has_batch_norm(network: keras.Model) -> bool:
     """Returns whether a network has batch norms."""
-    return any(isinstance(layer, keras.layers.BatchNormalization) for layer in all_layers(network))
+    return any(isinstance(layer, keras.layers.BatchNormalization) for layer in analysis.all_layers(network))

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import keras
 
@@ -20,6 +19,7 @@ from .checkpoints import State, load_last, restore_optimizer, restore_random
 from .devices import check_devices, open_devices
 from .history import History, read_history
 from .network import encoder_layers, new_network, regions_of
+from .options import Value
 from .pictures import Pictures
 from .recipe import Recipe
 from .recorder import RunRecorder
@@ -123,7 +123,7 @@ def write_description(session: Session, recipe: Recipe, stages: Sequence[Recipe]
     dataset = session.dataset
     patch = input_patch(session.network, stages[-1].patch)
     regions = regions_of(recipe, dataset)
-    described: dict[str, Any] = {**dataset.as_mapping(), "patch": patch}
+    described: dict[str, Value] = {**dataset.as_mapping(), "patch": patch}
     if regions:
         described["fine"] = asdict(regions)
     write_recipe(recipe, run)

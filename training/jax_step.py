@@ -16,6 +16,8 @@ ONE_DEVICE = ("auto", "cpu:1", "gpu:1")
 
 # The values of groups of variables, as Keras hands them to a step.
 State = Sequence[Sequence[Tensor]]
+# What a step of another backend returns, and the values after it.
+StepResult = tuple[Any, tuple[list[Tensor], ...]]
 
 
 def open_device(recipe: Recipe) -> None:
@@ -64,10 +66,10 @@ class JaxTrainer(Trainer):
         super().compile(optimizer, jit_compile=True, auto_scale_loss=auto_scale_loss)
 
     # With this backend Keras hands the state to a step, and takes the one after it.
-    def train_step(self, state: State, batch: Batch) -> tuple[Any, tuple[list[Tensor], ...]]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def train_step(self, state: State, batch: Batch) -> StepResult:  # pyright: ignore[reportIncompatibleMethodOverride]
         return with_state(super().train_step, self.states(), state, batch)
 
-    def test_step(self, state: State, batch: Batch) -> tuple[Any, tuple[list[Tensor], ...]]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def test_step(self, state: State, batch: Batch) -> StepResult:  # pyright: ignore[reportIncompatibleMethodOverride]
         weights, others, _, counts = self.states()
         return with_state(super().test_step, (weights, others, counts), state, batch)
 
@@ -111,7 +113,7 @@ def with_state(
     groups: Sequence[Sequence[keras.Variable]],
     state: State,
     batch: Batch,
-) -> tuple[Any, tuple[list[Tensor], ...]]:
+) -> StepResult:
     """Runs a step on the values of groups of variables; returns what it returns, and the values after it.
 
     Args:

@@ -8,11 +8,15 @@ import numpy as np
 
 # A tensor of the backend, or what stands for one while a step is traced: Keras has no type for all of them.
 Tensor = Any
+# The values of an epoch or a batch: numbers and tensors, as Keras and other callbacks put them in.
+Logs = dict[str, Any] | None
 # Many operations are declared to return nothing.
 ops: Any = keras.ops
-# As base classes: arguments whose default is "auto" are declared as text.
+# As base classes: arguments whose default is "auto" are declared as text, and names of arguments differ.
 ModelBase: Any = keras.Model
 OptimizerBase: Any = keras.optimizers.Optimizer
+AdamBase: Any = keras.optimizers.Adam
+SgdBase: Any = keras.optimizers.SGD
 
 
 def load_model(path: Path) -> keras.Model:

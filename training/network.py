@@ -1,7 +1,6 @@
 """The network of a run: built, given its heads and norms, and started from the weights of another."""
 
 import math
-from collections.abc import Iterator
 from typing import Any, cast
 
 import keras
@@ -139,11 +138,6 @@ def with_norms(network: keras.Model, norm: str) -> keras.Model:
         weights, places = layer.get_weights(), copy.get_layer(layer.name).weights
         copy.get_layer(layer.name).set_weights(weights[: len(places)])
     return copy
-
-
-def all_layers(network: keras.Model) -> Iterator[keras.Layer]:
-    """Yields the layers of a network, and those inside of them."""
-    yield from network._flatten_layers(include_self=False)
 
 
 def encoder_layers(network: keras.Model, recipe: Recipe) -> list[keras.Layer]:

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from .keras_types import OptimizerBase, Tensor, ops
+from .keras_types import AdamBase, OptimizerBase, SgdBase, Tensor, ops
 from .options import OptimizerOptions
 
 # From a variable to the factor of its learning rate.
@@ -48,17 +48,17 @@ class Extended(OptimizerBase):
         super().__init__(*args, **kwargs)
         self.factor_of, self.decay, self.averaging = factor_of or (lambda variable: 1.0), decay, averaging
 
-    def build(self, var_list: list[keras.Variable]) -> None:
+    def build(self, variables: list[keras.Variable]) -> None:
         if self.built:
             return
-        super().build(var_list)
+        super().build(variables)
         self.built = True
-        self.factors = [self.factor_of(variable) for variable in var_list]
-        self.decays = [self.decay if is_kernel(variable) else 0.0 for variable in var_list]
+        self.factors = [self.factor_of(variable) for variable in variables]
+        self.decays = [self.decay if is_kernel(variable) else 0.0 for variable in variables]
         self.averages: list[keras.Variable] = []
         if self.averaging:
-            self.averages = [self.add_variable_from_reference(variable, name="average") for variable in var_list]
-            for average, variable in zip(self.averages, var_list, strict=True):
+            self.averages = [self.add_variable_from_reference(variable, name="average") for variable in variables]
+            for average, variable in zip(self.averages, variables, strict=True):
                 # A copy: on jax both would be the same array, which a step could not take over twice.
                 average.assign(ops.copy(variable))
 
@@ -90,11 +90,11 @@ class Extended(OptimizerBase):
                 variable.assign(ops.zeros(variable.shape, variable.dtype))
 
 
-class Adam(Extended, keras.optimizers.Adam):
+class Adam(Extended, AdamBase):
     """Adam; with decay it is AdamW."""
 
 
-class Sgd(Extended, keras.optimizers.SGD):
+class Sgd(Extended, SgdBase):
     """Stochastic gradient descent with Nesterov momentum."""
 
 

@@ -6,13 +6,16 @@ from typing import Any, Literal
 from maskzoo.errors import OptionError
 from maskzoo.options import setting
 
+# What YAML can hold: text, a number, true or false, nothing, a list or a mapping of these.
+Value = Any
+
 
 @dataclass(frozen=True)
 class ModelOptions:
     """Which network is trained, and from which weights it starts."""
 
     model: str = setting("vnet3d", "registered architecture; `maskzoo compare` lists them all", group="model")
-    option: dict[str, Any] = setting({}, "builder option as NAME=VALUE, such as filters=[8,16,32]; may be repeated")
+    option: dict[str, Value] = setting({}, "builder option as NAME=VALUE, such as filters=[8,16,32]; may be repeated")
     norm: Literal["batch", "sync", "group"] = setting(
         "batch", "normalisation layers: as built, with statistics over all devices, or group norms instead"
     )
@@ -52,7 +55,7 @@ class DataOptions:
     task: Literal["binary", "multilabel", "multiclass"] | None = setting(
         None, "binary, multilabel (classes may overlap) or multiclass; derived from the label files by default"
     )
-    classes: dict[str, Any] | list[str] | None = setting(
+    classes: dict[str, Value] | list[str] | None = setting(
         None, "class names, each with its value in the label files: {membrane: 0}"
     )
     ignore: list[int] | None = setting(None, "label values that are excluded from loss and metrics")
@@ -66,7 +69,7 @@ class DataOptions:
         None, "how images are held out: at random, or as one block of neighbours (serial sections, video frames)"
     )
 
-    def specified(self) -> dict[str, Any]:
+    def specified(self) -> dict[str, Value]:
         """Returns the keys of a data set specification that are given here."""
         names = ("task", "classes", "ignore", "normalization", "validation", "split")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
@@ -105,7 +108,7 @@ class LossOptions:
         "multiclass tasks",
         group="loss",
     )
-    loss_weights: dict[str, Any] | None = setting(
+    loss_weights: dict[str, Value] | None = setting(
         None,
         "weights of the loss's terms by epoch, as points that are interpolated linearly: {bce: [[0, 1], [10, 0.2]]}",
     )
@@ -237,7 +240,7 @@ def check(options: object, name: str, holds: bool, expected: str) -> None:
         raise OptionError(name, expected, getattr(options, name))
 
 
-def number_from_text(default: Any, value: Any) -> Any:
+def number_from_text(default: Value, value: Value) -> Value:
     """Returns a value from YAML; a number that YAML reads as text, such as 1e-4, as that number.
 
     Args:

@@ -1,7 +1,6 @@
 """Pictures of a run while it trains: curves of loss and metrics, and predictions of some validation windows."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -9,6 +8,7 @@ from .. import data, metrics
 from . import strategy
 from .averaging import averaged
 from .history import read_history
+from .keras_types import Logs
 from .step import TrainerCallback
 
 CURVES, SAMPLES = "curves.png", "samples.png"
@@ -37,14 +37,13 @@ class Pictures(TrainerCallback):
         self.run, self.samples, self.dataset, self.crop, self.every = run, samples, dataset, crop, every
         self.epoch = 0
 
-    # The logs of a callback are what Keras and other callbacks put into them.
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         self.epoch = epoch + 1
         draw_curves(self.run)
         if self.epoch % self.every == 0:
             self.draw_samples(f"after epoch {self.epoch}")
 
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+    def on_train_end(self, logs: Logs = None) -> None:
         self.draw_samples("at the end of training")
 
     def draw_samples(self, title: str) -> None:

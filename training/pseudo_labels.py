@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import yaml
@@ -16,7 +16,9 @@ import yaml
 from maskzoo.errors import ExistingFile, OptionError
 
 from .. import data
+from ..data.images.source import Source
 from ..inference.run_files import RunData
+from .options import Value
 
 IGNORED = 255
 BLOCK = {2: 1024, 3: 128}
@@ -113,7 +115,7 @@ class PseudoSet:
     def __exit__(self, *error: object) -> None:
         shutil.rmtree(self.unfinished, ignore_errors=True)
 
-    def add(self, image: str | Path, source: Any, probabilities: Any, runs: Sequence[str]) -> None:
+    def add(self, image: str | Path, source: Source, probabilities: Source, runs: Sequence[str]) -> None:
         """Adds an image, by a link to it, with its labels.
 
         Args:
@@ -183,9 +185,9 @@ class PseudoSet:
         self.unfinished.rename(self.folder)
         return kept
 
-    def specification(self) -> dict[str, Any]:
+    def specification(self) -> dict[str, Value]:
         """Returns the keys of the data set's YAML file."""
-        keys: dict[str, Any] = {"path": ".", "task": self.task, "ignore": [IGNORED]}
+        keys: dict[str, Value] = {"path": ".", "task": self.task, "ignore": [IGNORED]}
         if self.task == "multilabel":
             return keys | {"labels": {name: str(place) for name, place in zip(self.names, self.places, strict=True)}}
         values = {self.names[0]: 1} if self.task == "binary" else {name: n for n, name in enumerate(self.names)}

@@ -4,7 +4,7 @@ import argparse
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Self
+from typing import Self
 
 from maskzoo.errors import OptionError
 from maskzoo.names import one_of
@@ -20,6 +20,7 @@ from .options import (
     OptimizerOptions,
     RunOptions,
     StoppingOptions,
+    Value,
     check,
     number_from_text,
 )
@@ -73,7 +74,7 @@ class Recipe(
         "worse",
         group="stages",
     )
-    stages: list[dict[str, Any]] | None = setting(
+    stages: list[dict[str, Value]] | None = setting(
         None,
         "trainings that follow each other, each with the options in which it differs: "
         "[{epochs: 5, patch: 256, loss: bce}, {patch: 512, learning_rate: 1e-4, freeze_encoder: true}]",
@@ -99,7 +100,7 @@ class Recipe(
             return [self]
         return [self._stage(number, changes) for number, changes in enumerate(self.stages, 1)]
 
-    def _stage(self, number: int, changes: Mapping[str, Any]) -> "Recipe":
+    def _stage(self, number: int, changes: Mapping[str, Value]) -> "Recipe":
         values = {key: value for key, value in changes.items() if key != FREEZE}
         for key in values:
             if key not in STAGE_KEYS:
@@ -115,7 +116,7 @@ class Recipe(
         except TypeError as error:
             raise OptionError("stages", f"values of the right kinds in stage {number}", dict(changes)) from error
 
-    def data_options(self) -> dict[str, Any]:
+    def data_options(self) -> dict[str, Value]:
         """Returns the keys of the data set specification that this recipe sets."""
         held_out = {} if self.fold is None else {"folds": self.folds, "fold": self.fold}
         return self.specified() | held_out
@@ -130,7 +131,7 @@ class Recipe(
         names = ("steps", "seed", *(field.name for field in fields(SamplingOptions)))
         return WindowOptions(**{name: getattr(self, name) for name in names})
 
-    def as_mapping(self) -> dict[str, Any]:
+    def as_mapping(self) -> dict[str, Value]:
         """Returns the recipe as it is stored in a run folder: plain values, without where it is and how it started."""
         return {name: value for name, value in asdict(self).items() if name not in NOT_STORED}
 
@@ -140,17 +141,18 @@ class Recipe(
         return cls(**{field.name: getattr(namespace, field.name) for field in fields(cls)})
 
     @classmethod
-    def from_mapping(cls, mapping: Mapping[str, Any], source: object) -> Self:
+    def from_mapping(cls, mapping: Mapping[str, Value], source: object, level: int = logging.WARNING) -> Self:
         """Returns the recipe that a recipe file holds.
 
         Args:
             mapping: The keys and values of the file; keys may have the names of earlier versions.
             source: The file, for messages.
+            level: Level at which names of earlier versions are logged.
 
         Raises:
             OptionError: If a key is unknown or a value out of range.
         """
-        values = current_names(mapping, source)
+        values = current_names(mapping, source, level)
         known = [field.name for field in fields(cls)]
         for key in values:
             if key not in known:
@@ -158,23 +160,24 @@ class Recipe(
         return cls(**values)
 
 
-def current_names(mapping: Mapping[str, Any], source: object) -> dict[str, Any]:
+def current_names(mapping: Mapping[str, Value], source: object, level: int = logging.WARNING) -> dict[str, Value]:
     """Returns options by their current names; says once for each old name what it is called now.
 
     Args:
         mapping: Values by the names of options, which may be those of earlier versions.
         source: Where they come from, for messages.
+        level: Level at which that is logged.
 
     Raises:
         OptionError: If an option is given by both of its names.
     """
-    values: dict[str, Any] = {}
+    values: dict[str, Value] = {}
     for key, value in mapping.items():
         name = RENAMED.get(key, key)
         if name in values:
             raise OptionError(name, f"one value in {source}", f"another one as {key}")
         if name != key and key not in already_noted:
             already_noted.add(key)
-            logger.warning("%s: the option %s is called %s now", source, key, name)
+            logger.log(level, "note: %s is now called %s in %s", key, name, source)
         values[name] = value
     return values

@@ -1,7 +1,6 @@
 """What is written after every epoch: the history, the best model, and the checkpoint from which to resume."""
 
 import time
-from typing import Any
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from . import optimisation
 from .averaging import averaged, keep_model
 from .checkpoints import save_model, training_state
 from .history import MONITOR, History
+from .keras_types import Logs
 from .recipe import Recipe
 from .run_folder import BEST, LAST
 from .step import TrainerCallback
@@ -33,11 +33,10 @@ class RunRecorder(TrainerCallback):
         self.history, self.recipe, self.stage = history, recipe, stage
         self.best = history.best_score
 
-    # The logs of a callback are what Keras and other callbacks put into them.
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self.started = time.perf_counter()
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         seconds = round(time.perf_counter() - self.started, 2)
         values = {name: float(value) for name, value in (logs or {}).items()}
         self.history.add({"epoch": epoch + 1, "stage": self.stage, **values, "seconds": seconds})

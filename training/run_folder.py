@@ -1,5 +1,6 @@
 """The run folder: where a run lives, and what it says about the circumstances of its training."""
 
+import logging
 import os
 import platform
 import shutil
@@ -11,13 +12,13 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from maskzoo.errors import ExistingFile, MissingFile, OptionError, RunError
 from maskzoo.files import write_json, write_text
 
+from .options import Value
 from .recipe import Recipe
 
 BEST, LAST, RECIPE, MANIFEST = "best.keras", "last.keras", "recipe.yaml", "manifest.json"
@@ -150,12 +151,13 @@ def read_recipe(run: Path) -> Recipe:
     if not path.is_file():
         raise MissingFile(run, f"a run folder, with a {RECIPE}", "none")
     try:
-        mapping: Any = yaml.safe_load(path.read_text(encoding="utf-8"))  # whatever the file holds
+        mapping: Value = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise RunError(path, "a YAML file", error) from error
     if not isinstance(mapping, dict):
         raise RunError(path, "options by name", mapping)
-    return Recipe.from_mapping(mapping, path)
+    # Nobody has to change a run that is there.
+    return Recipe.from_mapping(mapping, path, logging.DEBUG)
 
 
 def free_name(folder: Path, name: str) -> Path:

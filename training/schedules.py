@@ -1,13 +1,13 @@
 """What changes from epoch to epoch of a stage: the learning rate, which layers are frozen, which windows are hard."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import keras
 import numpy as np
 
 from .. import data
 from . import optimisation
+from .keras_types import Logs
 from .recipe import Recipe
 from .step import TrainerCallback
 
@@ -26,17 +26,16 @@ class LearningRate(TrainerCallback):
         super().__init__()
         self.recipe, self.first, self.steps, self.scores = recipe, first, steps, scores
 
-    # The logs of a callback are what Keras and other callbacks put into them.
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self.epoch = epoch - self.first
         self.plateaus = optimisation.count_plateaus(self.scores(), self.recipe.plateau_patience)
 
-    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         step, total = self.epoch * self.steps + batch, self.recipe.epochs * self.steps
         self.rate = optimisation.learning_rate(self.recipe, step, total, self.plateaus)
         self.trainer.optimizer.learning_rate = self.rate
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         if logs is not None:
             logs["learning_rate"] = self.rate
 
@@ -57,14 +56,14 @@ class FrozenLayers(TrainerCallback):
         super().__init__()
         self.frozen, self.first, self.epochs = frozen, first, epochs
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         done = epoch - self.first
         self.set_trainable(done >= self.epochs)
         if done == self.epochs:
             optimisation.inner(self.trainer.optimizer).restart()
         self.trainer.make_train_function(force=done in (0, self.epochs))
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         self.set_trainable(True)
 
     def set_trainable(self, trainable: bool) -> None:
@@ -87,7 +86,7 @@ class HardExamples(TrainerCallback):
         super().__init__()
         self.training, self.grid = training, grid
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         if epoch:
             losses = self.trainer.predict(self.grid, verbose=0)[: len(self.training.grid_windows)]
             self.training.set_hardness(np.maximum(losses, 1e-6))

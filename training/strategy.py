@@ -33,7 +33,7 @@ class Strategy(Protocol):
         """Number of devices that share a batch."""
         ...
 
-    def scope(self) -> AbstractContextManager[Any]:  # its value is not used
+    def scope(self) -> AbstractContextManager[object]:
         """A context in which variables are made for all of the devices."""
         ...
 
@@ -120,7 +120,7 @@ def on_replicas(function: Callable[[tuple[Tensor, ...]], object]) -> Callable[[S
     current = tf.distribute.get_strategy()
 
     @tf.autograph.experimental.do_not_convert
-    def run_all(*batch: Tensor) -> Any:
+    def run_all(*batch: Tensor) -> object:
         return current.run(function, args=(batch,))
 
     run = tf.function(run_all, reduce_retracing=True)

@@ -1,11 +1,12 @@
 """How many windows are trained on per second, and for how long the training waits for them."""
 
 import time
-from typing import Any
 
 import keras
 
 from .. import data
+from ..data.sampling.case_grid import Batch
+from .keras_types import Logs
 
 
 class TimedWindows(data.WindowDataset):
@@ -13,7 +14,7 @@ class TimedWindows(data.WindowDataset):
 
     waited = 0.0
 
-    def __getitem__(self, index: int) -> Any:  # as of the windows themselves
+    def __getitem__(self, index: int) -> Batch:
         started = time.perf_counter()
         try:
             return super().__getitem__(index)
@@ -35,18 +36,17 @@ class Throughput(keras.callbacks.Callback):
         super().__init__()
         self.training, self.batch_size = training, batch_size
 
-    # The logs of a callback are what Keras and other callbacks put into them.
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self.training.waited = 0.0
         self.started, self.ended, self.batches = 0.0, 0.0, 0
 
-    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         self.started = self.started or time.perf_counter()
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         self.batches, self.ended = batch + 1, time.perf_counter()
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         seconds = max(self.ended - self.started, 1e-9)
         if logs is not None:
             logs["windows_per_second"] = self.batches * self.batch_size / seconds

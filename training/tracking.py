@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from .keras_types import Logs
 from .recipe import Recipe
 
 PROJECT = "maskzoo"
@@ -51,8 +52,7 @@ class Wandb(Tracker):
             project=PROJECT, name=name, id=name, resume="allow", dir=str(run), config=recipe.as_mapping()
         )
 
-    # The logs of a callback are what Keras and other callbacks put into them.
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         self.session.log({name: float(value) for name, value in (logs or {}).items()}, step=epoch + 1)
 
     def close(self) -> None:
@@ -82,7 +82,7 @@ class Mlflow(Tracker):
         known.write_text(session.info.run_id, encoding="utf-8")
         mlflow.log_params({name: str(value)[:LONGEST_VALUE] for name, value in recipe.as_mapping().items()})
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         self.mlflow.log_metrics({name: float(value) for name, value in (logs or {}).items()}, step=epoch + 1)
 
     def close(self) -> None:

@@ -4,7 +4,7 @@ Custom layers declare with `register` what they do along a spatial axis.
 """
 
 from .cost import multiply_adds, parameters
-from .graph import is_called_once, layer_behind, output_names, output_specs, outputs_by_name
+from .graph import all_layers, is_called_once, layer_behind, output_names, output_specs, outputs_by_name
 from .layer_rules import register
 from .memory import peak_activation_bytes, training_activation_bytes
 from .receptive_field import Geometry, SizeRule, check_size, geometry, nearest_size
@@ -14,6 +14,7 @@ __all__ = [
     "AxisGeometry",
     "Geometry",
     "SizeRule",
+    "all_layers",
     "check_size",
     "geometry",
     "is_called_once",

@@ -1,6 +1,6 @@
 """Walks through the graph of a functional model. No other file touches what Keras keeps private."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -136,6 +136,11 @@ def concrete(tensor: keras.KerasTensor, shape: Sequence[int]) -> keras.KerasTens
 def is_foreign(operation: keras.Operation) -> bool:
     """Returns whether an operation is a layer that is not one of Keras."""
     return isinstance(operation, layers.Layer) and not type(operation).__module__.startswith("keras.")
+
+
+def all_layers(model: keras.Model) -> Iterator[layers.Layer]:
+    """Yields the layers of a model, and the layers inside of them."""
+    yield from model._flatten_layers(include_self=False)
 
 
 def layer_behind(tensor: Any) -> layers.Layer:
