@@ -1,15 +1,12 @@
-"""Regions around large structures: geometry worked out by hand, image and label aligned, and a whole fine training."""
-
-import json
+"""Regions around large structures: geometry worked out by hand, image and label aligned."""
 
 import keras
 import numpy as np
 import pytest
 from scipy import ndimage
 
-from maskzoo import cli, data, models, training
+from maskzoo import models
 from maskzoo.models import regions
-from maskzoo.training.network import new_network
 
 
 def box_of(mask, region="square", margin=0):
@@ -110,56 +107,3 @@ def test_tiny_structures_are_found_in_the_region_only_and_classes_keep_their_ord
     assert models.analysis.geometry(model).is_global
     model.save(tmp_path / "two_stage.keras")
     np.testing.assert_array_equal(keras.saving.load_model(tmp_path / "two_stage.keras")(image), logits)
-
-
-def fine_recipe(**options):
-    small = {"trunk": "unet_padded", "trunk_options": {"filters": [4, 8]}}
-    return {"model": "fine_grained_unet", "option": small, "task": "multilabel", "roi_classes": ["lesion"]} | options
-
-
-def test_a_fine_training_ends_in_a_run_that_is_evaluated_and_predicted(tmp_path, capsys):
-    spec = data.write_synthetic("organs", tmp_path / "set", count=4, size=64)
-    # What takes other paths through the step: micro-batches, hard windows.
-    keys = fine_recipe(
-        patch=48, steps=2, batch_size=4, accumulate=2, epochs=2, hard_example_fraction=0.5, region="mask"
-    )
-    (tmp_path / "fine.yaml").write_text(json.dumps(keys))
-    run = tmp_path / "run"
-    cli.main("train", ["--recipe", str(tmp_path / "fine.yaml"), "--data", str(spec), "--run", str(run)])
-    assert json.loads((run / "data.json").read_text())["fine"] == {"large": [0], "fine": [1], "region": "mask"}
-    assert (run / "samples.png").is_file()
-    capsys.readouterr()
-    cli.main("evaluate", [str(run), "--json"])
-    assert json.loads(capsys.readouterr().out)["classes"] == ["organ", "lesion"]
-    image = next((tmp_path / "set" / "images").iterdir())
-    cli.main("predict", [str(run), str(image), str(tmp_path / "mask.tif"), "--resize", "48"])
-    with data.open_source(tmp_path / "mask.tif") as mask:
-        assert mask.shape == (64, 64)
-        assert mask.channels == 2
-    cli.main("train", ["--run", str(run), "--resume", "--epochs", "3"])
-    assert len(training.read_history(run)) == 3
-
-
-def test_other_norms_reach_into_the_shared_trunk(tmp_path):
-    dataset = data.load_data(data.write_synthetic("organs", tmp_path / "set", count=2, size=32), spatial_dims=2)
-    kinds = {"sync": keras.layers.BatchNormalization, "group": keras.layers.GroupNormalization}
-    for norm, kind in kinds.items():
-        network = new_network(training.Recipe(**fine_recipe(norm=norm)), dataset)
-        norms = [layer for layer in network.get_layer("trunk").layers if "norm" in type(layer).__name__.lower()]
-        assert norms
-        assert all(type(layer) is kind and getattr(layer, "synchronized", True) for layer in norms)
-
-
-def test_what_does_not_go_with_tiny_classes_is_refused(tmp_path):
-    dataset = data.load_data(data.write_synthetic("organs", tmp_path / "set", count=2, size=32), spatial_dims=2)
-    for expected, options in {
-        "organ, lesion": {"roi_classes": ["lession"]},
-        "not all": {"roi_classes": ["organ", "lesion"]},
-        "--label-head": {"label_head": 0.2},
-        "--class-weights": {"class_weights": [1, 2]},
-        "fine_grained_unet": {"model": "unet_padded", "option": {}},
-        "or --roi-classes": {"roi_classes": None},
-        "mapping": {"option": {"trunk_options": "{filters:[4,8]}"}},
-    }.items():
-        with pytest.raises(ValueError, match=expected):
-            new_network(training.Recipe(**fine_recipe(**options)), dataset)

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from maskzoo import models
+from maskzoo import data, models, training
 from maskzoo.errors import OptionError
 from maskzoo.training import Recipe, network
 
@@ -47,3 +47,33 @@ def test_outputs_between_0_and_1_are_replaced_by_their_logits():
     model = keras.Model(image, {"mask": logits, "map": keras.layers.Activation("sigmoid", name="map")(logits)})
     outputs = network.with_logits(model)(rng.normal(size=(1, 4, 4, 1)))
     np.testing.assert_array_equal(outputs["map"], outputs["mask"])
+
+
+def two_stage_recipe(**options):
+    small = {"trunk": "unet_padded", "trunk_options": {"filters": [4, 8]}}
+    return {"model": "fine_grained_unet", "option": small, "task": "multilabel", "roi_classes": ["lesion"]} | options
+
+
+def test_other_norms_reach_into_the_shared_trunk(tmp_path):
+    dataset = data.load_data(data.write_synthetic("organs", tmp_path / "set", count=2, size=32), spatial_dims=2)
+    kinds = {"sync": keras.layers.BatchNormalization, "group": keras.layers.GroupNormalization}
+    for norm, kind in kinds.items():
+        built = network.new_network(training.Recipe(**two_stage_recipe(norm=norm)), dataset)
+        norms = [layer for layer in built.get_layer("trunk").layers if "norm" in type(layer).__name__.lower()]
+        assert norms
+        assert all(type(layer) is kind and getattr(layer, "synchronized", True) for layer in norms)
+
+
+def test_options_that_exclude_small_classes_are_refused(tmp_path):
+    dataset = data.load_data(data.write_synthetic("organs", tmp_path / "set", count=2, size=32), spatial_dims=2)
+    for expected, options in {
+        "organ, lesion": {"roi_classes": ["lession"]},
+        "not all": {"roi_classes": ["organ", "lesion"]},
+        "^label_head: expected none together": {"label_head": 0.2},
+        "^class_weights: expected none": {"class_weights": [1, 2]},
+        "fine_grained_unet": {"model": "unet_padded", "option": {}},
+        "or `roi_classes`": {"roi_classes": None},
+        "mapping": {"option": {"trunk_options": "{filters:[4,8]}"}},
+    }.items():
+        with pytest.raises(OptionError, match=expected):
+            network.new_network(training.Recipe(**two_stage_recipe(**options)), dataset)

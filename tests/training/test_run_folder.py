@@ -1,0 +1,80 @@
+"""Run folders: new ones, ones to resume, and what they say about themselves."""
+
+import json
+import sys
+
+import pytest
+import yaml
+
+from maskzoo.errors import ExistingFile, MissingFile, OptionError, RunError
+from maskzoo.training import Recipe, create_run, discard_unfinished, read_recipe, run_folder
+
+
+def test_a_run_without_a_name_gets_a_free_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runs = [create_run(Recipe(model="unet", data="sets/cells.yaml")) for _ in range(3)]
+    assert [str(run) for run in runs] == ["runs/unet-cells", "runs/unet-cells-2", "runs/unet-cells-3"]
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path):
+    run = create_run(Recipe(run=str(tmp_path / "run")))
+    (run / "train.log").touch()
+    assert create_run(Recipe(run=str(run))) == run
+    (run / "last.keras").touch()
+    with pytest.raises(ExistingFile, match="expected a new folder, or `resume`"):
+        create_run(Recipe(run=str(run)))
+
+
+def test_a_run_is_resumed_with_its_own_options(tmp_path):
+    run = tmp_path / "run"
+    with pytest.raises(MissingFile, match="run: expected a run folder"):
+        create_run(Recipe(run=str(run), resume=True))
+    recipe = Recipe(run=str(run), epochs=3, patch=64)
+    run_folder.write_recipe(recipe, create_run(recipe))
+    assert create_run(Recipe(run=str(run), resume=True, epochs=5, patch=64)) == run
+    with pytest.raises(OptionError, match=r"^patch: expected 64 to resume .*; received 32"):
+        create_run(Recipe(run=str(run), resume=True, epochs=3, patch=32))
+
+
+def test_the_recipe_of_an_earlier_version_is_read_and_resumed_by_its_new_names(tmp_path):
+    new = Recipe(hard_example_fraction=0.5, stages=[{"mask_sigma": 2.0}])
+    old = new.as_mapping()
+    for name, renamed in {"hard": "hard_example_fraction", "mix": "mix_probabilities", "fine": "roi_classes"}.items():
+        old[name] = old.pop(renamed)
+    old["stages"] = [{"soften": 2.0}]
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(old))
+    assert read_recipe(tmp_path) == new
+    assert create_run(Recipe(**new.as_mapping(), run=str(tmp_path), resume=True)) == tmp_path
+
+
+@pytest.mark.parametrize("text", ["a: [", "- a list", "model: unet\nunknown: 1"])
+def test_a_damaged_recipe_is_named(tmp_path, text):
+    (tmp_path / "recipe.yaml").write_text(text)
+    with pytest.raises((RunError, OptionError), match=r"recipe\.yaml: expected"):
+        read_recipe(tmp_path)
+
+
+def test_a_run_without_a_checkpoint_leaves_only_its_log(tmp_path):
+    for name, left in {"a": [], "b": ["train.log"]}.items():
+        run = tmp_path / name
+        (run / "logs").mkdir(parents=True)
+        (run / "recipe.yaml").touch()
+        for file in left:
+            (run / file).touch()
+        assert discard_unfinished(run)
+        assert [path.name for path in run.iterdir()] == left if left else not run.exists()
+    (tmp_path / "b" / "last.keras").touch()
+    assert not discard_unfinished(tmp_path / "b")
+    assert (tmp_path / "b" / "last.keras").exists()
+
+
+def test_the_manifest_says_what_a_run_was_made_with(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train.py", "--seed", "7"])
+    run_folder.Manifest.now(Recipe(seed=7), "abc", 1234).write(tmp_path)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["format"] == run_folder.MANIFEST_FORMAT
+    assert (manifest["seed"], manifest["data_fingerprint"], manifest["parameters"]) == (7, "abc", 1234)
+    assert manifest["command"] == ["train.py", "--seed", "7"]
+    assert manifest["backend"].startswith("tensorflow ")
+    assert {"keras", "numpy"} <= manifest["versions"].keys()
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
