@@ -83,6 +83,9 @@ class Parser(jsonargparse.ArgumentParser):
 
     def add_common_options(self) -> None:
         """Adds what every verb has."""
+        for action in self._actions:
+            if "--print_config" in action.option_strings:  # of jsonargparse, where there are recipes
+                action.help = "print the recipe that these options make, and exit"
         group = self.add_argument_group("messages")
         group.add_argument("--verbose", action="store_true", default=False, help="print details too")
         group.add_argument("--quiet", action="store_true", default=False, help="print errors and results only")
@@ -284,7 +287,8 @@ class HelpFormatter(jsonargparse.DefaultHelpFormatter):
 
     def _get_help_string(self, action: argparse.Action) -> str:
         help = (action.help or "").replace("%", "%%")
-        nothing = action.default in (None, False, {}, [], argparse.SUPPRESS)
+        # No `in`: 0 equals False.
+        nothing = action.default is None or action.default is False or action.default in ({}, [], argparse.SUPPRESS)
         return help if nothing or not action.option_strings else f"{help} (default: {action.default})"
 
     def _format_action_invocation(self, action: argparse.Action) -> str:

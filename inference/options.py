@@ -56,7 +56,8 @@ class PredictOptions:
     watershed: float = setting(0.0, "split touching objects whose centres are at least this many pixels apart")
     gate: float | list[float] | None = setting(
         None,
-        "leave a class out of an image if its image-level label is less likely than this; for runs with `label_head`",
+        "leave a class out of an image if its image-level label is less likely than this; for runs trained with a "
+        "label head",
     )
     largest: bool = setting(False, "keep only the largest object of a class")
 
@@ -149,7 +150,8 @@ class OutputOptions:
     tissue: bool = setting(False, "predict only tiles with tissue; the rest is background")
     resize: int | list[int] | None = setting(
         None,
-        "resize the whole of a small image first, to this many pixels per axis; the result has the image's own size",
+        "resize the whole of a small image first, to this many pixels per axis, such as 512 or 384x512; the result "
+        "has the image's own size",
     )
 
     def __post_init__(self) -> None:
