@@ -128,7 +128,9 @@ def run(arguments: Namespace) -> None:
     with opened_cluster(arguments) as cluster:
         predictor, post = load(arguments, folders, [image for image, _ in images])
         failed = segment_all(Segmentation(predictor, post, arguments, options, tiles, cluster), images)
-    if table is not None:
+    if table is None:
+        logger.info("wrote %s", output)
+    else:
         join_tables(table, [path for _, path in images if path.exists()])
         if not failed:
             shutil.rmtree(output)

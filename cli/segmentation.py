@@ -120,5 +120,5 @@ def segment_all(job: Segmentation, images: Sequence[tuple[Path, Path]]) -> list[
         outcomes = list(run(failed, images))
     skipped = [image for (image, _), bad in zip(images, outcomes, strict=True) if bad]
     done = counted(len(images) - len(skipped), "image")
-    logger.info("segmented %s in %s: %s", done, progress.elapsed, images[0][1].parent)
+    logger.info("segmented %s in %s", done, progress.elapsed)
     return skipped

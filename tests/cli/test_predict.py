@@ -32,9 +32,10 @@ def test_of_a_folder_the_plan_is_said_once_and_then_the_progress(trained_run, im
     code, out, err = told(capsys, "predict", trained_run, images, masks)
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert [line.startswith(f"{images / '0.tif'}: ") for line in lines] == [True] * (len(lines) - 2) + [False] * 2
-    assert lines[-2].startswith("1 of 5 images, about ")
-    assert lines[-1].startswith("segmented 5 images in ")
+    assert [line.startswith(f"{images / '0.tif'}: ") for line in lines] == [True] * (len(lines) - 3) + [False] * 3
+    assert lines[-3].startswith("1 of 5 images, about ")
+    assert lines[-2].startswith("segmented 5 images in ")
+    assert lines[-1] == f"wrote {masks}"
     assert sorted(path.name for path in masks.glob("*.tif")) == [f"{number}.tif" for number in range(5)]
 
 
