@@ -1,4 +1,4 @@
-"""The picture of `compare`: what a pixel sees against what an input pixel costs."""
+"""The picture of `compare`: receptive field against cost."""
 
 import math
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ def draw(path: str | Path, rows: Sequence[dict[str, Any]]) -> None:  # JSON valu
     measured = "forward_seconds" in rows[0]
     fields = [mean_field(row) for row in rows if not row["is_global"]] or [1]
     ticks = [2**power for power in range(int(math.log2(min(fields))), math.ceil(math.log2(max(fields))) + 1)]
-    # Models with a global receptive field stand in a row of their own, above the others.
+    # Models with a global receptive field are drawn in a row above the others.
     top = 2 * ticks[-1]
     points = [(cost(row, measured), top if row["is_global"] else mean_field(row)) for row in rows]
     areas = [20 + row["parameters"] / 1e5 for row in rows]

@@ -52,7 +52,7 @@ class TerminalHandler(logging.Handler):
         self.flags, self.data = flags, data
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Prints one message; within `about`, what it is about stands in front."""
+        """Prints one message; within `about`, its subject is put in front."""
         context = getattr(CURRENT, "context", None)
         text = with_flags(record.getMessage(), self.flags)
         if context is not None:

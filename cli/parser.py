@@ -228,7 +228,7 @@ def type_in_words(kind: Any, received: str = "") -> str:  # a type, also such as
 
 
 def placeholder(kind: Any) -> str | None:  # a type, also such as `int | None`
-    """What stands for a value in the help, if not the name of the option: `N`, `X`, `{batch,sync}`."""
+    """The placeholder of a value in the help, if it is not the name of the option: `N`, `X`, `{batch,sync}`."""
     parts = [part for part in typing.get_args(kind) if part is not type(None)]
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
         return placeholder(parts[0]) if len(parts) == 1 else None

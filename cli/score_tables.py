@@ -74,7 +74,7 @@ def class_table(
     """Aligned text with a row per class.
 
     Args:
-        classes: What stands in front of each row.
+        classes: The first cell of each row.
         columns: The values by title.
         mean: Add a row of the means, if there are several classes.
         head: Title of the first column.

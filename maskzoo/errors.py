@@ -1,7 +1,7 @@
 """What maskzoo raises for people to read: one line that names the culprit, what was expected and what was received.
 
 Every class also derives from the built-in exception that fits, so that `except ValueError` and `except OSError` work.
-An error of another class that leaves the library is a defect of ours. Arguments that a message mentions stand in
+An error of another class that leaves the library is a bug. Arguments that a message mentions are written in
 backquotes, as `tile`: the command line shows them as its options.
 """
 
