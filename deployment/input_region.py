@@ -110,7 +110,7 @@ def _exact_rule(geometry: Geometry) -> RegionRule:
 
 
 def _whole_region(geometries: Sequence[Geometry], shape: Sequence[Size], symmetric: bool) -> InputRegion:
-    """The image, mirrored behind its end up to a size that all networks take."""
+    """The image, mirrored beyond its end up to a size that all networks take."""
     sizes = [largest(shape)] * len(shape) if symmetric else list(shape)
     # One round suits all, unless their sizes have different remainders.
     for geometry in [*geometries] * 2:

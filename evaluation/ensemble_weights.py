@@ -63,7 +63,7 @@ def neighbours(weights: np.ndarray, corner: np.ndarray, move: float) -> list[np.
 
 def sample_pixels(space: SearchSpace, images: Sequence[HeldOutImage], step: int) -> Sample:
     """Every `step`-th pixel of an image, as each member predicts it."""
-    chances, labels = [], []
+    probabilities, labels = [], []
     for first, last in images[0].strips(images[0].truth).borders:
         truth = images[0].truth(first, last)
         truth = truth.reshape(-1, *([] if space.task == "multiclass" else [truth.shape[-1]]))
@@ -72,15 +72,15 @@ def sample_pixels(space: SearchSpace, images: Sequence[HeldOutImage], step: int)
         for image in images:
             logits = image.logits(first, last)
             parts.append(metrics.probabilities(logits.reshape(-1, logits.shape[-1])[::step], space.task))
-        chances.append(np.stack(parts))
-    return np.concatenate(chances, axis=1), np.concatenate(labels)
+        probabilities.append(np.stack(parts))
+    return np.concatenate(probabilities, axis=1), np.concatenate(labels)
 
 
 def weighted_score(space: SearchSpace, samples: Sequence[Sample], weights: Sequence[float]) -> float:
     """The mean over classes of the metric of a weighted mean, at the best thresholds."""
     images = []
-    for chances, labels in samples:
-        mean = np.tensordot(np.asarray(weights, np.float32), chances, 1)
+    for probabilities, labels in samples:
+        mean = np.tensordot(np.asarray(weights, np.float32), probabilities, 1)
         logits = metrics.logits_from(mean, space.task)
         images.append(HeldOutImage("", (len(mean),), rows_of_array(labels), rows_of_array(logits)))
     if space.task == "multiclass":

@@ -38,7 +38,7 @@ ClassMasks = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def first_class(description: RunData) -> int:
-    """The first class that is scored: the one behind the background of a multiclass task."""
+    """The first class that is scored: the one after the background in a multiclass task."""
     return 1 if description.task == "multiclass" else 0
 
 

@@ -4,6 +4,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
+from maskzoo.errors import OptionError
+
 from .target import TASKS
 
 # `f(target, *, options) -> (batch,)`: each loss has keyword options of its own.
@@ -31,7 +33,7 @@ def register_loss(*tasks: str) -> Callable[[AnyLoss], AnyLoss]:
 
     def register(function: AnyLoss) -> AnyLoss:
         if function.__name__ in LOSSES:
-            raise ValueError(f"loss: expected a new name; received {function.__name__!r} twice")
+            raise OptionError("loss", "a new name", f"{function.__name__!r} twice")
         LOSSES[function.__name__] = RegisteredLoss(function, tasks or TASKS)
         return function
 

@@ -17,8 +17,8 @@ from maskzoo.inference.predictor import thresholds_for
 THRESHOLDS = np.arange(1, 1024) / 1024
 
 
-def logit(chances):
-    return np.log(chances / (1 - chances))
+def logit(p):
+    return np.log(p / (1 - p))
 
 
 def brute_scores(space, images, thresholds):
@@ -99,7 +99,7 @@ def test_left_out_is_what_the_other_images_would_choose(metric):
     assert result.left_out[0] <= result.at_thresholds[0]
 
 
-def test_chances_sharpened_by_any_rising_function_decide_the_same_masks():
+def test_a_monotone_function_of_the_probabilities_gives_the_same_masks():
     images = random_images()
     doubled = [held_out(image.name, image.truth(0, 99), 2 * image.logits(0, 99) + 0.7) for image in images]
     plain, other = (search(space_of(), part).decision for part in (images, doubled))

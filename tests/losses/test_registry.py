@@ -3,6 +3,7 @@
 import pytest
 
 from maskzoo import losses
+from maskzoo.errors import OptionError
 from maskzoo.losses import registry
 
 
@@ -15,5 +16,5 @@ def test_a_loss_of_ones_own_is_built_by_its_name(monkeypatch):
 
     assert registry.LOSSES["mean_logit"] == (mean_logit, ("binary",))
     assert registry.loss_options(mean_logit) == {"factor": 1.0}
-    with pytest.raises(ValueError, match="expected a new name; received 'mean_logit' twice"):
+    with pytest.raises(OptionError, match="expected a new name; received 'mean_logit' twice"):
         losses.register_loss()(mean_logit)
