@@ -1,4 +1,4 @@
-"""Open sources read by several threads, and by several processes, at once: as data sets read them."""
+"""Sources read by several threads at once, and by processes begun by fork or spawn."""
 
 import concurrent.futures
 import pickle
@@ -10,7 +10,7 @@ import numpy as np
 
 from maskzoo.data import Window
 
-SCRIPT = """
+READ_IN_PROCESSES = """
 import multiprocessing, sys
 from pathlib import Path
 from maskzoo.data import Window, open_source
@@ -29,11 +29,12 @@ if __name__ == "__main__":
 
 
 def whole(source):
+    """Returns all pixels of a source."""
     return source.read(Window((0,) * len(source.shape), source.shape))
 
 
 def check_threads(sources):
-    """Four threads read small windows of the same sources, and what a pickled copy reads alone."""
+    """Four threads read small windows of the same sources, and get what a pickled copy reads alone."""
     expected = [whole(pickle.loads(pickle.dumps(source))) for source in sources]
     start = threading.Barrier(4)
 
@@ -52,7 +53,13 @@ def check_threads(sources):
 
 
 def check_processes(paths, method, script):
-    """Two processes, begun by fork or spawn, read what is open in the process that began them."""
-    script.write_text(SCRIPT)
+    """Two processes, begun by fork or spawn, read what is open in the process that began them.
+
+    Args:
+        paths: Image files.
+        method: `fork` or `spawn`.
+        script: Path for the program that begins the processes.
+    """
+    script.write_text(READ_IN_PROCESSES)
     done = subprocess.run([sys.executable, script, method, *paths], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
