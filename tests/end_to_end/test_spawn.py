@@ -1,4 +1,4 @@
-"""Nothing relies on fork, which macOS and Windows do not use: a program that spawns its processes trains and predicts."""
+"""Nothing relies on fork, which macOS and Windows do not use: a program trains and predicts with spawned processes."""
 
 import subprocess
 import sys

@@ -215,7 +215,7 @@ def test_a_full_disk_is_one_line_and_gone_on_from(runs, image, tmp_path, monkeyp
     assert visible(tmp_path) == ["image.tif"]
     with monkeypatch.context() as patch:
         # The scratch file has its space; the output itself does not.
-        patch.setattr(data.writers.writer.RasterWriter, "finish", refuse)
+        patch.setattr(data.writers.raster_writer.RasterWriter, "finish", refuse)
         assert run(*command) == 2
     told = capsys.readouterr().err.splitlines()[-1]
     assert " free); everything is predicted: the same command resumes where it stopped" in told
