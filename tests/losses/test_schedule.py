@@ -34,7 +34,7 @@ def test_a_schedule_moves_the_weights_of_a_compiled_loss():
 @pytest.mark.parametrize(
     ("points", "message"),
     [
-        ({"bse": [[0, 1]]}, r"loss_weights: expected a term of the loss: bce \(of bce, dice\); received bse"),
+        ({"dicee": [[0, 1]]}, r"loss_weights: expected a term of the loss: dice \(of bce, dice\); received dicee"),
         ({"bce": []}, r"expected ascending pairs \[epoch, weight\] for bce; received \[\]"),
         ({"bce": [[1, 1], [1, 2]]}, "expected ascending pairs"),
         ({"bce": [0, 1]}, "expected ascending pairs"),

@@ -55,7 +55,7 @@ def test_a_class_that_is_ignored_in_a_sample_does_not_enter_its_mean():
             {"class_weights": [1, 2]},
             (2, 4, 1),
             (2, 4, 1),
-            "class_weights: one number per class, here 1; received 2",
+            "expected one number per class, here 1; received 2",
         ),
         ("focal", {"task": "multiclass", "alpha": 0.2}, (2, 4), (2, 4, 3), "focal without alpha for task multiclass"),
         ("lovasz", {"task": "multiclass", "symmetric": True}, (2, 4), (2, 4, 3), "symmetric of lovasz to be False"),
