@@ -4,9 +4,8 @@ import os
 import re
 import zipfile
 from collections.abc import Iterable
-from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import h5py
 import keras
@@ -71,7 +70,7 @@ def read_segmentation_models(path: str | os.PathLike[str]) -> dict[str, list[np.
 def holds_segmentation_models(path: str | os.PathLike[str]) -> bool:
     """Returns whether a file holds a model of segmentation_models, as far as it can be read."""
     try:
-        return is_segmentation_models(named_weights(path))
+        return is_segmentation_models(named_weights(path, names_only=True))
     except (MissingFile, WeightsError):
         return False
 
@@ -131,11 +130,12 @@ def _of_linknet(name: str) -> str:
     return name.replace("_transpose", "_up")
 
 
-def named_weights(path: str | os.PathLike[str]) -> dict[str, list[np.ndarray]]:
+def named_weights(path: str | os.PathLike[str], *, names_only: bool = False) -> dict[str, list[np.ndarray]]:
     """Returns the weights of the layers of a Keras file by the layers' names, without building the model.
 
     Args:
         path: A `.keras` file; a `.h5` file of a whole model or of weights, of Keras 2 or 3.
+        names_only: Leaves the lists of weights empty.
 
     Raises:
         MissingFile: There is no such file.
@@ -148,23 +148,23 @@ def named_weights(path: str | os.PathLike[str]) -> dict[str, list[np.ndarray]]:
         raise MissingFile(path, f"a {' or '.join(SUFFIXES)} file", "no such file")
     try:
         if path.suffix == ".keras":
-            with zipfile.ZipFile(path) as archive:
-                return _read(BytesIO(archive.read("model.weights.h5")))
-        return _read(path)
+            with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as file:
+                return _read(file, names_only)
+        return _read(path, names_only)
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split())
         raise WeightsError(path, "weights of a Keras model, with the names of its layers", f"none: {reason}") from error
 
 
-def _read(source: Path | BinaryIO) -> dict[str, list[np.ndarray]]:
+def _read(source: Path | IO[bytes], names_only: bool) -> dict[str, list[np.ndarray]]:
     with h5py.File(source, "r") as file:
         root: Group = file
         if "layers" in root:
-            return _weights_of_keras_3(root["layers"])
-        return _weights_of_keras_2(root.get("model_weights", root))
+            return _weights_of_keras_3(root["layers"], names_only)
+        return _weights_of_keras_2(root.get("model_weights", root), names_only)
 
 
-def _weights_of_keras_3(layers: Group) -> dict[str, list[np.ndarray]]:
+def _weights_of_keras_3(layers: Group, names_only: bool) -> dict[str, list[np.ndarray]]:
     found = {}
     for key, group in layers.items():
         variables = group.get("vars", {})
@@ -172,16 +172,17 @@ def _weights_of_keras_3(layers: Group) -> dict[str, list[np.ndarray]]:
             name = group["vars"].attrs.get("name", group.attrs.get("name"))
             if name is None:
                 raise ValueError(f"layer {key} has no name")
-            found[str(name)] = [np.asarray(variables[str(index)]) for index in range(len(variables))]
+            indices = () if names_only else range(len(variables))
+            found[str(name)] = [np.asarray(variables[str(index)]) for index in indices]
     return found
 
 
-def _weights_of_keras_2(layers: Group) -> dict[str, list[np.ndarray]]:
+def _weights_of_keras_2(layers: Group, names_only: bool) -> dict[str, list[np.ndarray]]:
     found = {}
     for name in _texts(layers, "layer_names"):
         weights = _texts(layers[name], "weight_names")
         if weights:
-            found[name] = [np.asarray(layers[name][weight]) for weight in weights]
+            found[name] = [] if names_only else [np.asarray(layers[name][weight]) for weight in weights]
     return found
 
 

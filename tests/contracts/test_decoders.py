@@ -53,6 +53,7 @@ def _numpy(x):
     return keras.ops.convert_to_numpy(x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options", "total", "trainable"), REFERENCES)
 def test_parameter_counts_are_those_of_the_reference(name, options, total, trainable):
     assert analysis.parameters(models.build_model(name, (None, None, 3), 1, **options)) == (total, trainable)
@@ -64,6 +65,7 @@ def test_parameter_counts_follow_the_number_of_channels():
     assert analysis.parameters(model) == (24449876, 24432530)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("name", "reference", "options", "reference_options"),

@@ -50,7 +50,11 @@ LIBRARIES = (
 TRAINED = ("resnet18", "vgg16", "mobilenet", "efficientnet_b0", "convnext_tiny")
 
 
-every_family = pytest.mark.parametrize("family", [*OURS, *LIBRARIES])
+# Large ones take seconds to build.
+every_family = pytest.mark.parametrize(
+    "family",
+    [*OURS, *(pytest.param(name, marks=() if name == "resnet18" else pytest.mark.slow) for name in LIBRARIES)],
+)
 
 
 families_in_training = pytest.mark.parametrize("family", [*OURS, *TRAINED])
@@ -68,12 +72,14 @@ def _assert_close(ones, others, atol=1e-5):
         np.testing.assert_allclose(one, other, atol=atol * max(1, np.abs(other).max()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_parameter_counts_are_the_published_ones(name):
     total, trainable = analysis.parameters(models.build_encoder(name, (None, None, 3)))
     assert (trainable, total) == PUBLISHED[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COSTS)
 def test_multiply_adds_are_the_published_ones(name):
     encoder = models.build_encoder(name, (None, None, 3))

@@ -88,6 +88,7 @@ def test_tiles_with_the_halo_of_both_equal_the_whole():
     np.testing.assert_allclose(results[2], results[0], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_saved_loaded_and_exported(tmp_path):
     _, refined = small("binary", 1)
     refined.save(tmp_path / "model.keras")

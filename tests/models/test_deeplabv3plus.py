@@ -9,6 +9,7 @@ from maskzoo.models import analysis
 DEEPLAB = {"resnet18": 1152785, "mit_b0": 816657, "efficientnet_b0": 899921}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", DEEPLAB)
 def test_deeplab_counts_are_those_of_the_reference(encoder):
     _, trainable = analysis.parameters(models.build_model("deeplabv3plus", (None, None, 3), 1, encoder=encoder))

@@ -55,7 +55,9 @@ def test_decoder_levels_are_those_that_the_builder_names(name, options, levels):
     assert heads.decoder_levels(models.build_model(name, (None, None, 3), 2, **options)) == levels
 
 
-@pytest.mark.parametrize("name", ["fpn", "linknet", "unet_aspp_fpn", "upernet"])
+@pytest.mark.parametrize(
+    "name", ["fpn", *(pytest.param(name, marks=pytest.mark.slow) for name in ("linknet", "unet_aspp_fpn", "upernet"))]
+)
 def test_deep_supervision_of_a_decoder_is_finest_first_and_as_large_as_it_claims(name):
     model = models.build_model(name, (None, None, 1), 2, encoder="resnet18")
     levels = len(heads.decoder_levels(model))

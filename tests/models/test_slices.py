@@ -20,7 +20,9 @@ def small(name, channels=1):
     return models.build_model(name, (None, None, channels), 2, **SMALL[name])
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "unet_padded" else pytest.mark.slow) for name in SMALL]
+)
 def test_equal_slices_give_what_the_2d_model_gives(name):
     model = small(name, channels=3)
     image = RNG.normal(size=(2, 64, 96, 3)).astype("float32")
@@ -56,6 +58,7 @@ def test_a_map_depends_on_its_slice_and_the_neighbours_alone():
     assert np.flatnonzero(changed).tolist() == [3, 4, 5]
 
 
+@pytest.mark.slow
 def test_saved_loaded_and_exported_with_any_number_of_slices(tmp_path):
     model = models.inflate_25d(small("backbone_unet"), 3)
     model.save(tmp_path / "model.keras")

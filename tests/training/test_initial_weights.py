@@ -45,3 +45,17 @@ def test_files_that_are_not_models_are_named(dropout_net, tmp_path):
     (tmp_path / "text.keras").write_text("text")
     with pytest.raises(WeightsError, match=r"text\.keras: expected a Keras model"):
         take_weights(build(), tmp_path / "text.keras")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_model_file_of_segmentation_models_fills_the_same_architecture(tmp_path, monkeypatch):
+    monkeypatch.setenv("SM_FRAMEWORK", "tf.keras")
+    import segmentation_models
+
+    options = {"encoder_weights": None, "input_shape": (32, 32, 3), "activation": "linear"}
+    theirs = segmentation_models.Unet("resnet18", classes=2, **options)
+    theirs.save(tmp_path / "theirs.h5")
+    network = models.build_model("backbone_unet", (None, None, 3), 2, encoder="resnet18")
+    take_weights(network, tmp_path / "theirs.h5")
+    image = np.random.default_rng(0).normal(size=(1, 32, 32, 3)).astype("float32")
+    np.testing.assert_allclose(network(image), theirs(image), atol=1e-5)

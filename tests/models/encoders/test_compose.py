@@ -17,7 +17,7 @@ def _assert_close(ones, others, atol=1e-5):
         np.testing.assert_allclose(one, other, atol=atol * max(1, np.abs(other).max()))
 
 
-@pytest.mark.parametrize("family", ["coat_lite", "mobilenet", "resnet18"])
+@pytest.mark.parametrize("family", ["coat_lite", "resnet18", pytest.param("mobilenet", marks=pytest.mark.slow)])
 def test_a_custom_block_changes_what_follows_it_and_nothing_before(family):
     encoder = shared_encoder(family)
     images = _images(1, 64, 64, 2)

@@ -235,7 +235,7 @@ def test_keras_weight_files_are_loaded_and_others_refused(tmp_path):
     assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("channels", [1, 2, 4, 13])
+@pytest.mark.parametrize("channels", [pytest.param(channels, marks=pytest.mark.slow) for channels in (1, 2, 13)] + [4])
 @our_family
 def test_a_grey_image_gives_the_same_features_over_any_number_of_channels(family, channels, tmp_path):
     path = _write_safetensors(tmp_path / "published.safetensors", _tensors(family))
