@@ -1,6 +1,5 @@
 """Heads turn features into named outputs, inside a builder or on a finished model."""
 
-import difflib
 import math
 from collections.abc import Sequence
 
@@ -8,6 +7,7 @@ import keras
 from keras import layers, tree
 
 from maskzoo.errors import OptionError
+from maskzoo.names import nearest_name
 
 from . import analysis
 from .blocks import Tensor, conv, linear_upsample, spatial_dims
@@ -233,8 +233,9 @@ def deepest_features(model: keras.Model) -> Tensor:
 def _features_of(model: keras.Model, source: str) -> Tensor:
     names = [layer.name for layer in model.layers]
     if source not in names:
-        nearest = difflib.get_close_matches(source, names, n=3, cutoff=0.0)
-        raise OptionError(f"layer of {model.name}", f"one like {', '.join(nearest)}", source)
+        near = nearest_name(source, names)
+        hint = f" (nearest: {near})" if near else ""
+        raise OptionError(f"layer of {model.name}", "the name of one of its layers", f"{source}{hint}")
     return tree.flatten(model.get_layer(source).output)[-1]
 
 

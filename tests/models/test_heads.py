@@ -75,7 +75,10 @@ def test_heads_refuse_what_does_not_fit():
     valid = models.build_model("unet", (None, None, 1), filters=(4, 6, 8))
     with pytest.raises(ValueError, match="aux1: expected features whose size divides that of the output"):
         models.add_auxiliary_heads(valid, {"aux1": "decoder1_1_relu"})
-    with pytest.raises(ValueError, match=r"layer of unet: expected one like decoder1_up, .*; received decoder1"):
+    with pytest.raises(
+        ValueError,
+        match=r"layer of unet: expected the name of one of its layers; received decoder1 \(nearest: decoder1_",
+    ):
         models.add_auxiliary_heads(valid, {"aux1": "decoder1"})
     with pytest.raises(ValueError, match="sources: expected at most 1 levels of unet; received 2"):
         models.add_auxiliary_heads(valid, 2)
