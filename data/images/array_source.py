@@ -25,7 +25,7 @@ class ArraySource(Source):
 
     def __init__(
         self, image: np.ndarray | str | os.PathLike[str], spatial_dims: int | None = None, *, name: str = "array"
-    ):
+    ) -> None:
         self._image = image
         self.path = None if isinstance(image, np.ndarray) else Path(image)
         self.name = name if self.path is None else str(self.path)

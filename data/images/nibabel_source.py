@@ -22,7 +22,7 @@ from .source import Frame, Source
 class NibabelSource(Source):
     """Reads a NIfTI volume, without loading the whole of it unless it is compressed: see `open_source`."""
 
-    def __init__(self, path: str | os.PathLike[str], spatial_dims: int | None = None):
+    def __init__(self, path: str | os.PathLike[str], spatial_dims: int | None = None) -> None:
         self.path = self._file = Path(path)
         self.name = str(path)
         self._version = file_version(path)

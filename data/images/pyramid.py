@@ -89,7 +89,7 @@ class ResampledSource(Source):
         nearest: Take the pixel in the middle, as labels need it, not the mean of all pixels that one covers.
     """
 
-    def __init__(self, source: Source, shape: Sequence[int], *, nearest: bool = False):
+    def __init__(self, source: Source, shape: Sequence[int], *, nearest: bool = False) -> None:
         self._source = source
         self._nearest = nearest
         self.shape = tuple(int(length) for length in shape)

@@ -45,7 +45,7 @@ class RasterioSource(Source):
         *,
         alpha: bool = False,
         level: int = 0,
-    ):
+    ) -> None:
         self.path = self._file = Path(path)
         self.name = str(path)
         self._place: Place = str(path), {}

@@ -26,7 +26,7 @@ class ReaderCache(Generic[Value]):
         size: Function from a value to its size; by default every value counts 1.
     """
 
-    def __init__(self, limit: int, size: Callable[[Value], int] | None = None):
+    def __init__(self, limit: int, size: Callable[[Value], int] | None = None) -> None:
         self._limit = limit
         self._size = size
         # The values that a parent process had: dropping them would close files that the two processes share.

@@ -29,7 +29,7 @@ class SimpleITKSource(Source):
     rescaled as the file says. A single slice is an image, rows first.
     """
 
-    def __init__(self, path: str | os.PathLike[str], spatial_dims: int | None = None):
+    def __init__(self, path: str | os.PathLike[str], spatial_dims: int | None = None) -> None:
         self.path = Path(path)
         self.name = str(path)
         try:

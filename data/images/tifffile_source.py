@@ -44,7 +44,7 @@ class TifffileSource(Source):
         *,
         alpha: bool = False,
         level: int = 0,
-    ):
+    ) -> None:
         self.path = self._file = Path(path)
         self.name = str(path)
         self._version = file_version(path)

@@ -16,7 +16,7 @@ from .format_writer import FormatWriter, WriterOptions
 class ArrayWriter(FormatWriter):
     """Writes a NPY file; a single band gets no axis of its own."""
 
-    def __init__(self, path: Path, shape: tuple[int, ...], options: WriterOptions):
+    def __init__(self, path: Path, shape: tuple[int, ...], options: WriterOptions) -> None:
         self._bands, dtype = options.bands, np.dtype(options.dtype)
         shape = shape if self._bands == 1 else (*shape, self._bands)
         with open(path, "wb") as file:

@@ -22,7 +22,7 @@ COLORS = ((0, 0, 0), *OKABE_ITO)
 class RasterWriter(FormatWriter):
     """Writes a TIFF or PNG through GDAL."""
 
-    def __init__(self, path: Path, shape: tuple[int, ...], options: WriterOptions):
+    def __init__(self, path: Path, shape: tuple[int, ...], options: WriterOptions) -> None:
         dtype, bands, frame = np.dtype(options.dtype), options.bands, options.frame
         self._path = path
         self._tiff = file_suffix(path) != ".png"

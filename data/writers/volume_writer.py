@@ -17,7 +17,7 @@ from .format_writer import FormatWriter, WriterOptions
 class VolumeWriter(FormatWriter):
     """Writes a NIfTI volume; one that is to be compressed is compressed as a whole at the end."""
 
-    def __init__(self, path: Path, shape: tuple[int, ...], options: WriterOptions):
+    def __init__(self, path: Path, shape: tuple[int, ...], options: WriterOptions) -> None:
         import nibabel
 
         bands, dtype, frame = options.bands, np.dtype(options.dtype), options.frame

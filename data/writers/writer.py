@@ -103,7 +103,7 @@ class Writer:
         options: WriterOptions,
         make: Callable[[Path, tuple[int, ...], WriterOptions], FormatWriter],
         unfinished: Path | None,
-    ):
+    ) -> None:
         self.path, self.shape, self.bands, self.dtype = path, shape, options.bands, np.dtype(options.dtype)
         self._options, self._make, self._unfinished = options, make, unfinished
         self._file: FormatWriter | None = None

@@ -6,6 +6,7 @@ import pytest
 from concurrency import whole
 
 from maskzoo.data import Window, open_source
+from maskzoo.errors import ImageError
 
 
 def noise(shape, dtype=np.uint8):
@@ -41,3 +42,13 @@ def test_volumes_with_a_slope_and_with_channels(tmp_path):
     stored = np.asarray(nibabel.load(tmp_path / "scaled.nii.gz").dataobj)
     assert (source.shape, source.channels, source.dtype) == ((5, 6, 7), 2, np.float32)
     np.testing.assert_allclose(whole(source), stored, rtol=1e-6)
+
+
+def test_a_volume_of_one_slice_is_an_image_if_one_is_asked_for(tmp_path):
+    nibabel.save(nibabel.Nifti1Image(noise((5, 6, 1), np.int16), np.diag([2.0, 3, 4, 1])), tmp_path / "slice.nii")
+    source = open_source(tmp_path / "slice.nii", spatial_dims=2)
+    assert (source.shape, source.channels, source.frame.spacing) == ((5, 6), 1, (2.0, 3.0))
+    np.testing.assert_array_equal(whole(source), noise((5, 6, 1), np.int16))
+    nibabel.save(nibabel.Nifti1Image(noise((5, 6, 2), np.int16), np.eye(4)), tmp_path / "volume.nii")
+    with pytest.raises(ImageError, match=r"expected an image with 2 spatial axes; received a volume"):
+        open_source(tmp_path / "volume.nii", spatial_dims=2)
