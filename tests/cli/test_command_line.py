@@ -144,7 +144,6 @@ def test_help_teaches(capsys, verb):
     assert verb in out
 
 
-# Modules that take seconds to import, or a good part of one.
 QUICK_ANSWERS = """
 import sys
 from maskzoo.cli import VERBS, main

@@ -82,6 +82,7 @@ def test_decide_writes_what_predict_and_evaluate_then_apply(trained, capsys):
     assert scores_of(capsys, trained, "--no-decision") == before
 
 
+@pytest.mark.slow
 def test_evaluate_scores_the_engine_that_is_asked_for(trained, capsys, monkeypatch):
     plain = scores_of(capsys, trained)
     for engine in ("onnx", "auto"):
