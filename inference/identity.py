@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from maskzoo.files import JSON
 
 from .predictor import Predictor
 from .run_files import DATA_FILE, file_checksum
@@ -28,10 +30,9 @@ class Identity:
 
     run: list[str]
     software: dict[str, str]
-    other: dict[str, Any]
+    other: dict[str, JSON]
 
-    # JSON values.
-    def as_mapping(self) -> dict[str, Any]:
+    def as_mapping(self) -> dict[str, JSON]:
         """Returns all of it by name."""
         return {"run": self.run, "software": self.software, **self.other}
 
@@ -39,7 +40,7 @@ class Identity:
 def identity_of(predictor: Predictor, source: Source) -> Identity:
     """Returns what the predictions of a run, or of an ensemble, on an image depend on."""
     files = [Path(run.path, name) for run in predictor.members for name in (run.model_file, DATA_FILE)]
-    other: dict[str, Any] = {"decision": [list(predictor.thresholds), predictor.decision.as_mapping()]}
+    other: dict[str, JSON] = {"decision": [list(predictor.thresholds), predictor.decision.as_mapping()]}
     if source.path is not None:
         status = source.path.stat()
         other["image"] = [str(source.path.resolve()), status.st_size, status.st_mtime_ns]

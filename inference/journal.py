@@ -11,11 +11,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
 from maskzoo.errors import ExistingFile
+from maskzoo.files import JSON
 
 from .. import data
 from .scratch import ScratchFile, readable_disk_errors
@@ -58,9 +59,8 @@ class Journal:
         finished: Whether the output itself is complete, and only the clean-up is missing.
     """
 
-    # JSON values.
     def __init__(
-        self, output: Path, identity: Mapping[str, Any], *, restart: bool = False, archive: Path | None = None
+        self, output: Path, identity: Mapping[str, JSON], *, restart: bool = False, archive: Path | None = None
     ):
         """Opens the journal of an output, which may be one that an earlier process left.
 
@@ -92,7 +92,7 @@ class Journal:
             self._file.close()
             raise
         self.done = 0
-        self.notes: dict[str, Any] | None = self._lines[0]["notes"] if self._lines else None
+        self.notes: dict[str, JSON] | None = self._lines[0]["notes"] if self._lines else None
         self.finished = bool(self._lines) and self._lines[-1].get("finished", 0) == self._version()
         self._checksum, self._committed = 0, time.monotonic()
 
@@ -126,8 +126,7 @@ class Journal:
         self._scratch_path.unlink(missing_ok=True)
         self._path.unlink(missing_ok=True)
 
-    # JSON values.
-    def begin(self, layout: Layout, notes: Mapping[str, Any] | None) -> None:
+    def begin(self, layout: Layout, notes: Mapping[str, JSON] | None) -> None:
         """Prepares the scratch file, or finds in the one that is there how many parts are finished.
 
         Args:
@@ -202,7 +201,7 @@ class Journal:
             self._write_line(line)
         return done
 
-    def _read_lines(self) -> list[dict[str, Any]]:
+    def _read_lines(self) -> list[dict[str, JSON]]:
         """The lines of the file; none if another version of the journal wrote them."""
         self._file.seek(0)
         lines = []
@@ -213,12 +212,11 @@ class Journal:
                 break  # torn by the kill
         return lines if lines and lines[0].get("format") == FORMAT else []
 
-    # JSON values.
-    def _write_line(self, values: Mapping[str, Any]) -> None:
+    def _write_line(self, values: Mapping[str, JSON]) -> None:
         self._file.write(json.dumps(values).encode() + b"\n")
         self._file.flush()
 
-    def _require_same(self, before: Mapping[str, Any]) -> None:
+    def _require_same(self, before: Mapping[str, JSON]) -> None:
         now = json.loads(json.dumps(self._identity))
         changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
         if changed:
@@ -235,8 +233,7 @@ class Journal:
         self._file.close()
 
 
-# JSON values.
-def shown_change(before: Any, now: Any) -> str:
+def shown_change(before: JSON, now: JSON) -> str:
     """Two short values in brackets; nothing for long ones, which would not be read."""
     texts = [json.dumps(value) for value in (before, now)]
     return f" ({texts[0]} before, {texts[1]} now)" if max(map(len, texts)) <= 40 else ""

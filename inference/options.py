@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from maskzoo.errors import MissingPackage, OptionError
+from maskzoo.files import JSON
 from maskzoo.names import one_of
 from maskzoo.options import setting
 
@@ -172,7 +173,7 @@ class ProgressOptions:
 
     restart: bool = False
     archive: Path | None = None
-    depends_on: Mapping[str, Any] = field(default_factory=dict)  # JSON values
+    depends_on: Mapping[str, JSON] = field(default_factory=dict)
 
 
 def check_cluster(where: str) -> None:

@@ -10,12 +10,12 @@ from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from maskzoo.errors import DiskFull
+from maskzoo.files import JSON
 
 from .. import data
 from .cluster import Cluster
@@ -93,10 +93,9 @@ def predict_image(
         raise KeyboardInterrupt(f"{kept}; {RESUME_HINT}") from None
 
 
-# JSON values.
 def options_identity(
     options: OutputOptions, tiles: TileOptions | TilePlan, post: PostProcessing, progress: ProgressOptions
-) -> dict[str, Any]:
+) -> dict[str, JSON]:
     """What the options say that the values depend on, by argument."""
     return {
         "probabilities": options.probabilities,

@@ -6,11 +6,12 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING, Any, Protocol, overload
+from typing import TYPE_CHECKING, Protocol, overload
 
 import keras
 
 from maskzoo.errors import OptionError
+from maskzoo.files import JSON
 
 from .. import data
 from ..postprocessing import Cleaning, cleaning_of
@@ -59,7 +60,7 @@ class Predictor(Protocol):
         ...
 
     @property
-    def settings(self) -> Mapping[str, Any]:
+    def settings(self) -> Mapping[str, JSON]:
         """What the answers depend on beside the files of the runs, by argument: JSON values."""
         ...
 

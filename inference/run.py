@@ -7,11 +7,12 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import keras
 
 from maskzoo.errors import ImageError, RunError
+from maskzoo.files import JSON
 from maskzoo.names import counted
 
 # The import of the models also registers the layers that a saved one names.
@@ -82,7 +83,7 @@ class Run:
         return (1.0,)
 
     @property
-    def settings(self) -> Mapping[str, Any]:
+    def settings(self) -> Mapping[str, JSON]:
         """What the answers depend on beside the files of the run, by argument: JSON values."""
         return {"crf": self.crf}
 

@@ -9,10 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from maskzoo.errors import MissingFile, RunError
-from maskzoo.files import write_json
+from maskzoo.files import JSON, write_json
 
 MODEL, LAST = "best.keras", "last.keras"
 # Behind a folder's name, which model is meant.
@@ -49,16 +48,16 @@ class RunData:
     channels: int
     spatial_dims: int
     # Values that JSON holds, read by the classes of `data` that are named above.
-    normalization: Mapping[str, Any]
+    normalization: Mapping[str, JSON]
     patch: tuple[int, ...]
     ignore_index: int | None = None
-    labels: Mapping[str, Any] = field(default_factory=dict)
-    spec: Mapping[str, Any] = field(default_factory=dict)
+    labels: Mapping[str, JSON] = field(default_factory=dict)
+    spec: Mapping[str, JSON] = field(default_factory=dict)
     seed: int = 0
     train: tuple[str, ...] = ()
     validation: tuple[str, ...] = ()
     fingerprint: str = ""
-    roi_classes: Mapping[str, Any] | None = None
+    roi_classes: Mapping[str, JSON] | None = None
     format: int = field(default=DATA_FORMAT, compare=False)
 
     @property
@@ -67,7 +66,7 @@ class RunData:
         return len(self.class_names)
 
     @classmethod
-    def from_mapping(cls, values: Mapping[str, Any], path: object = DATA_FILE) -> RunData:
+    def from_mapping(cls, values: Mapping[str, JSON], path: object = DATA_FILE) -> RunData:
         """Reads the content of a `data.json`.
 
         Args:
@@ -89,7 +88,7 @@ class RunData:
             raise RunError(path, "the description of a trained run", f"one without {', '.join(missing)}")
         return cls(**known)
 
-    def as_mapping(self) -> dict[str, Any]:
+    def as_mapping(self) -> dict[str, JSON]:
         """Returns the content of the file, with the names that `data.labelled_cases` takes too."""
         values = {entry.name: plain(getattr(self, entry.name)) for entry in fields(self)}
         values = {FILE_NAMES.get(name, name): value for name, value in values.items()} | {
@@ -160,12 +159,12 @@ class Decision:
     score_at_half: float | None = None
     gain: float | None = None
     gain_of_thresholds_left_out: float | None = None
-    chosen_on: Mapping[str, Any] | None = None  # JSON values, which are only shown
+    chosen_on: Mapping[str, JSON] | None = None
     ensemble: Decision | None = None
     format: int = field(default=DECISION_FORMAT, compare=False)
 
     @classmethod
-    def from_mapping(cls, values: Mapping[str, Any], path: object = DECISION_FILE) -> Decision:
+    def from_mapping(cls, values: Mapping[str, JSON], path: object = DECISION_FILE) -> Decision:
         """Reads the content of a `decision.json`.
 
         Args:
@@ -188,7 +187,7 @@ class Decision:
             known["ensemble"] = cls.from_mapping(known["ensemble"], path)
         return cls(**known)
 
-    def as_mapping(self) -> dict[str, Any]:
+    def as_mapping(self) -> dict[str, JSON]:
         """Returns the content of the file: what was chosen, without what was not."""
         values = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "format"}
         found = {name: plain(value) for name, value in values.items() if value is not None}
@@ -229,7 +228,7 @@ def read_decision(folder: Path) -> Decision:
     return Decision.from_mapping(read_object(path), path)
 
 
-def read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, JSON]:
     """Reads a JSON object."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -242,7 +241,7 @@ def read_object(path: Path) -> dict[str, Any]:
     return values
 
 
-def checked_format(values: Mapping[str, Any], newest: int, path: object) -> int:
+def checked_format(values: Mapping[str, JSON], newest: int, path: object) -> int:
     """Returns the format number of a file; refuses one that this version does not know."""
     number = values.get("format", 0)
     if not isinstance(number, int) or number > newest:
@@ -250,7 +249,7 @@ def checked_format(values: Mapping[str, Any], newest: int, path: object) -> int:
     return number
 
 
-def plain(value: Any) -> Any:
+def plain(value: JSON) -> JSON:
     """A value as JSON gives it back: lists for tuples, dictionaries for mappings."""
     if isinstance(value, Mapping):
         return {key: plain(part) for key, part in value.items()}

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from maskzoo.errors import OptionError
+from maskzoo.files import JSON
 
 from .. import data
 from ..models import analysis
@@ -85,12 +86,12 @@ class TilePlan:
         """Pixels that the model is given for each pixel of the image."""
         return self.tiles * math.prod(self.input_size) / math.prod(self.shape)
 
-    def as_notes(self) -> dict[str, Any] | None:
+    def as_notes(self) -> dict[str, JSON] | None:
         """Returns the attributes as JSON values, for `from_notes`; `None` for a plan that is rather made anew."""
         return asdict(self)
 
     @classmethod
-    def from_notes(cls, notes: Mapping[str, Any] | None) -> TilePlan | None:
+    def from_notes(cls, notes: Mapping[str, JSON] | None) -> TilePlan | None:
         """Returns the plan that `as_notes` described."""
         return cls(**{entry.name: tupled(notes[entry.name]) for entry in fields(cls)}) if notes else None
 
@@ -299,8 +300,7 @@ def shorter_halos(geometry: analysis.Geometry) -> list[int]:
     return [k * step for k in multiples if k * step < longest]
 
 
-# JSON values.
-def tupled(value: Any) -> Any:
+def tupled(value: JSON) -> JSON:
     """A value from JSON with tuples in place of lists."""
     return tuple(map(tupled, value)) if isinstance(value, list) else value
 

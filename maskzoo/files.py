@@ -6,9 +6,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 from maskzoo.errors import BusyFile, UnwritableFile
+
+# A value as JSON holds it: numbers, texts, and lists and dictionaries of such values, which no type says shorter.
+JSON: TypeAlias = Any
 
 
 @contextmanager
@@ -87,6 +90,6 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         file.write(text)
 
 
-def write_json(path: str | os.PathLike[str], content: Any) -> None:
+def write_json(path: str | os.PathLike[str], content: JSON) -> None:
     """Writes values as indented JSON."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
