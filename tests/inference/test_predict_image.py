@@ -89,7 +89,7 @@ def test_a_folder_becomes_one_table_that_leaves_out_the_bad_image(runs, tmp_path
         write_image(tmp_path / "images" / f"{name}.tif", np.roll(PIXELS, ord(name)))
     whole = (tmp_path / "images" / "b.tif").read_bytes()
     (tmp_path / "images" / "b.tif").write_bytes(whole[:3000])
-    command = ["predict", runs["binary"], tmp_path / "images", tmp_path / "all.csv"]
+    command = ["predict", runs["binary"], tmp_path / "images", tmp_path / "all.csv", "--verbose"]
     assert run(*command) == 2
     assert "received 1 that cannot" in capsys.readouterr().err.splitlines()[-1]
     assert RunTable(tmp_path / "all.csv").images == ["a", "c"]
@@ -104,7 +104,7 @@ def test_a_folder_predicts_again_only_what_is_not_finished(runs, tmp_path, capsy
     (tmp_path / "images").mkdir()
     for name in "ab":
         write_image(tmp_path / "images" / f"{name}.tif", np.roll(PIXELS, ord(name)))
-    command = ["predict", runs["binary"], tmp_path / "images", tmp_path / "masks"]
+    command = ["predict", runs["binary"], tmp_path / "images", tmp_path / "masks", "--verbose"]
     assert run(*command) == 0
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "masks").glob("*.tif")}
     (tmp_path / "masks" / "a.tif").unlink()
@@ -120,7 +120,7 @@ def test_a_folder_predicts_again_only_what_is_not_finished(runs, tmp_path, capsy
 
 
 @pytest.mark.parametrize("name", ["mask.tif", "runs.csv", "areas.geojson"])
-def test_ctrl_c_is_told_and_gone_on_from(runs, image, tmp_path, monkeypatch, capsys, name):
+def test_ctrl_c_is_reported_and_resumed_from(runs, image, tmp_path, monkeypatch, capsys, name):
     command = ["predict", runs["multiclass"], image, tmp_path / name, "--tile", 32]
     assert run(*command) == 0
     whole = (tmp_path / name).read_bytes()
@@ -128,9 +128,9 @@ def test_ctrl_c_is_told_and_gone_on_from(runs, image, tmp_path, monkeypatch, cap
     with monkeypatch.context() as patch:
         interrupt_after(patch, 11, KeyboardInterrupt())
         assert run(*command) == 130
-    told = capsys.readouterr().err.splitlines()[-1]
-    assert told.startswith("error: interrupted; 11 of 30 parts of ")
-    assert told.endswith("the same command resumes where it stopped")
+    printed = capsys.readouterr().err.splitlines()[-1]
+    assert printed.startswith("error: interrupted; 11 of 30 parts of ")
+    assert printed.endswith("the same command resumes where it stopped")
     assert not (tmp_path / name).exists()
     assert run(*command) == 0
     assert "resuming after part 11 of 30" in capsys.readouterr().out
@@ -198,7 +198,7 @@ def test_two_commands_do_not_write_one_output(runs, image, tmp_path, monkeypatch
     assert "expected an output that nobody else writes" in capsys.readouterr().err
 
 
-def test_a_full_disk_is_one_line_and_gone_on_from(runs, image, tmp_path, monkeypatch, capsys):
+def test_a_full_disk_is_one_line_and_resumed_from(runs, image, tmp_path, monkeypatch, capsys):
     output = tmp_path / "mask.tif"
     command = ["predict", runs["binary"], image, output, "--tile", 32]
     full = OSError(errno.ENOSPC, "No space left on device")
@@ -209,17 +209,17 @@ def test_a_full_disk_is_one_line_and_gone_on_from(runs, image, tmp_path, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(os, "posix_fallocate", refuse)
         assert run(*command) == 2
-    told = capsys.readouterr().err.splitlines()[-1]
-    assert f"{tmp_path}: no space left: expected 24.9 KB; received " in told
-    assert told.endswith("the same command resumes where it stopped")
+    printed = capsys.readouterr().err.splitlines()[-1]
+    assert f"{tmp_path}: no space left: expected 24.9 KB; received " in printed
+    assert printed.endswith("the same command resumes where it stopped")
     assert visible(tmp_path) == ["image.tif"]
     with monkeypatch.context() as patch:
         # The scratch file has its space; the output itself does not.
         patch.setattr(data.writers.raster_writer.RasterWriter, "finish", refuse)
         assert run(*command) == 2
-    told = capsys.readouterr().err.splitlines()[-1]
-    assert " free); everything is predicted: the same command resumes where it stopped" in told
-    assert "No space left on device" in told
+    printed = capsys.readouterr().err.splitlines()[-1]
+    assert " free); everything is predicted: the same command resumes where it stopped" in printed
+    assert "No space left on device" in printed
     assert run(*command) == 0
     assert "resuming after part 30 of 30" in capsys.readouterr().out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["image.tif", "mask.tif"]
@@ -245,7 +245,8 @@ cli.main("predict", sys.argv[1:])
 """
 
 
-def test_a_killed_prediction_goes_on_to_the_same_bytes(runs, tmp_path):
+@pytest.mark.slow
+def test_a_killed_prediction_resumes_to_the_same_bytes(runs, tmp_path):
     """SIGKILL at two moments of a prediction that commits after every part."""
     image = write_image(tmp_path / "image.tif", np.tile(PIXELS, (4, 4, 1)))
     command = [str(runs["multiclass"]), str(image), str(tmp_path / "mask.tif"), "--tile", "16"]
@@ -257,10 +258,8 @@ def test_a_killed_prediction_goes_on_to_the_same_bytes(runs, tmp_path):
     journal = tmp_path / ".mask.tif.journal"
     for lines in (3, 600):
         process = subprocess.Popen([sys.executable, "-c", code, *command], stdout=subprocess.DEVNULL)
-        patience = time.monotonic() + 120
         while not journal.exists() or journal.read_bytes().count(b"\n") < lines:
-            assert time.monotonic() < patience
-            assert process.poll() is None
+            assert process.poll() is None, "it ended before it could be killed"
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -311,8 +310,8 @@ def test_only_tiles_with_tissue_are_predicted(runs, tmp_path, capsys):
     options = ["--tile", 50, "--probabilities", "float32"]
     assert run("predict", runs["multiclass"], image, tmp_path / "whole.tif", *options) == 0
     assert run("predict", runs["multiclass"], image, tmp_path / "tissue.tif", *options, "--tissue") == 0
-    told = capsys.readouterr().out
-    number = int(told.split("tissue on ")[1].split()[0])
+    printed = capsys.readouterr().out
+    number = int(printed.split("tissue on ")[1].split()[0])
     assert 4 <= number <= 36
     whole, tissue = read_image(tmp_path / "whole.tif"), read_image(tmp_path / "tissue.tif")
     np.testing.assert_array_equal(tissue[100:200, 300:400], whole[100:200, 300:400])

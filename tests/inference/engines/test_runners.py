@@ -46,6 +46,7 @@ def test_engines_take_batches_of_any_size(unet, random_images):
             np.testing.assert_allclose(received, expected, rtol=0, atol=1e-4 * np.ptp(expected))
 
 
+@pytest.mark.slow
 def test_lower_precisions_come_close(run, random_images):
     images = random_images((32, 32))
     expected = open_engine(run).predict(images)
