@@ -20,7 +20,6 @@ from scipy import ndimage
 from maskzoo import data
 from maskzoo.data.labels.polygons import PolygonSource
 from maskzoo.data.labels.run_table import RunTable
-from maskzoo.inference.results import Result
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -267,17 +266,6 @@ def test_a_killed_prediction_resumes_to_the_same_bytes(runs, tmp_path):
     assert run("predict", *command) == 0
     assert (tmp_path / "mask.tif").read_bytes() == whole
     assert visible(tmp_path) == ["image.tif", "mask.tif"]
-
-
-@pytest.mark.parametrize("probabilities", [None, "uint8", "float32"])
-@pytest.mark.parametrize("task", ["binary", "multilabel", "multiclass"])
-def test_the_values_of_one_pixel_everywhere_are_those_of_every_pixel(task, probabilities):
-    logits = np.float32([0.3] if task == "binary" else [0.3, -0.2, 1.4])
-    result = Result(task, ("a", "b", "c")[: len(logits)], (0.5,) * len(logits), probabilities)
-    everywhere = np.broadcast_to(logits, (4, 5, len(logits)))
-    expected = result.values(everywhere.copy())
-    np.testing.assert_array_equal(result.values(everywhere), expected, strict=True)
-    assert expected.shape == (4, 5, result.bands)
 
 
 def test_resizing_predicts_a_small_image_and_brings_it_back(runs, image, tmp_path):
