@@ -65,40 +65,6 @@ def test_parameter_counts_follow_the_number_of_channels():
     assert analysis.parameters(model) == (24449876, 24432530)
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(
-    ("name", "reference", "options", "reference_options"),
-    [
-        ("backbone_unet", "Unet", {}, {}),
-        ("backbone_unet", "Unet", {"up": "transpose"}, {"decoder_block_type": "transpose"}),
-        ("fpn", "FPN", {"aggregation": "sum"}, {"pyramid_aggregation": "sum"}),
-        ("fpn", "FPN", {}, {}),
-        ("linknet", "Linknet", {}, {}),
-        ("linknet", "Linknet", {"up": "transpose"}, {"decoder_block_type": "transpose"}),
-        ("pspnet", "PSPNet", {}, {}),
-    ],
-)
-def test_outputs_are_those_of_segmentation_models_with_the_same_weights(
-    name, reference, options, reference_options, monkeypatch
-):
-    monkeypatch.setenv("SM_FRAMEWORK", "tf.keras")
-    import segmentation_models
-
-    shape = (96, 96, 3)
-    ours = models.build_model(name, shape, 2, encoder="resnet18", **options)
-    theirs = getattr(segmentation_models, reference)(
-        "resnet18", input_shape=shape, classes=2, activation="linear", encoder_weights=None, **reference_options
-    )
-    rng = np.random.default_rng(2)
-    weights = [rng.uniform(0.5, 1.5, x.shape) if x.ndim == 1 else x for x in ours.get_weights()]
-    ours.set_weights(weights)
-    theirs.set_weights(weights)
-    images = _images(1, *shape)
-    expected = _numpy(theirs(images))
-    np.testing.assert_allclose(_numpy(ours(images)), expected, atol=1e-5 * np.abs(expected).max())
-
-
 @every_decoder
 def test_a_model_that_starts_at_stride_4_serves_as_encoder(name):
     model = models.build_model(name, (None, None, 3), 2, encoder=_encoder(), **SMALL[name])
