@@ -100,7 +100,7 @@ def open_cluster(where: str = "local") -> Iterator[Cluster]:
 
 @contextmanager
 def local_workers(number: int) -> Iterator[LocalCluster]:
-    """Starts so many worker processes, or a good number for 0, which share the processor's cores; as a context."""
+    """Starts worker processes that share the processor's cores, for 0 one for every two cores; as a context."""
     from dask.system import CPU_COUNT
     from distributed import LocalCluster
 

@@ -211,8 +211,8 @@ def fill_journal(
                     journal.write(part)
                     bar.update()
         except (ValueError, OSError) as error:
-            # Damaged pixels stay damaged; an image that is gone, as with the share that it lies on, comes back; so do
-            # the workers of a cluster.
+            # Damaged pixels stay damaged, and are not worth a journal. A network drive or a cluster that is gone for a
+            # while may come back.
             if not isinstance(error, (DiskFull, ConnectionError)) and (source.path is None or source.path.exists()):
                 journal.discard()
             raise

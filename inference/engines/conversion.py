@@ -208,7 +208,7 @@ def write_int8(run: Run | keras.Model, path: Path) -> None:
 
 def training_windows(run: Run, number: int = CALIBRATION_WINDOWS) -> list[np.ndarray]:
     """Normalised windows of the images that a run was trained on, each `(1, *size, channels)`."""
-    # Told to hold out what it was trained on, it opens that.
+    # `labelled_cases` opens the images that were held out; here they are those of the training.
     cases = data.labelled_cases(run.data.as_mapping() | {"validation": list(run.data.train)})
     size = analysis.nearest_size(run.model, run.data.patch)
     rng, windows = np.random.default_rng(0), []

@@ -1,17 +1,15 @@
-"""Kills predictions at random moments and goes on with them: the result must have the bytes of an undisturbed one.
+"""Kills predictions at random moments and resumes them: the result must have the bytes of an undisturbed one.
 
-    python tests/check_kill.py --times 10
+    python tests/inference/check_kill.py --times 10
 
-A small U-Net predicts an image of 3,072 x 3,072 pixels in a process that gets SIGKILL at a random moment of the time
-that it needs; the same is started again, and killed again every other time. Each kind of output has its turn.
+A small U-Net predicts an image of 3,072 x 3,072 pixels in a process that is killed at a random moment of the time that
+it needs; the same is started again, and killed again every other time. Each kind of output has its turn.
 """
 
 import argparse
-import contextlib
 import json
-import os
 import random
-import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -21,22 +19,19 @@ import keras
 import numpy as np
 import rasterio
 
-from maskzoo import cli, models
-from maskzoo.inference import (
-    journal,
-)
-from maskzoo.postprocessing import cleaning as postprocess  # noqa: F401
+from maskzoo import models
 
+ROOT = Path(__file__).resolve().parents[2]
 OUTPUTS = (["mask.tif"], ["p.tif", "--probabilities", "uint8"], ["runs.csv"], ["areas.geojson"], ["cog.tif", "--cog"])
 
 
 def prepare(folder, side):
-    """Writes a run and an image; in a process of its own, since TensorFlow does not survive a fork once it has run."""
+    """Writes a run and an image."""
     keras.utils.set_random_seed(0)
     path = folder / "run"
     path.mkdir()
     models.build_model("unet_padded", (None, None, 1), 3, filters=(4, 8)).save(path / "best.keras")
-    described = {"task": "multiclass", "class_names": ["ground", "a", "b"], "channels": 1, "rank": 2, "patch": 64}
+    described = {"task": "multiclass", "class_names": ["ground", "a", "b"], "channels": 1, "rank": 2, "patch": [64, 64]}
     described["normalization"] = {"kind": "none", "channels": 1}
     (path / "data.json").write_text(json.dumps(described))
     (path / "decision.json").write_text(json.dumps({"thresholds": [0.5] * 3}))
@@ -46,23 +41,22 @@ def prepare(folder, side):
         file.write(np.kron(coarse, np.ones((64, 64), np.uint8)), 1)
 
 
-def in_child(work):
-    """Starts a forked process."""
-    sys.stdout.flush()
-    if process := os.fork():
-        return process
-    try:
-        journal.COMMIT_SECONDS = 0.2
-        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
-            work()
-    finally:
-        os._exit(0)
+CHILD = """
+import sys
+sys.path.insert(0, {root!r})
+from maskzoo import cli
+from maskzoo.inference import journal
+journal.COMMIT_SECONDS = 0.2
+cli.main("predict", sys.argv[1:])
+"""
 
 
 def predict(folder, output):
+    """Starts a prediction in a process of its own."""
     name, *options = output
     arguments = [str(folder / part) for part in ("run", "image.tif", name)]
-    return in_child(lambda: cli.main("predict", [*arguments, "--tile", "128", *options]))
+    command = [sys.executable, "-c", CHILD.format(root=str(ROOT)), *arguments, "--tile", "128", *options]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def main():
@@ -75,14 +69,14 @@ def main():
     different = 0
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        os.waitpid(in_child(lambda: prepare(folder, arguments.side)), 0)
+        prepare(folder, arguments.side)
         known = {}
         for trial in range(arguments.times):
             output = OUTPUTS[trial % len(OUTPUTS)]
             path = folder / output[0]
             if path not in known:
                 start = time.perf_counter()
-                os.waitpid(predict(folder, output), 0)
+                predict(folder, output).wait()
                 known[path] = path.read_bytes(), time.perf_counter() - start
             whole, seconds = known[path]
             path.unlink()
@@ -91,8 +85,8 @@ def main():
                 process = predict(folder, output)
                 moment = moments.uniform(0, seconds)
                 time.sleep(moment)
-                os.kill(process, signal.SIGKILL)
-                os.waitpid(process, 0)
+                process.kill()
+                process.wait()
                 lines = folder / f".{path.name}.journal"
                 done = (
                     [json.loads(line).get("parts", 0) for line in lines.read_text().splitlines()]
@@ -100,7 +94,7 @@ def main():
                     else []
                 )
                 kills.append(f"{moment:.1f} s ({max(done, default=0)} parts)")
-            os.waitpid(predict(folder, output), 0)
+            predict(folder, output).wait()
             same = path.read_bytes() == whole
             different += not same
             left = [entry.name for entry in folder.iterdir() if entry.name.startswith(".")]
