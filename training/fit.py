@@ -22,13 +22,12 @@ from .network import encoder_layers, new_network, regions_of
 from .options import Value
 from .pictures import Pictures
 from .recipe import Recipe
-from .recorder import RunRecorder
+from .recorder import RunRecorder, Throughput
 from .run_folder import BEST, Manifest, write_recipe
 from .schedules import FrozenLayers, HardExamples, LearningRate
 from .session import Session, build_loss, new_objective, new_trainer
 from .step import Objective
 from .strategy import make_deterministic, reading_errors
-from .throughput import Throughput
 from .tracking import Tracker, open_trackers
 from .windows import grid_of_training_windows, input_patch, training_windows, validation_windows
 

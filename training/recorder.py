@@ -1,7 +1,8 @@
-"""What is written after every epoch: the history, the best model, and the checkpoint from which to resume."""
+"""What is recorded of every epoch: the history, the best model, the checkpoint from which to resume, and the speed."""
 
 import time
 
+import keras
 import numpy as np
 
 from maskzoo.errors import TrainingError
@@ -14,6 +15,7 @@ from .keras_types import Logs
 from .recipe import Recipe
 from .run_folder import BEST, LAST
 from .step import TrainerCallback
+from .windows import TimedWindows
 
 
 class RunRecorder(TrainerCallback):
@@ -56,3 +58,34 @@ class RunRecorder(TrainerCallback):
         scores = self.history.stage_scores(self.stage)
         if optimisation.is_over(scores, recipe.epochs, recipe.patience, recipe.min_epochs):
             self.trainer.stop_training = True
+
+
+class Throughput(keras.callbacks.Callback):
+    """Logs how many windows were trained on per second, and which fraction of the time was spent waiting for them.
+
+    It comes after the callback that writes the history: these numbers differ from run to run.
+
+    Args:
+        training: The windows.
+        batch_size: Windows per batch.
+    """
+
+    def __init__(self, training: TimedWindows, batch_size: int) -> None:
+        super().__init__()
+        self.training, self.batch_size = training, batch_size
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        self.training.waited = 0.0
+        self.started, self.ended, self.batches = 0.0, 0.0, 0
+
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        self.started = self.started or time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        self.batches, self.ended = batch + 1, time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        seconds = max(self.ended - self.started, 1e-9)
+        if logs is not None:
+            logs["windows_per_second"] = self.batches * self.batch_size / seconds
+            logs["input_wait"] = min(1.0, self.training.waited / seconds)

@@ -1,5 +1,6 @@
 """The windows that a training sees: their size, and the data sets of training, validation and hard examples."""
 
+import time
 from collections.abc import Sequence
 
 import keras
@@ -7,15 +8,28 @@ import keras
 from maskzoo.errors import OptionError
 
 from .. import data
+from ..data.sampling.case_grid import Batch
 from ..models import analysis
 from .recipe import Recipe
 from .session import Session
 from .strategy import shard_of_batch
-from .throughput import TimedWindows
 
 DEFAULT_PATCH = {2: 256, 3: 32}
 # Validation goes forward only, which takes about a third of a step; reading its windows takes as long.
 VALIDATION_FACTOR = 2
+
+
+class TimedWindows(data.WindowDataset):
+    """Windows that add up how many seconds the training waited for them."""
+
+    waited = 0.0
+
+    def __getitem__(self, index: int) -> Batch:
+        started = time.perf_counter()
+        try:
+            return super().__getitem__(index)
+        finally:
+            self.waited += time.perf_counter() - started
 
 
 def input_patch(network: keras.Model, patch: int | Sequence[int] | None) -> tuple[int, ...]:
