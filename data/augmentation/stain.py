@@ -59,11 +59,6 @@ class StainedSource(Source):
         """Shape and downsample of the levels that the file holds, the finest first."""
         return self._source.levels
 
-    @property
-    def scale(self) -> tuple[float, ...]:
-        """How many pixels of the finest level a pixel stands for, per axis."""
-        return self._source.scale
-
     def read(self, window: Window) -> np.ndarray:
         """Returns the pixels of a window as an array `(*size, channels)`, in the target's stain."""
         if not self._is_measured:

@@ -94,18 +94,12 @@ class ResampledSource(Source):
         self._nearest = nearest
         self.shape = tuple(int(length) for length in shape)
         self.path, self.name, self.dtype, self.channels = source.path, source.name, source.dtype, source.channels
-        self._steps = pixel_scale(source.shape, self.shape)
-        self.frame = source.frame.scaled(self._steps, self.shape)
+        self.frame = source.frame.scaled(pixel_scale(source.shape, self.shape), self.shape)
 
     @property
     def levels(self) -> list[Level]:
         """Shape and downsample of the levels that the file holds, the finest first."""
         return self._source.levels
-
-    @property
-    def scale(self) -> tuple[float, ...]:
-        """How many pixels of the finest level a pixel stands for, per axis."""
-        return tuple(a * b for a, b in zip(self._source.scale, self._steps, strict=True))
 
     @property
     def source(self) -> Source:
@@ -130,13 +124,7 @@ class ResampledSource(Source):
         return out
 
     def _sampled(self, window: Window) -> np.ndarray:
-        picks = [
-            (2 * np.arange(start, stop) + 1) * length // (2 * n)
-            for start, stop, length, n in zip(window.offset, window.stop, self._source.shape, self.shape, strict=True)
-        ]
-        first = tuple(int(axis[0]) for axis in picks)
-        pixels = self._source.read(Window(first, tuple(int(axis[-1] + 1 - axis[0]) for axis in picks)))
-        return pixels[np.ix_(*(axis - start for axis, start in zip(picks, first, strict=True)))]
+        return nearest(self._source.read, self._source.shape, self.shape, window)
 
     def _averaged(self, window: Window) -> np.ndarray:
         axes = list(zip(window.offset, window.stop, self._source.shape, self.shape, strict=True))
@@ -148,6 +136,26 @@ class ResampledSource(Source):
         for number, (start, stop, length, n) in enumerate(axes):
             pixels = averaged(pixels, number, np.arange(start, stop), length, n, first[number])
         return (pixels if self.dtype.kind == "f" else np.rint(pixels)).astype(self.dtype)
+
+
+def nearest(
+    read: Callable[[Window], np.ndarray], shape: Sequence[int], new: Sequence[int], window: Window
+) -> np.ndarray:
+    """Returns a window of an image in fewer or more pixels: of each the pixel at its middle.
+
+    Args:
+        read: Function from a window of the image to its pixels `(*size, ...)`.
+        shape: Size of the image per axis.
+        new: The size that it is to have.
+        window: Window inside that.
+    """
+    picks = [
+        (2 * np.arange(start, stop) + 1) * length // (2 * n)
+        for start, stop, length, n in zip(window.offset, window.stop, shape, new, strict=True)
+    ]
+    first = tuple(int(axis[0]) for axis in picks)
+    pixels = read(Window(first, tuple(int(axis[-1] + 1 - axis[0]) for axis in picks)))
+    return pixels[np.ix_(*(axis - start for axis, start in zip(picks, first, strict=True)))]
 
 
 def averaged(pixels: np.ndarray, axis: int, places: np.ndarray, length: int, n: int, first: int) -> np.ndarray:

@@ -6,8 +6,9 @@ import os
 import re
 import threading
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,7 +28,13 @@ from .reading import (
 )
 from .source import Frame, Level, Source
 
+if TYPE_CHECKING:
+    from affine import Affine
+    from rasterio.control import GroundControlPoint
+
 OPEN_FILES_PER_THREAD = 32
+# In pixels: how far a transform may miss the control points that it is taken for.
+CONTROL_POINT_TOLERANCE = 0.25
 
 # What rasterio opens, and the options to open it with.
 Place = tuple[str, dict[str, Any]]
@@ -55,25 +62,26 @@ class RasterioSource(Source):
         self._driver = raster_driver(path)
         if self._driver == "PNG":
             check_png(path)
-        full = None
         if level:
-            full, self._place = chosen_level(path, raster_levels(self._file), level)
+            _, self._place = chosen_level(path, raster_levels(self._file), level)
         try:
-            self._describe(self._dataset(), full, palette, alpha)
+            self._describe(self._dataset(), palette, alpha)
+            if level:
+                full = self._full_frame()
+                self.frame = full.scaled(pixel_scale(full.shape, self.shape), self.shape)
         except MaskzooError:
             raise
         except Exception as error:  # rasterio lets GDAL's errors, of a class of their own, pass through
             raise UnreadableFile(path, "a readable image", reason(error)) from None
 
-    def _describe(self, dataset: RasterFile, full: tuple[int, ...] | None, palette: str, alpha: bool) -> None:
+    def _describe(self, dataset: RasterFile, palette: str, alpha: bool) -> None:
         path = self.name
         if len(set(dataset.dtypes)) != 1 or dataset.count == 0:
             raise ImageError(path, "bands of one type", ", ".join(dataset.dtypes) or "no bands")
         self.shape = dataset.shape
-        self._scale = pixel_scale(full or self.shape, self.shape)
         self.dtype = require_numbers(path, dataset.dtypes[0])
         require_possible_blocks(path, dataset, self.dtype.itemsize)
-        self.frame = raster_frame(dataset, self._scale)
+        self.frame = raster_frame(dataset)
         self._colors = None
         self._mask = None
         if palette == "rgb":
@@ -97,10 +105,10 @@ class RasterioSource(Source):
         """Shape and downsample of the levels that the file holds, the finest first."""
         return with_downsample([shape for shape, _ in raster_levels(self._file)])
 
-    @property
-    def scale(self) -> tuple[float, ...]:
-        """How many pixels of the finest level a pixel stands for, per axis."""
-        return self._scale
+    def _full_frame(self) -> Frame:
+        # Of an overview GDAL returns a transform from memory that nobody has written to, where the file has none.
+        with open_raster(self._file, driver=self._driver) as whole:
+            return raster_frame(whole)
 
     def close(self) -> None:
         """Closes the file in this thread."""
@@ -171,24 +179,42 @@ def raster_levels(path: Path) -> list[tuple[tuple[int, ...], Place]]:
     return [(full, (str(path), {})), *sorted(found.items(), key=lambda item: -item[0][0])]
 
 
-def raster_frame(dataset: RasterFile, scale: tuple[float, ...]) -> Frame:
-    """Returns the frame of an open raster file.
-
-    Args:
-        dataset: What `rasterio.open` returns.
-        scale: How many pixels of the finest level one of its pixels stands for, per axis.
-    """
+def raster_frame(dataset: RasterFile) -> Frame:
+    """Returns the frame of an open raster file, which shows its finest level."""
     points, points_crs = dataset.gcps
-    spacing = raster_spacing(dataset, scale)
-    if dataset.crs is None and dataset.transform.is_identity and not points:
-        return Frame(dataset.shape, spacing)
-    return Frame(dataset.shape, spacing, dataset.transform, dataset.crs, tuple(points), points_crs)
+    transform: Affine | None = dataset.transform
+    crs = dataset.crs
+    if points and dataset.transform.is_identity:
+        transform = affine_of_points(points)
+        crs = None if transform is None else points_crs
+    elif dataset.transform.is_identity and (crs is None or dataset.rpcs is not None):
+        transform = crs = None
+    spacing = raster_spacing(dataset, transform)
+    return Frame(dataset.shape, spacing, transform, crs, tuple(points), points_crs, rpcs=dataset.rpcs)
 
 
-def raster_spacing(dataset: RasterFile, scale: tuple[float, ...]) -> tuple[float, ...] | None:
+def affine_of_points(points: Sequence[GroundControlPoint]) -> Affine | None:
+    """Returns the transform that takes all control points to their coordinates; `None` if there is none."""
+    from affine import Affine
+
+    pixels = np.array([(point.col or 0, point.row or 0, 1) for point in points], float)
+    places = np.array([(point.x, point.y) for point in points], float)
+    if np.linalg.matrix_rank(pixels) < 3:
+        return None
+    middle = places.mean(axis=0)
+    (a, d), (b, e), (c, f) = np.linalg.lstsq(pixels, places - middle, rcond=None)[0].tolist()
+    fitted = Affine(a, b, c + middle[0], d, e, f + middle[1])
+    if abs(fitted.determinant) == 0:
+        return None
+    inverse = np.linalg.inv([[a, b], [d, e]])
+    missed = (pixels @ np.array([[a, d], [b, e], [c, f]]) - (places - middle)) @ inverse.T
+    return fitted if np.abs(missed).max() <= CONTROL_POINT_TOLERANCE else None
+
+
+def raster_spacing(dataset: RasterFile, transform: Affine | None) -> tuple[float, ...] | None:
     """Returns the size of a pixel along rows and columns: map units, or micrometres of a slide; `None` if unknown."""
-    if not dataset.transform.is_identity:
-        a, b, _, d, e, _ = dataset.transform[:6]
+    if transform is not None and not transform.is_identity:
+        a, b, _, d, e, _ = transform[:6]
         return float(np.hypot(b, e)), float(np.hypot(a, d))
     tags = dataset.tags()
     if found := re.search(r"\bMPP *= *([0-9.]+)", tags.get("TIFFTAG_IMAGEDESCRIPTION", "")):
@@ -199,7 +225,7 @@ def raster_spacing(dataset: RasterFile, scale: tuple[float, ...]) -> tuple[float
         if unit is None or min(per_unit) <= 0:
             return None
         size = unit / per_unit[0], unit / per_unit[1]
-    return size[0] * scale[0], size[1] * scale[1]
+    return size
 
 
 def needs_tifffile(path: str | os.PathLike[str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Header
     from rasterio.control import GroundControlPoint
     from rasterio.crs import CRS
+    from rasterio.rpc import RPC
 
 # Spatial shape of a level, and how many pixels of the finest level one of its pixels stands for.
 Level = tuple[tuple[int, ...], float]
@@ -32,10 +34,13 @@ class Frame:
             millimetres in volumes (the unit of `header`); `None` where it is not known.
         transform: Of maps: from column and row to map coordinates.
         crs: Of maps: the coordinate system of `transform`.
-        control_points: Of maps: pixels whose map coordinates are known, where there is no transform.
+        control_points: Of maps: pixels whose map coordinates are known. There is a transform beside them only if it
+            takes all of them to their coordinates.
         control_points_crs: The coordinate system of the control points.
+        rpcs: Of satellite images: the polynomials that take places on the ground to pixels.
         affine: Of volumes: from voxel to patient coordinates, an array `(4, 4)`.
         header: Of volumes: the NIfTI header, which names the unit of the affine.
+        scale: How many pixels of the full resolution a pixel stands for, per axis; empty for one each.
     """
 
     shape: tuple[int, ...]
@@ -46,6 +51,43 @@ class Frame:
     control_points_crs: CRS | None = None
     affine: np.ndarray | None = None
     header: Nifti1Header | None = None
+    rpcs: RPC | None = None
+    scale: tuple[float, ...] = ()
+
+    @property
+    def full(self) -> Frame:
+        """The frame of the same image at its full resolution."""
+        if all(size == 1 for size in self.scale):
+            return self
+        shape = tuple(round(length * size) for length, size in zip(self.shape, self.scale, strict=True))
+        steps = [length / whole for length, whole in zip(self.shape, shape, strict=True)]
+        return replace(self.scaled(steps, shape), scale=())
+
+    @property
+    def has_only_nonlinear_place(self) -> bool:
+        """Whether control points or polynomials say where the pixels lie, and no transform does."""
+        return self.transform is None and bool(self.control_points or self.rpcs)
+
+    @property
+    def pixel_area(self) -> float:
+        """How many pixels of the full resolution a pixel stands for."""
+        return math.prod(self.scale)
+
+    def coordinates(self, points: np.ndarray) -> np.ndarray:
+        """Returns where points lie: in map coordinates, or in pixels of the full resolution where there are none.
+
+        Args:
+            points: Corners of pixels `(n, 2)`, x before y, the upper left corner of the image being `(0, 0)`.
+        """
+        if self.crs is not None and self.transform is not None:
+            a, b, c, d, e, f = self.transform[:6]
+            return points @ np.array([[a, d], [b, e]]) + [c, f]
+        return points * np.array(self.scale[::-1]) if self.scale else points
+
+    @property
+    def turns_over(self) -> bool:
+        """Whether `coordinates` turn over what is clockwise in pixels, as those of all maps with north up do."""
+        return self.crs is not None and self.transform is not None and self.transform.determinant < 0
 
     def scaled(self, steps: Sequence[float], shape: tuple[int, ...]) -> Frame:
         """Returns the frame of the same image with larger pixels.
@@ -55,7 +97,8 @@ class Frame:
             shape: The new shape.
         """
         spacing = self.spacing and tuple(size * step for size, step in zip(self.spacing, steps, strict=True))
-        frame = replace(self, shape=shape, spacing=spacing)
+        scale = tuple(size * step for size, step in zip(self.scale or (1.0,) * len(steps), steps, strict=True))
+        frame = replace(self, shape=shape, spacing=spacing, scale=scale)
         if self.affine is not None:
             grown = np.eye(4)
             for axis, step in enumerate(steps):
@@ -74,7 +117,28 @@ class Frame:
             points = ((point.row or 0, point.col or 0, point) for point in self.control_points)
             moved = (GroundControlPoint(row / rows, col / columns, p.x, p.y, p.z) for row, col, p in points)
             frame = replace(frame, control_points=tuple(moved))
+        if self.rpcs is not None:
+            frame = replace(frame, rpcs=scaled_rpcs(self.rpcs, steps))
         return frame
+
+
+def scaled_rpcs(rpcs: RPC, steps: Sequence[float]) -> RPC:
+    """Returns the polynomials of an image with larger pixels; they count pixels by their centres.
+
+    Args:
+        rpcs: Those of the image.
+        steps: How many pixels one of the new pixels stands for, along rows and columns.
+    """
+    import attrs
+
+    rows, columns = steps
+    return attrs.evolve(
+        rpcs,
+        line_off=(rpcs.line_off + 0.5) / rows - 0.5,
+        line_scale=rpcs.line_scale / rows,
+        samp_off=(rpcs.samp_off + 0.5) / columns - 0.5,
+        samp_scale=rpcs.samp_scale / columns,
+    )
 
 
 class Source(Protocol):
@@ -116,7 +180,7 @@ class Source(Protocol):
     @property
     def scale(self) -> tuple[float, ...]:
         """How many pixels of the finest level a pixel stands for, per axis."""
-        return (1.0,) * len(self.shape)
+        return self.frame.scale or (1.0,) * len(self.shape)
 
     def read(self, window: Window) -> np.ndarray:
         """Returns the pixels of a window as an array `(*size, channels)`, mirrored outside the image."""

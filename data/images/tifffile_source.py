@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -79,20 +80,15 @@ class TifffileSource(Source):
     def _framed(self, full: list[float | None]) -> Frame:
         sizes = [size * scale for size, scale in zip(full, self._scale, strict=True) if size is not None]
         if len(sizes) < len(self.shape):
-            return Frame(self.shape)
+            return Frame(self.shape, scale=self._scale)
         if len(self.shape) == 3:
-            return nifti_frame(self.shape, np.diag([*sizes, 1.0]), "micron")
-        return Frame(self.shape, tuple(sizes))
+            return replace(nifti_frame(self.shape, np.diag([*sizes, 1.0]), "micron"), scale=self._scale)
+        return Frame(self.shape, tuple(sizes), scale=self._scale)
 
     @property
     def levels(self) -> list[Level]:
         """Shape and downsample of the levels that the file holds, the finest first."""
         return with_downsample([shape[: len(self.shape)] for shape in self._shapes])
-
-    @property
-    def scale(self) -> tuple[float, ...]:
-        """How many pixels of the finest level a pixel stands for, per axis."""
-        return self._scale
 
     def close(self) -> None:
         """Forgets what this process holds of the pages."""

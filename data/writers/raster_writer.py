@@ -43,8 +43,8 @@ class RasterWriter(FormatWriter):
             "interleave": "band",
             "photometric": "minisblack",
             "bigtiff": "yes",
-            "crs": frame.crs,
-            "transform": frame.transform,
+            # A TIFF has either control points or a transform.
+            **({} if frame.control_points else {"crs": frame.crs, "transform": frame.transform}),
         }
         path.unlink(missing_ok=True)
         self._file = open_raster(
@@ -62,6 +62,10 @@ class RasterWriter(FormatWriter):
             return
         if frame.control_points:
             self._file.gcps = list(frame.control_points), frame.control_points_crs
+        elif frame.transform is None and frame.spacing is not None:
+            self._file.update_tags(**resolution_tags(frame.spacing))
+        if frame.rpcs is not None:
+            self._file.rpcs = frame.rpcs
         names = list(options.class_names or [])
         if bands > 1:
             for band, name in enumerate(names, 1):
@@ -99,6 +103,12 @@ class RasterWriter(FormatWriter):
     def abandon(self) -> None:
         """Closes the file as it is."""
         self._file.close()
+
+
+def resolution_tags(spacing: Sequence[float]) -> dict[str, str]:
+    """Returns the tags of a TIFF that say the size of its pixels, given in micrometres along rows and columns."""
+    height, width = (f"{10000 / size:.9g}" for size in spacing)
+    return {"TIFFTAG_XRESOLUTION": width, "TIFFTAG_YRESOLUTION": height, "TIFFTAG_RESOLUTIONUNIT": "3"}
 
 
 def block_size(shape: Sequence[int]) -> int:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import rasterio
 from concurrency import whole
+from rasterio.control import GroundControlPoint
 
 from maskzoo.data import Window, open_source, window_grid
 from maskzoo.data.images.image_files import SUFFIXES
@@ -186,3 +187,40 @@ def test_a_missing_georeference_is_no_warning_and_other_warnings_stay(tmp_path, 
     assert open_source(path).frame.transform is None
     with pytest.warns(rasterio.errors.NotGeoreferencedWarning):
         rasterio.open(path).close()
+
+
+def test_a_level_of_a_file_without_place_has_none_either(tmp_path):
+    path = tmp_path / "plain.tif"
+    tags = {"TIFFTAG_XRESOLUTION": "20000", "TIFFTAG_YRESOLUTION": "10000", "TIFFTAG_RESOLUTIONUNIT": "3"}
+    with open_raster(path, "w", driver="GTiff", height=128, width=96, count=1, dtype="uint8") as file:
+        file.update_tags(**tags)
+    with open_raster(path, "r+") as file:
+        file.build_overviews([2])
+    with open_source(path, level=1) as source:
+        assert (source.frame.transform, source.frame.spacing, source.scale) == (None, (2.0, 1.0), (2.0, 2.0))
+
+
+def points_at(distortion):
+    """Control points of a transform of 2 units per pixel, one of them `distortion` pixels beside its place."""
+    corners = [(0, 0), (0, 60), (40, 0), (40, 60), (20, 30)]
+    return [
+        GroundControlPoint(row, col, 1000 + 2 * col + 2 * distortion * (row == 20), 5000 - 2 * row)
+        for row, col in corners
+    ]
+
+
+def test_control_points_that_a_transform_meets_are_one(tmp_path):
+    profile = {"driver": "GTiff", "height": 40, "width": 60, "count": 1, "dtype": "uint8", "crs": "EPSG:32616"}
+    for distortion, fits in ((0, True), (0.1, True), (2, False)):
+        open_raster(tmp_path / "points.tif", "w", gcps=points_at(distortion), **profile).close()
+        frame = open_source(tmp_path / "points.tif").frame
+        assert frame.has_only_nonlinear_place is not fits
+        assert len(frame.control_points) == 5
+        if fits:
+            assert frame.crs == "EPSG:32616"
+            np.testing.assert_allclose(frame.coordinates(np.array([[60, 40]])), [[1120, 4920]], atol=0.5)
+        else:
+            assert (frame.crs, frame.transform, frame.spacing) == (None, None, None)
+    # Points in a line say nothing about what lies beside it.
+    open_raster(tmp_path / "line.tif", "w", gcps=points_at(0)[:2], **profile).close()
+    assert open_source(tmp_path / "line.tif").frame.has_only_nonlinear_place

@@ -145,3 +145,19 @@ def test_a_cog_has_overviews_of_ids_that_are_ids(tmp_path, bands, read, values):
             assert file.colormap(1)[0] == (0, 0, 0, 255)
     with pytest.raises(ValueError, match=r"expected a \.tif or \.tiff to make a COG of; received \.png"):
         open_writer(tmp_path / "out.png", (10, 10), WriterOptions(cog=True))
+
+
+def test_polynomials_and_the_size_of_a_slides_pixels_are_kept(tmp_path, write, values):
+    from rasterio.rpc import RPC
+
+    options = {"driver": "GTiff", "height": 20, "width": 30, "count": 1, "dtype": "uint8"}
+    rpcs = RPC(5, 9, 50, 1, [1.0] * 20, [1.0] + [0.0] * 19, 9.5, 10, 10, 1, [1.0] * 20, [1.0] + [0.0] * 19, 14.5, 15)
+    open_raster(tmp_path / "rpc.tif", "w", rpcs=rpcs, **options).close()
+    write(tmp_path / "out.tif", values((20, 30, 1)), 16, like=open_source(tmp_path / "rpc.tif"))
+    frame = open_source(tmp_path / "out.tif").frame
+    assert (frame.rpcs.line_off, frame.rpcs.samp_scale, frame.transform) == (9.5, 15, None)
+    with open_raster(tmp_path / "slide.tif", "w", **options) as file:
+        file.update_tags(TIFFTAG_XRESOLUTION="40000", TIFFTAG_YRESOLUTION="20000", TIFFTAG_RESOLUTIONUNIT="3")
+    for cog in (False, True):
+        write(tmp_path / "out.tif", values((20, 30, 1)), 16, like=open_source(tmp_path / "slide.tif"), cog=cog)
+        assert open_source(tmp_path / "out.tif").frame.spacing == (0.5, 0.25)
