@@ -1,7 +1,6 @@
 """Every recipe: known keys, a command and a result at its top, and a short epoch on a synthetic set of its format."""
 
 import csv
-import json
 import re
 from pathlib import Path
 
@@ -21,12 +20,6 @@ SMALL = {
     "pneumothorax": ["--option", "encoder=resnet18"],
     "schwannoma": ["--option", "filters=[4,4,4,8,8]"],
     "spine_fine_grained": ["--option", "trunk=unet_padded", "--option", "trunk_options={filters: [4, 8]}"],
-}
-TWO_STAGES = {
-    "model": "fine_grained_unet",
-    "option": {"trunk": "unet_padded", "trunk_options": {"filters": [4, 8]}},
-    "task": "multilabel",
-    "roi_classes": ["lesion"],
 }
 PATCH = {"volumes": [16, 16, 16], "tumour": [32, 32, 8]}
 SUFFIX = {2: "png", 3: "nii.gz"}
@@ -124,27 +117,3 @@ def test_an_encoder_learns_from_image_level_labels_then_masks_behind_a_gate(tmp_
         cli.main("predict", [str(tmp_path / "masks"), str(image), str(output), *options])
         with data.open_source(output, spatial_dims=2) as mask:
             assert (mask.read(data.Window((0, 0), mask.shape)).max() == 0) == empty
-
-
-@pytest.mark.slow
-def test_a_training_with_small_classes_ends_in_a_run_that_is_evaluated_and_predicted(tmp_path, capsys):
-    spec = data.write_synthetic("organs", tmp_path / "set", count=4, size=64)
-    # With what takes other paths through the step: micro-batches, hard examples.
-    keys = dict(
-        **TWO_STAGES, patch=48, steps=2, batch_size=4, accumulate=2, epochs=2, hard_example_fraction=0.5, region="mask"
-    )
-    (tmp_path / "fine.yaml").write_text(json.dumps(keys))
-    run = tmp_path / "run"
-    cli.main("train", ["--recipe", str(tmp_path / "fine.yaml"), "--data", str(spec), "--run", str(run)])
-    assert json.loads((run / "data.json").read_text())["fine"] == {"large": [0], "fine": [1], "region": "mask"}
-    assert (run / "samples.png").is_file()
-    capsys.readouterr()
-    cli.main("evaluate", [str(run), "--json"])
-    assert json.loads(capsys.readouterr().out)["classes"] == ["organ", "lesion"]
-    image = next((tmp_path / "set" / "images").iterdir())
-    cli.main("predict", [str(run), str(image), str(tmp_path / "mask.tif"), "--resize", "48"])
-    with data.open_source(tmp_path / "mask.tif") as mask:
-        assert mask.shape == (64, 64)
-        assert mask.channels == 2
-    cli.main("train", ["--run", str(run), "--resume", "--epochs", "3"])
-    assert len(training.read_history(run)) == 3

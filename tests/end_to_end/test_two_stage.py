@@ -1,4 +1,4 @@
-"""A model of large structures, and of tiny ones around them: trained, evaluated, predicted, resumed."""
+"""A model of large structures and of small ones in the region around them: trained, evaluated, predicted, resumed."""
 
 import json
 
@@ -6,22 +6,23 @@ import pytest
 
 from maskzoo import cli, data, training
 
-
-def fine_recipe(**options):
-    small = {"trunk": "unet_padded", "trunk_options": {"filters": [4, 8]}}
-    return {"model": "fine_grained_unet", "option": small, "task": "multilabel", "roi_classes": ["lesion"]} | options
+TWO_STAGES = {
+    "model": "fine_grained_unet",
+    "option": {"trunk": "unet_padded", "trunk_options": {"filters": [4, 8]}},
+    "task": "multilabel",
+    "roi_classes": ["lesion"],
+    "region": "mask",
+}
 
 
 @pytest.mark.slow
-def test_a_fine_training_ends_in_a_run_that_is_evaluated_and_predicted(tmp_path, capsys):
+def test_a_training_of_two_stages_ends_in_a_run_that_is_evaluated_and_predicted(tmp_path, capsys):
     spec = data.write_synthetic("organs", tmp_path / "set", count=4, size=64)
-    # What takes other paths through the step: micro-batches, hard windows.
-    keys = fine_recipe(
-        patch=48, steps=2, batch_size=4, accumulate=2, epochs=2, hard_example_fraction=0.5, region="mask"
-    )
-    (tmp_path / "fine.yaml").write_text(json.dumps(keys))
+    # With what takes other paths through the step: micro-batches, hard examples.
+    small = {"patch": 48, "steps": 2, "batch_size": 4, "accumulate": 2, "epochs": 2, "hard_example_fraction": 0.5}
+    (tmp_path / "two_stage.yaml").write_text(json.dumps(TWO_STAGES | small))
     run = tmp_path / "run"
-    cli.main("train", ["--recipe", str(tmp_path / "fine.yaml"), "--data", str(spec), "--run", str(run)])
+    cli.main("train", ["--recipe", str(tmp_path / "two_stage.yaml"), "--data", str(spec), "--run", str(run)])
     assert json.loads((run / "data.json").read_text())["fine"] == {"large": [0], "fine": [1], "region": "mask"}
     assert (run / "samples.png").is_file()
     capsys.readouterr()
