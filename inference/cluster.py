@@ -144,7 +144,7 @@ def interrupts_blocked() -> Iterator[None]:
 class Cluster:
     """Workers that predict the parts of images; made by `open_cluster`."""
 
-    def __init__(self, client: Client):
+    def __init__(self, client: Client) -> None:
         self._client = client
         self._images_at_once = 1
         self._stopping = Event()

@@ -65,7 +65,7 @@ class Ensemble:
         reduction: str = "probabilities",
         temperature: float = 1.0,
         tta: str = "none",
-    ):
+    ) -> None:
         self.members = tuple(runs)
         if not self.members:
             raise OptionError("runs", "at least one run", "none")

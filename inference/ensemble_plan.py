@@ -141,6 +141,7 @@ def largest_halo(plans: Sequence[TilePlan]) -> EnsemblePlan:
     return EnsemblePlan(**shallow(plans[0]) | common)
 
 
+# Attributes of whatever types a plan has.
 def shallow(plan: TilePlan) -> dict[str, Any]:
     """The attributes of a plan, by name."""
     return {entry.name: getattr(plan, entry.name) for entry in fields(plan)}

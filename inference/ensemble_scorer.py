@@ -82,7 +82,7 @@ class EnsembleScorer:
         members: Sequence[ScoringMember],
         transforms: Sequence[TTATransform],
         reduction: Reduction,
-    ):
+    ) -> None:
         self._plan, self._transforms, self._reduction = plan, transforms, reduction
         self._members = [member for member in members if member.weight]
 

@@ -24,7 +24,7 @@ class LabelRecorder:
         OptionError: If the run has no label head.
     """
 
-    def __init__(self, run: Run):
+    def __init__(self, run: Run) -> None:
         if "label" not in run.model.output_names:
             raise OptionError("gate", "runs that were trained with a label head", run.path)
         self._model = run.model

@@ -61,7 +61,7 @@ class Journal:
 
     def __init__(
         self, output: Path, identity: Mapping[str, JSON], *, restart: bool = False, archive: Path | None = None
-    ):
+    ) -> None:
         """Opens the journal of an output, which may be one that an earlier process left.
 
         Args:

@@ -124,7 +124,7 @@ class Writing:
         post: PostProcessing,
         recorders: Sequence[LabelRecorder],
         journal: Journal,
-    ):
+    ) -> None:
         self._predictor, self._source, self._output = predictor, source, output
         self._options, self._post, self._journal = options, post, journal
         self._recorders = recorders

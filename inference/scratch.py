@@ -38,7 +38,7 @@ class ScratchFile:
         bands: int,
         dtype: str,
         column_major: bool = False,
-    ):
+    ) -> None:
         """Lays out the file, without opening it.
 
         Args:
