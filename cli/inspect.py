@@ -1,8 +1,8 @@
 """Looks at every image and label of a data set: sizes, types, label values, classes, and pairs that look wrong.
 
 Suspicious pairs are listed: files that cannot be read, images without a label, sizes that differ, labels with
-undeclared values, empty and full labels, blank images, and images that occur twice. Nothing is changed, and no picture
-is written unless --picture names one.
+undeclared values, empty and full labels, classes that never occur, blank images, and images that occur twice. Nothing
+is changed, and no picture is written unless --picture names one.
 
 examples:
   maskzoo inspect FOLDER
@@ -104,6 +104,7 @@ def report_text(report: Report) -> str:
         lines += ["", indent(text_table([[f"{report['task']} class", "pixels", "images"], *rows]), "  ")]
     if report["ignore"]:
         lines.append(f"  fractions of the pixels that count; ignored values: {', '.join(map(str, report['ignore']))}")
+    lines += [f"  labels    {remark}" for remark in report["remarks"]]
     lines.append("")
     for kind, names in report["suspicious"].items():
         lines.append(f"suspicious: {kind} ({len(names)})")

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .sets.folds import read_folds as read_folds
     from .sets.folds import write_folds as write_folds
     from .sets.normalization import Normalizer as Normalizer
+    from .sets.occurrence import require_every_class as require_every_class
     from .sets.pairs import image_names as image_names
     from .sets.spec_file import check_path as check_path
     from .sets.spec_file import read_spec as read_spec
@@ -91,6 +92,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "write_folds",
         ],
         "sets.normalization": ["Normalizer"],
+        "sets.occurrence": ["require_every_class"],
         "sets.pairs": ["image_names"],
         "sets.spec_file": ["check_path", "read_spec", "spatial_dims_of"],
         "sets.specification": ["SYNTHETIC", "DataSpec"],

@@ -1,5 +1,6 @@
 """One labelled image, predicted whole and seamlessly as `predict` would, and what is counted in it."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -26,11 +27,13 @@ class ImageCounts:
         pixels: tp, fp, fn of the scored classes, int64 `(classes, 3)`.
         bins: Bins of the calibration `(bins, 3)`, if they were asked for.
         objects: Matched objects of the scored classes: see `object_counts`.
+        known: Which of the scored classes the label says anything of, bool `(classes,)`; `None`: all.
     """
 
     pixels: np.ndarray
     bins: np.ndarray | None = None
     objects: np.ndarray | None = None
+    known: np.ndarray | None = None
 
 
 # The true and the predicted mask of one class, and the pixels that count, bool `(*size)`.
@@ -52,7 +55,7 @@ def score_image(
 ) -> tuple[ImageScores, ImageCounts]:
     """Predicts and scores one image: see `evaluate`."""
     pixels, bins, maps = predict_and_count(run, case, measures, post, tiles)
-    masks = [] if maps is None else list(class_masks(run.data, maps))
+    masks = [] if maps is None else list(class_masks(run.data, maps, ignored_label(run.data, case)))
     found: dict[str, MeasureScores] = {}
     objects = None
     if "presence" in measures:
@@ -69,7 +72,10 @@ def score_image(
     if "objects" in measures:
         objects = np.array([object_counts(*parts) for parts in masks])
         found["objects"] = by_class(map(object_scores, objects))
-    return ImageScores(case.name, *overlap_scores(pixels), measures=found), ImageCounts(pixels, bins, objects)
+    known = np.array([number not in case.unknown for number in range(first_class(run.data), run.data.num_classes)])
+    overlap = (known_scores(scores, known) for scores in overlap_scores(pixels))
+    found = {name: known_measures(scores, known) for name, scores in found.items()}
+    return ImageScores(case.name, *overlap, measures=found), ImageCounts(pixels, bins, objects, known)
 
 
 def predict_and_count(
@@ -87,7 +93,7 @@ def predict_and_count(
         needs them.
     """
     cleaning, gate = post.cleaning, post.gate
-    task, ignore, classes = run.data.task, run.data.ignore_index, run.data.num_classes
+    task, ignore, classes = run.data.task, ignored_label(run.data, case), run.data.num_classes
     pixels, bins, maps = np.zeros((classes, 3), np.int64), None, None
     if cleaning or gate or set(measures) & set(WHOLE_MAP):
         maps = np.zeros((2, *case.image.shape, *(() if task == "multiclass" else (classes,))), np.uint8)
@@ -121,14 +127,32 @@ def cleaned(labels: np.ndarray, cleaning: Cleaning, task: str) -> np.ndarray:
     return clean_labels(lambda first, last: labels[first:last], size, cleaning, task)(0, size[0])
 
 
-def class_masks(description: RunData, maps: np.ndarray) -> Iterator[ClassMasks]:
-    """Yields the true, the predicted and the valid pixels of each scored class."""
-    multiclass, ignore = description.task == "multiclass", description.ignore_index
+def ignored_label(description: RunData, case: data.Case) -> int | None:
+    """The label of pixels that do not count: that of the image, which may have some where the run had none."""
+    return description.ignore_index if case.ignore_index is None else case.ignore_index
+
+
+def class_masks(description: RunData, maps: np.ndarray, ignore: int | None) -> Iterator[ClassMasks]:
+    """Yields the true, the predicted and the valid pixels of each scored class; those labelled `ignore` are not."""
+    multiclass = description.task == "multiclass"
     for number in range(first_class(description), description.num_classes):
         truth, guess = maps if multiclass else maps[..., number]
         value = number if multiclass else 1
         valid = np.ones(truth.shape, bool) if ignore is None else truth != ignore
         yield truth == value, guess == value, valid
+
+
+def known_scores(scores: Sequence[float], known: np.ndarray) -> list[float]:
+    """Scores with a number per class, NaN for those of which the label says nothing."""
+    return [score if counts else math.nan for score, counts in zip(scores, known, strict=True)]
+
+
+def known_measures(scores: MeasureScores, known: np.ndarray) -> MeasureScores:
+    """The scores of a measure, NaN for classes of which the label says nothing."""
+    per_class = {key: part for key, part in scores.items() if isinstance(part, list) and key != "spacing"}
+    return (
+        {**scores, **{key: known_scores(part, known) for key, part in per_class.items()}} if not known.all() else scores
+    )
 
 
 def by_class(scores: Iterable[Mapping[str, float]]) -> dict[str, list[float]]:

@@ -92,7 +92,7 @@ def evaluate(
         mean_iou=mean([image.iou for image in images]),
         mean_precision=mean([image.precision for image in images]),
         mean_recall=mean([image.recall for image in images]),
-        competition_dice=metrics.competition_dice(pixels),
+        competition_dice=float(np.nanmean([image.dice for image in images])),
         images=images,
         measures=found,
     )
@@ -120,7 +120,7 @@ def pooled_measures(images: Sequence[ImageScores], counts: Sequence[ImageCounts]
     for name in images[0].measures:
         parts = [image.measures[name] for image in images]
         if name == "presence":
-            found[name] = presence_scores(np.array([count.pixels for count in counts]))
+            found[name] = presence_scores(counts)
         elif name == "calibration":
             found[name] = calibration_scores(np.sum([count.bins for count in counts if count.bins is not None], axis=0))
         elif name == "surface":
@@ -139,14 +139,19 @@ def means(images: Sequence[MeasureScores], names: Iterable[str]) -> dict[str, li
 
 
 def mean(values: Sequence[object]) -> list[float]:
-    """The mean of lists of numbers, place by place."""
-    return np.array(values, float).mean(axis=0).tolist()
+    """The mean of lists of numbers, place by place; NaN, of classes that a label says nothing of, does not count."""
+    numbers = np.array(values, float)
+    known = ~np.isnan(numbers)
+    total, count = np.where(known, numbers, 0).sum(axis=0), known.sum(axis=0)
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0).tolist()
 
 
-def presence_scores(pixels: np.ndarray) -> dict[str, list[float]]:
-    """How well the number of predicted pixels of a class shows in which images it is, from `(images, classes, 3)`."""
-    true, predicted = present_pixels(pixels)
-    return by_class(metrics.presence.presence_scores(*sums) for sums in zip(true.T, predicted.T, strict=True))
+def presence_scores(counts: Sequence[ImageCounts]) -> dict[str, list[float]]:
+    """How well the number of predicted pixels of a class shows in which images it is."""
+    true, predicted = present_pixels(np.array([count.pixels for count in counts]))
+    known = np.array([np.ones(true.shape[1], bool) if count.known is None else count.known for count in counts])
+    columns = zip(true.T, predicted.T, known.T, strict=True)
+    return by_class(metrics.presence.presence_scores(truth[some], guess[some]) for truth, guess, some in columns)
 
 
 def surface_means(images: Sequence[MeasureScores]) -> dict[str, list[float]]:
@@ -158,5 +163,5 @@ def surface_means(images: Sequence[MeasureScores]) -> dict[str, list[float]]:
         number = finite.sum(axis=0)
         total = np.where(finite, distances, 0).sum(axis=0)
         scores[f"mean_{name}"] = np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0).tolist()
-        scores["one_sided"] = (len(images) - number).tolist()
+        scores["one_sided"] = np.isinf(distances).sum(axis=0).tolist()
     return scores

@@ -107,7 +107,9 @@ def open_data(recipe: Recipe) -> data.DataSet:
     """Opens the recipe's data set; files that do not determine the number of spatial axes get the model's."""
     spec = data.read_spec(recipe.data, recipe.data_options())
     default = 3 if recipe.slices else models.spatial_dims_of(recipe.model)
-    return data.load_data(spec, spatial_dims=data.spatial_dims_of(spec) or default, seed=recipe.seed)
+    dataset = data.load_data(spec, spatial_dims=data.spatial_dims_of(spec) or default, seed=recipe.seed)
+    data.require_every_class(dataset)
+    return dataset
 
 
 def check_stages(session: Session, stages: Sequence[Recipe]) -> None:

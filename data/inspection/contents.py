@@ -17,14 +17,15 @@ from maskzoo.names import counted
 from ..images.image_files import file_suffix
 from ..images.opening import open_source
 from ..images.statistics import MEASURED_PIXELS
-from ..labels.finding import band_scheme, value_scheme
+from ..labels.finding import LabelFacts, band_scheme, understand
 from ..labels.scheme import LabelScheme
-from ..labels.values import one_band_expected, undeclared
-from ..sets.folders import files_by_stem, find_folders
-from ..sets.pairs import label_opener, open_pairs
+from ..labels.values import undeclared
+from ..sets.folders import find_folders, image_files
+from ..sets.label_opening import LabelOpener, declared_classes, label_opener, settled_labels
+from ..sets.pairs import open_pairs
 from ..sets.spec_file import read_spec, spatial_dims_of
 from ..sets.specification import SYNTHETIC, DataSpec
-from .examined_pairs import ExaminedPair, Note, OpenImage, OpenLabel, compare_pairs, examine
+from .examined_pairs import ExaminedPair, Note, OpenImage, OpenLabel, compare_pairs, count_values, examine
 
 NAME_LENGTH = 32
 
@@ -88,10 +89,11 @@ def inspect_data(spec: DataSpec | str | Path, *, spatial_dims: int | None = None
     def note(kind: str, line: str) -> None:
         problems.setdefault(kind, []).append(line)
 
-    files, opened, bands = openers(spec, spatial_dims, note)
+    files, opened, opener = openers(spec, spatial_dims, note)
     pairs = [examine(name, *functions, note) for name, functions in opened.items()]
     labelled = [pair for pair in pairs if pair.label is not None]
-    scheme = found_scheme(spec, labelled, bands, note)
+    remarks = settle(spec, labelled, opener, note) if opener is not None and labelled else []
+    scheme, more = found_scheme(spec, labelled, None if opener is None else opener.bands, note)
     compare_pairs(pairs, note)
     images = [pair.image for pair in pairs if pair.image is not None]
     readable = [pair for pair in pairs if pair.image is not None]
@@ -111,8 +113,9 @@ def inspect_data(spec: DataSpec | str | Path, *, spatial_dims: int | None = None
         "label_dtypes": frequencies(str(pair.readable_label.dtype) for pair in labelled),
         "label_values": value_rows(labelled),
         "task": scheme and scheme.task,
-        "ignore": list(spec.ignore),
+        "ignore": list(scheme.ignore if scheme else spec.ignored_values),
         "classes": class_rows(labelled, scheme, note) if scheme else [],
+        "remarks": [*remarks, *more],
         "suspicious": problems,
     }
     return Inspection(report, labelled, scheme)
@@ -120,14 +123,14 @@ def inspect_data(spec: DataSpec | str | Path, *, spatial_dims: int | None = None
 
 def openers(
     spec: DataSpec, spatial_dims: int, note: Note
-) -> tuple[list[Path], Mapping[str, tuple[OpenImage, OpenLabel | None]], Sequence[str] | None]:
-    """Returns the image files, functions that open image and label by name, and the names of the labels' bands."""
+) -> tuple[list[Path], Mapping[str, tuple[OpenImage, OpenLabel | None]], LabelOpener | None]:
+    """Returns the image files, functions that open image and label by name, and what opens the labels of files."""
     if spec.path == SYNTHETIC:
-        pairs, bands = open_pairs(spec, spatial_dims, 0)
+        pairs, _ = open_pairs(spec, spatial_dims, 0)
         opened = {name: (lambda i=image: i, lambda _image, k=label: k) for name, image, label in pairs}
-        return [Path(name) for name in opened], opened, bands
+        return [Path(name) for name in opened], opened, None
     folder, labels = find_folders(spec)
-    images = files_by_stem(folder)
+    images = image_files(spec)
     alone: set[str] = set()
 
     def check(images: Mapping[str, Path], stems: Mapping[str, Path], place: Path) -> None:
@@ -136,36 +139,53 @@ def openers(
             note("without counterpart", f"{have[stem]}: nothing of this name in {want}")
         alone.update(images.keys() - stems.keys())
 
-    open_label, bands = label_opener(spec, labels, images, spatial_dims, check)
+    open_label = label_opener(spec, labels, images, spatial_dims, check)
 
     def functions(name: str) -> tuple[OpenImage, OpenLabel | None]:
         label = None if name in alone else lambda image: open_label(name, image)
         return lambda: open_source(images[name], spatial_dims=spatial_dims), label
 
-    return list(images.values()), {name: functions(name) for name in sorted(images)}, bands
+    return list(images.values()), {name: functions(name) for name in sorted(images)}, open_label
+
+
+def settle(spec: DataSpec, pairs: Sequence[ExaminedPair], opener: LabelOpener, note: Note) -> list[str]:
+    """Reads labels as a look at all of them shows, and returns what was found out: see `settled_labels`."""
+    labels = [pair.readable_label for pair in pairs]
+    try:
+        settled, remarks = settled_labels(spec, labels, opener.bands)
+    except ValueError as error:
+        note("labels that touch no image", str(error))
+        return opener.remarks
+    for pair, before, after in zip(pairs, labels, settled, strict=True):
+        if after is not before:
+            pair.label = after
+            count_values(pair, after)
+    return [*opener.remarks, *remarks]
 
 
 def found_scheme(
     spec: DataSpec, pairs: Sequence[ExaminedPair], bands: Sequence[str] | None, note: Note
-) -> LabelScheme | None:
-    """Returns the scheme that most labels obey, `None` if there is none; notes the labels that do not."""
+) -> tuple[LabelScheme | None, list[str]]:
+    """Returns the scheme that most labels obey, `None` if there is none, and remarks; notes the labels that do not."""
+    remarks: list[str] = []
     if not pairs:
-        return None
-    ignore = tuple(sorted(spec.ignore))
-    every = sorted({value for pair in pairs for value in pair.found_values()} - set(ignore))
-    task, classes = spec.task, spec.classes
+        return None, remarks
+    ignore = spec.ignored_values
     try:
-        if bands is not None and (len(bands) > 1 or task == "multilabel"):
+        if bands is not None and (len(bands) > 1 or spec.task == "multilabel"):
             scheme = band_scheme(len(bands), bands, ignore)
-        elif bands is None and (several := [pair for pair in pairs if len(pair.values) > 1]):
-            if task in ("binary", "multiclass"):
-                raise one_band_expected(several[0].readable_label)
-            scheme = band_scheme(several[0].readable_label.channels, classes, ignore)
         else:
-            scheme = value_scheme(task, bands or classes, ignore, usual_values(pairs, every, ignore))
+            facts = [
+                LabelFacts(pair.readable_label, frozenset(pair.found_values()), bands is None and len(pair.values) > 1)
+                for pair in pairs
+            ]
+            classes = bands or declared_classes(spec)
+            scheme, remarks = understand(
+                facts, task=spec.task, classes=classes, ignore=ignore, usual=usual_values(pairs, ignore)
+            )
     except ValueError as error:
         note("unclear labels", str(error))
-        return None
+        return None, remarks
     for pair in pairs:
         label = pair.readable_label
         if scheme.bands is not None and len(pair.values) <= max(scheme.bands):
@@ -176,16 +196,16 @@ def found_scheme(
             pair.values = pair.values + [Counter()] * (max(scheme.bands) + 1 - len(pair.values))
         elif others := sorted(pair.found_values() - set(scheme.declared)):
             note("undeclared values", str(undeclared(label.name, scheme.declared, others)))
-    return scheme
+    return scheme, remarks
 
 
-def usual_values(pairs: Sequence[ExaminedPair], every: Sequence[int], ignore: Sequence[int]) -> Sequence[int]:
-    """Returns all label values, or 0 and 255 (or 1) if most labels have no others: then the rest are mistakes."""
-    for high in (1, 255):
-        usual = sum(set(pair.values[0]) - set(ignore) <= {0, high} for pair in pairs)
-        if high in every and usual > 0.9 * len(pairs):
-            return [0, high]
-    return every
+def usual_values(pairs: Sequence[ExaminedPair], ignore: Sequence[int]) -> list[frozenset[int]]:
+    """Returns the values of each label, without those that are mistakes where nine of ten labels are 0 and 255 or 1."""
+    found = [frozenset(pair.found_values()) for pair in pairs]
+    usual = sum(values - set(ignore) <= {0, 255} or values - set(ignore) <= {0, 1} for values in found)
+    if usual <= 0.9 * len(pairs) or usual == len(pairs):
+        return found
+    return [values if values - set(ignore) <= {0, 1} else values & {0, 255, *ignore} for values in found]
 
 
 def value_rows(pairs: Sequence[ExaminedPair]) -> list[dict[str, float]]:
@@ -203,17 +223,20 @@ def value_rows(pairs: Sequence[ExaminedPair]) -> list[dict[str, float]]:
 def class_rows(pairs: Sequence[ExaminedPair], scheme: LabelScheme, note: Note) -> list[dict[str, str | float]]:
     """Returns each class with its fraction of the pixels that count and the number of images that show it."""
     counts = np.array([pair.foreground(scheme) for pair in pairs], dtype=np.int64)
-    sizes = [sum(pair.values[0].values()) - sum(pair.values[0][v] for v in scheme.ignore) for pair in pairs]
+    sizes = np.array([pair.counting(scheme) for pair in pairs], dtype=np.int64)
     for pair, count, size in zip(pairs, counts, sizes, strict=True):
         foreground = count[1:] if scheme.task == "multiclass" else count
-        if not size:
+        if not size.any():
             note("nothing counts", f"{pair.name}: every pixel is ignored")
         elif not foreground.any() and pair.found_values() <= set(scheme.declared):
             note("empty labels", pair.name)
-        elif scheme.task == "binary" and count[0] == size:
+        elif scheme.task == "binary" and count[0] == size[0]:
             note("full labels", pair.name)
-    fractions = counts.sum(axis=0) / max(sum(sizes), 1)
+    fractions = counts.sum(axis=0) / np.maximum(sizes.sum(axis=0), 1)
     shown = (counts > 0).sum(axis=0)
+    for name, number in zip(scheme.class_names, shown, strict=True):
+        if not number and not (scheme.task == "multiclass" and name == scheme.class_names[0]):
+            note("classes that never occur", name)
     return [
         {"name": name, "share": float(fraction), "images": int(number)}
         for name, fraction, number in zip(scheme.class_names, fractions, shown, strict=True)

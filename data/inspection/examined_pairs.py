@@ -74,6 +74,11 @@ class ExaminedPair:
         groups = scheme.values[-1:] if scheme.task == "binary" else scheme.values
         return [sum(self.values[0][value] for value in group) for group in groups]
 
+    def counting(self, scheme: LabelScheme) -> list[int]:
+        """Returns how many pixels count for each class of a scheme."""
+        bands = scheme.bands or [0] * scheme.num_classes
+        return [sum(n for value, n in self.values[band].items() if value not in scheme.ignore) for band in bands]
+
 
 def examine(name: str, open_image: OpenImage, open_label: OpenLabel | None, note: Note) -> ExaminedPair:
     """Reads an image and its label, and notes what is wrong with either; damaged files are noted, not raised.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,17 +14,49 @@ from maskzoo.names import one_of
 
 from ..images.source import Source
 from ..images.statistics import measured_windows
+from .colors import colors_expected, has_colors
+from .instances import MOST_CLASSES
 from .polygons import PolygonSource
 from .run_source import RunSource
 from .scheme import TASKS, Classes, LabelScheme
-from .values import bands_are_equal, label_values, listed, one_band_expected, undeclared, unresampled
+from .values import (
+    bands_are_equal,
+    is_rounded,
+    label_values,
+    listed,
+    one_band_expected,
+    undeclared,
+    unresampled,
+)
 
-# Class ids above that are taken for something else: grey levels, or numbers of objects.
-MOST_CLASSES = 64
+logger = logging.getLogger(__name__)
+
 MOST_DECLARED_CLASSES = 3 * MOST_CLASSES
 MOST_VALUES = 1 << 12
 WIDEST_RANGE = 1 << 20
 MEASURED_PIXELS = 1 << 28
+
+
+@dataclass(frozen=True)
+class LabelFacts:
+    """What one label holds.
+
+    Attributes:
+        source: The label.
+        values: The values that occur, in any band.
+        several: Whether its bands differ.
+    """
+
+    source: Source
+    values: frozenset[int]
+    several: bool = False
+
+
+class Understanding(NamedTuple):
+    """What label values mean, and what was found out on the way that the user should know, one line each."""
+
+    scheme: LabelScheme
+    remarks: list[str]
 
 
 def find_scheme(
@@ -33,13 +68,16 @@ def find_scheme(
 ) -> LabelScheme:
     """Works out what the values of label images mean, and checks all of the images against it.
 
+    What was recognised, not declared, is logged.
+
     Args:
         sources: Label sources of a data set.
         task: `binary`, `multilabel` or `multiclass`; `None`: binary for labels within {0, 1} or {0, 255}, multilabel
             for several bands that differ, else multiclass.
         classes: Names in the order of label values 0, 1, ..., or a name alone for a binary task; or a mapping from name
             to label value or values, or to the band, counted from 1, of labels in several bands.
-        ignore: Label values of pixels that do not count.
+        ignore: Label values of pixels that do not count. 255 beside other values, and what a file declares as nodata,
+            are recognised.
 
     Returns:
         The scheme. Every label was checked against it, large ones on windows spread over them.
@@ -50,44 +88,108 @@ def find_scheme(
     """
     if task is not None and task not in TASKS:
         raise OptionError("task", one_of(task, TASKS), task)
-    found, several = scan(sources)
-    if several is not None and task in ("binary", "multiclass"):
-        raise one_band_expected(several)
+    facts = scan(sources)
+    scheme, remarks = understand(facts, task=task, classes=classes, ignore=ignore)
+    for remark in remarks:
+        logger.warning("labels: %s", remark)
+    for fact in facts:
+        if others := sorted(fact.values - set(scheme.declared)):
+            raise undeclared(fact.source.name, scheme.declared, others)
+    return scheme
+
+
+def scan(sources: Sequence[Source]) -> list[LabelFacts]:
+    """Returns what each label holds, large ones read on windows spread over them."""
+    found = []
+    for source in sources:
+        if isinstance(unresampled(source), RunSource | PolygonSource):
+            found.append(LabelFacts(source, frozenset((0, 1))))
+            continue
+        values: set[int] = set()
+        several = False
+        for window in measured_windows(source.shape, max(MEASURED_PIXELS // len(sources), 1 << 18)):
+            array = label_values(source, window, range(source.channels))
+            several = several or not bands_are_equal(array)
+            values |= set(np.unique(array).tolist())
+            if len(values) > MOST_VALUES:
+                break
+        found.append(LabelFacts(source, frozenset(values), several))
+    return found
+
+
+def understand(
+    facts: Sequence[LabelFacts],
+    *,
+    task: str | None = None,
+    classes: Classes | None = None,
+    ignore: Sequence[int] = (),
+    usual: Sequence[frozenset[int]] | None = None,
+) -> Understanding:
+    """Works out what label values mean: see `find_scheme`.
+
+    Args:
+        facts: What each label holds.
+        task: See `find_scheme`.
+        classes: See `find_scheme`.
+        ignore: See `find_scheme`.
+        usual: The values of each label that are no mistakes, if that is not all of them.
+    """
+    remarks = []
     ignore = tuple(sorted(ignore))
-    where = {value: name for name, values in found.items() for value in values if value not in ignore}
-    if several is not None:
-        scheme = band_scheme(sources[0].channels, classes, ignore)
+    if several := [fact for fact in facts if fact.several]:
+        first = several[0].source
+        colored = [fact.source for fact in several if has_colors(fact.source)]
+        if task in ("binary", "multiclass"):
+            raise colors_expected(colored[0]) if colored else one_band_expected(first)
+        if colored and not are_bands(facts, task, classes):
+            raise colors_expected(colored[0])
+        scheme = band_scheme(max(fact.source.channels for fact in several), classes, ignore)
     else:
-        scheme = value_scheme(task, classes, ignore, sorted(where), where)
+        nodata = declared_nodata(facts, classes, ignore)
+        if nodata:
+            remarks.append(f"{listed(nodata)}, which files declare as nodata, does not count")
+        found = [
+            (fact.source.name, values) for fact, values in zip(facts, usual or [f.values for f in facts], strict=True)
+        ]
+        scheme, more = value_scheme(task, classes, ignore, found, nodata)
+        remarks += more
     if scheme.declared[-1] - scheme.declared[0] > WIDEST_RANGE:
         raise OptionError(
             "classes",
             "label values within a million of each other",
             f"{scheme.declared[0]} and {scheme.declared[-1]}",
         )
-    for name, values in found.items():
-        if others := sorted(values - set(scheme.declared)):
-            raise undeclared(name, scheme.declared, others)
-    return scheme
+    if any(is_rounded(fact.source) for fact in facts):
+        remarks.append("values that are stored scaled or computed are rounded to whole numbers")
+    return Understanding(scheme, remarks)
 
 
-def scan(sources: Sequence[Source]) -> tuple[dict[str, set[int]], Source | None]:
-    """Returns the label values of each label image, by name, and an image whose bands differ, if there is one."""
-    found: dict[str, set[int]] = {}
-    several = None
-    for source in sources:
-        if isinstance(unresampled(source), RunSource | PolygonSource):
-            found[source.name] = {0, 1}
-            continue
-        values: set[int] = set()
-        for window in measured_windows(source.shape, max(MEASURED_PIXELS // len(sources), 1 << 18)):
-            array = label_values(source, window, range(source.channels))
-            several = source if several is None and not bands_are_equal(array) else several
-            values |= set(np.unique(array).tolist())
-            if len(values) > MOST_VALUES:
-                break
-        found[source.name] = values
-    return found, several
+def are_bands(facts: Sequence[LabelFacts], task: str | None, classes: Classes | None) -> bool:
+    """Says whether labels in colours are meant as a band per class: it was declared, or they hold only 0 and 1."""
+    if task == "multilabel":
+        return True
+    if classes is None:
+        return all(fact.values <= {0, 1} for fact in facts)
+    channels = max(fact.source.channels for fact in facts)
+    if isinstance(classes, Mapping):
+        return all(isinstance(band, int) and 1 <= band <= channels for band in classes.values())
+    return len(classes) == channels
+
+
+def declared_nodata(facts: Sequence[LabelFacts], classes: Classes | None, ignore: Sequence[int]) -> tuple[int, ...]:
+    """Returns the values that files declare as nodata and that occur, unless they are 0 or mean something else."""
+    meant = {0, *ignore}
+    if isinstance(classes, Mapping):
+        for value in classes.values():
+            meant |= {value} if isinstance(value, int) else set(value)
+    found = {
+        int(nodata)
+        for fact in facts
+        if (nodata := unresampled(fact.source).nodata) is not None and nodata == nodata // 1 and nodata in fact.values
+    }
+    rest = set().union(*(fact.values for fact in facts)) - found
+    # A mask whose only value besides 0 is said to be nodata would be empty.
+    return tuple(sorted(found - meant)) if rest - {0} else ()
 
 
 def band_scheme(channels: int, classes: Classes | None, ignore: tuple[int, ...]) -> LabelScheme:
@@ -117,53 +219,79 @@ def value_scheme(
     task: str | None,
     classes: Classes | None,
     ignore: tuple[int, ...],
-    found: Sequence[int],
-    where: Mapping[int, str] | None = None,
-) -> LabelScheme:
-    """Returns the scheme of labels whose values say the class.
+    found: Sequence[tuple[str, frozenset[int]]],
+    nodata: tuple[int, ...] = (),
+) -> Understanding:
+    """Works out the scheme of labels whose values say the class.
 
     Args:
         task: See `find_scheme`.
         classes: See `find_scheme`.
         ignore: See `find_scheme`.
-        found: The label values that occur and are not ignored.
-        where: For each of those the name of a label that has it, for messages.
+        found: Name and values of each label.
+        nodata: Values that do not count because files declare them as nodata.
 
     Raises:
         OptionError: If the declaration contradicts itself.
         LabelError: If the values that occur contradict it.
     """
-    where = where or {}
-    names: Sequence[str] = []
-    if isinstance(classes, Mapping):
-        named = {name: tuple(value) if isinstance(value, Sequence) else (value,) for name, value in classes.items()}
-        return declared_scheme(task, named, ignore)
-    if classes is not None:
-        if len(classes) > 2 or task == "multiclass":
-            return declared_scheme(task, {name: (number,) for number, name in enumerate(classes)}, ignore)
-        names = classes
-        task = task if task == "multilabel" else "binary"
+    declared = ignore
+    ignore = tuple(sorted({*ignore, *nodata}))
+    groups = named_values(task, classes)
+    remarks: list[str] = []
+    sets = [values - set(ignore) for _, values in found]
+    every = sorted(set().union(*sets))
+    meant = {value for group in groups.values() for value in group} if groups else set()
+    # Beside other values 255 marks, by an old habit, what nobody labelled.
+    known = meant - {0, 255} if len(meant - {0}) > 1 else set()
+    beside = any(255 in values and (values | known) - {0, 255} for values in sets)
+    if beside and 255 not in meant and not declared and max(set(every) - {255}, default=0) < 255:
+        ignore, every = tuple(sorted({*ignore, 255})), [value for value in every if value != 255]
+        sets = [values - {255} for values in sets]
+        remarks.append("255 beside other values does not count; list it in `classes` or declare `ignore` otherwise")
+    if groups is not None:
+        return Understanding(declared_scheme(task, groups, ignore), remarks)
     if task == "multilabel":
         raise OptionError("classes", "a mapping from name to label values, for labels in one band", "none")
-    if task != "multiclass" and (set(found) <= {0, 1} or set(found) <= {0, 255}):
-        if not set(found) - {0}:
-            only = "only the value 0" if found else "only values that are ignored"
+    names = list(classes or ())
+    task = "binary" if names else task
+    name = names[-1] if names else "foreground"
+    if task != "multiclass" and all(values <= {0, 1} or values <= {0, 255} for values in sets):
+        if not set(every) - {0}:
+            only = "only the value 0" if every else "only values that are ignored"
             raise LabelError("labels", "a class besides the background", only)
+        if {1, 255} <= set(every):
+            remarks.append("some files have 0 and 1, others 0 and 255: both are background and class")
         present = tuple(value for value in (1, 255) if value not in ignore)
-        return LabelScheme("binary", (names[-1] if names else "foreground",), ((0,), present), ignore)
+        return Understanding(LabelScheme("binary", (name,), ((0,), present), ignore), remarks)
+    if task != "multiclass" and len(every) == 2 and every[0] == 0 and every[1] < MOST_CLASSES:
+        remarks.append(f"{every[1]} is the class and 0 the background")
+        return Understanding(LabelScheme("binary", (name,), ((0,), (every[1],)), ignore), remarks)
+    where = {value: label for label, values in found for value in values}
     if task == "binary":
-        other = next(value for value in found if value not in (0, 1))
+        other = next(value for value in every if value not in (0, 1))
+        expected = "values within 0, 1 or 0, 255, or `classes` that names the value"
+        raise LabelError(where[other], expected, listed(every))
+    if wrong := [value for value in every if not 0 <= value < MOST_CLASSES]:
         raise LabelError(
-            where.get(other, "labels"), "values within 0, 1 or 0, 255, or `classes` that names the value", listed(found)
-        )
-    if wrong := [value for value in found if not 0 <= value < MOST_CLASSES]:
-        raise LabelError(
-            where.get(wrong[0], "labels"),
+            where[wrong[0]],
             f"class ids from 0 to {MOST_CLASSES - 1}, or `classes` with the value of each",
             f"values such as {listed(wrong[:3])}",
         )
-    number = max(max(found, default=0) + 1, 2)
-    return LabelScheme("multiclass", tuple(map(str, range(number))), tuple((i,) for i in range(number)), ignore)
+    ids = sorted({0, *(every if max(every, default=0) > 1 else (0, 1))})
+    if ids != list(range(len(ids))):
+        remarks.append(f"the values {listed(ids)} are {len(ids)} classes; those between do not occur and are none")
+    scheme = LabelScheme("multiclass", tuple(map(str, ids)), tuple((number,) for number in ids), ignore)
+    return Understanding(scheme, remarks)
+
+
+def named_values(task: str | None, classes: Classes | None) -> dict[str, tuple[int, ...]] | None:
+    """Returns the label values of each class as they are declared; `None` if names alone are, or nothing."""
+    if isinstance(classes, Mapping):
+        return {name: tuple(value) if isinstance(value, Sequence) else (value,) for name, value in classes.items()}
+    if classes is not None and (len(classes) > 2 or task == "multiclass"):
+        return {name: (number,) for number, name in enumerate(classes)}
+    return None
 
 
 def declared_scheme(task: str | None, named: Mapping[str, Sequence[int]], ignore: tuple[int, ...]) -> LabelScheme:
@@ -191,7 +319,9 @@ def declared_scheme(task: str | None, named: Mapping[str, Sequence[int]], ignore
         if len(names) > 2:
             raise OptionError("classes", "a class, or background and class, for a binary task", ", ".join(names))
         taken = {*ignore, *groups[-1]}
-        background = groups[0] if len(groups) == 2 else tuple(value for value in (0, 1, 255) if value not in taken)
+        # What is not the class is 0; if 0 is the class, it is 1 or 255.
+        others = (1, 255) if 0 in taken else (0,)
+        background = groups[0] if len(groups) == 2 else tuple(value for value in others if value not in taken)
         return LabelScheme(task, (names[-1],), (background, groups[-1]), ignore)
     if 0 not in values and 0 not in ignore:
         names, groups = ["background", *names], [(0,), *groups]

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
-from maskzoo.errors import LabelError
+from maskzoo.errors import LabelError, MaskzooError
 
-from ..images.source import Frame, Source
+from ..images.source import Source
+from ..images.statistics import measured_windows
 from ..windows import Window
-from .values import label_values
+from .values import bands_are_equal, label_values
+
+# Numbers above that are of objects, not of classes.
+MOST_CLASSES = 64
+FEWEST_OBJECTS = 8
+EXAMINED_LABELS, EXAMINED_PIXELS = 32, 1 << 22
+# Connected parts per number up to which each number may be an object.
+PARTS_PER_OBJECT = 1.2
 
 
 class InstanceSource(Source):
@@ -23,7 +34,7 @@ class InstanceSource(Source):
         self.path, self.name, self.shape = source.path, source.name, source.shape
         self.dtype = np.dtype(np.uint8)
         self.channels = 1
-        self.frame = Frame(self.shape)
+        self.frame = source.frame
         self._type = np.dtype(np.uint16 if source.dtype.itemsize <= 2 else np.uint32)
 
     def read_instances(self, window: Window) -> np.ndarray:
@@ -42,3 +53,59 @@ class InstanceSource(Source):
     def read(self, window: Window) -> np.ndarray:
         """Returns 1 inside the objects of a window and 0 outside, `uint8` `(*size, 1)`."""
         return (self.read_instances(window) > 0).astype(np.uint8)[..., None]
+
+
+def numbers_objects(sources: Sequence[Source]) -> bool:
+    """Says whether label images number objects: many numbers, each of them one connected part of an image.
+
+    Numbers as small as those of classes are taken for objects if those of every image are 1, 2, 3, ... up to another
+    number, 8 or more in one image at least.
+
+    Args:
+        sources: Label images, of which some, spread over all, are read.
+    """
+    chosen = np.unique(np.linspace(0, len(sources) - 1, min(len(sources), EXAMINED_LABELS)).round().astype(int))
+    numbers, every, ids, parts = [], set(), 0, 0
+    for index in chosen:
+        try:
+            found = object_counts(sources[int(index)])
+        except MaskzooError:
+            continue
+        if found is None:
+            return False
+        values, more_ids, more_parts = found
+        numbers.append(values)
+        every |= values
+        ids, parts = ids + more_ids, parts + more_parts
+    if len(every) < FEWEST_OBJECTS or parts > PARTS_PER_OBJECT * ids:
+        return False
+    counted_up = all(values == set(range(1, len(values) + 1)) for values in numbers)
+    most = max(map(len, numbers))
+    differ = len({len(values) for values in numbers}) > 1 and counted_up and most >= FEWEST_OBJECTS
+    return differ or (max(every) >= MOST_CLASSES and most > 2)
+
+
+def object_counts(source: Source) -> tuple[set[int], int, int] | None:
+    """Returns the numbers above 0 of a label, how many there are per window, and of how many connected parts.
+
+    `None` if they cannot number objects: bands that differ, values that are negative or not whole.
+    """
+    from skimage.measure import label
+
+    every: set[int] = set()
+    ids = parts = 0
+    for window in measured_windows(source.shape, EXAMINED_PIXELS):
+        try:
+            array = label_values(source, window, range(source.channels))
+        except LabelError:
+            return None
+        if not bands_are_equal(array) or array.min() < 0:
+            return None
+        values = set(np.unique(array).tolist()) - {0}
+        if values:
+            connected: Any = label(array[..., 0], background=0)
+            ids, parts = ids + len(values), parts + int(connected.max())
+            every |= values
+        if parts > 4 * max(ids, FEWEST_OBJECTS):
+            return every, ids, parts
+    return every, ids, parts

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,32 +13,40 @@ from maskzoo.errors import LabelError
 from maskzoo.names import one_of
 
 from ..images.reading import read_mirrored
-from ..images.source import Frame, Source
+from ..images.source import Source
 from ..windows import Window
-
-WGS84 = "OGC:CRS84"  # what GeoJSON means if it names no coordinate system
-# A JSON value; its parts are looked at one by one.
-Json = Any
+from .geojson import Shape, line_areas, read_geojson, shapes_of
+from .geojson_place import pixel_mapping, pixels_per_unit
+from .values import by
 
 
 class PolygonSource(Source):
     """Reads windows of the areas that a GeoJSON file outlines: 1 where a pixel's centre lies inside a polygon.
 
+    A file without any area is an image without any object.
+
     Args:
-        path: GeoJSON file: a feature collection, a list of features, or geometries alone. Only areas count.
+        path: GeoJSON file: a feature collection, a list of features, or geometries alone. Points do not count, and
+            lines only if they have a width.
         image: Image that they belong to. If it has a coordinate system, the polygons are in map coordinates: those that
             the file names, or else longitude and latitude. If it has none, they are in pixels of its full resolution (x
             to the right, y down).
         class_property: Property that says the class of a feature, such as QuPath's `classification`; `None`: all are
-            one class.
+            one class. Features without a class do not count.
         classes: Class names, one band for each; `None`: those found, sorted.
+        crs: Coordinate system of the file, in place of what it says: its name, `image` or `pixels`.
+        width: Width of lines, in units of the image's coordinate system, without one in pixels of its full resolution;
+            a property `width` wins.
 
     Attributes:
         class_names: Names of the classes; none without `class_property`.
+        areas: Number of areas.
+        touches: Whether any of them touches the image.
+        left_out: How many features do not count, by what they are.
 
     Raises:
         OSError: If the file cannot be read.
-        LabelError: If it holds no polygons or an unknown class.
+        LabelError: If it is no GeoJSON, has an unknown class, or lies nowhere in the image's coordinate system.
     """
 
     def __init__(
@@ -49,33 +56,74 @@ class PolygonSource(Source):
         *,
         class_property: str | None = None,
         classes: Sequence[str] | None = None,
+        crs: str | None = None,
+        width: float | None = None,
     ) -> None:
         self.path = Path(path)
         self.name = str(path)
         self.shape = tuple(image.shape)
         self.dtype = np.dtype(np.uint8)
-        self.frame = Frame(self.shape)
-        content = read_json(self.path)
-        to_pixels = pixel_mapping(content, image)
+        self.frame = image.frame
+        self._image_name = image.name
+        content = read_geojson(self.path)
+        self.left_out: Counter[str] = Counter()
+        shapes = self._counted(list(shapes_of(self.path, content, class_property, width)), class_property)
+        to_pixels = pixel_mapping(self.path, content, image, crs, [points for s in shapes for points in s.points])
+        per_unit = pixels_per_unit(image)
         # Of every area its polygons, of every polygon its rings, each `(points, 2)` with x before y.
         self._areas: list[list[list[np.ndarray]]] = []
         names = []
-        for name, polygons in areas(content, class_property):
-            self._areas.append([[to_pixels(np.asarray(ring, float)[:, :2]) for ring in rings] for rings in polygons])
-            names.append(name)
-        if not names:
-            raise LabelError(path, "polygons", "none")
-        if class_property and None in names:
-            raise LabelError(path, f"a property {class_property} of every polygon", "some without")
+        for shape in shapes:
+            moved = [[to_pixels(part) for part in parts] for parts in shape.parts]
+            areas = [moved] if shape.width is None else line_areas(moved, shape.width * per_unit)
+            self._areas += areas
+            names += [shape.name] * len(areas)
         found = sorted({name for name in names if name is not None})
         self.class_names = list(classes) if classes is not None and class_property else found
         if others := [name for name in found if name not in self.class_names]:
             raise LabelError(f"{path}: class", one_of(others[0], self.class_names), others[0])
-        self._bands = np.array([0 if name is None else self.class_names.index(name) for name in names])
+        self._bands = np.array([0 if name is None else self.class_names.index(name) for name in names], int)
         self.channels = max(1, len(self.class_names))
         corners = [np.concatenate([ring for rings in polygons for ring in rings]) for polygons in self._areas]
-        self._low = np.array([points.min(axis=0)[::-1] for points in corners])
-        self._high = np.array([points.max(axis=0)[::-1] for points in corners])
+        self._low = np.array([points.min(axis=0)[::-1] for points in corners]).reshape(-1, 2)
+        self._high = np.array([points.max(axis=0)[::-1] for points in corners]).reshape(-1, 2)
+        self.areas = len(self._areas)
+        touching = ((self._low < self.shape) & (self._high > 0)).all(axis=1)
+        self.touches = bool(touching.any())
+        # Numbers of the bands that have an area which touches the image.
+        self.bands_shown = frozenset(self._bands[touching].tolist())
+
+    def _counted(self, shapes: Sequence[Shape], class_property: str | None) -> list[Shape]:
+        """Returns the shapes that count, and keeps a count of the others."""
+        areas = [shape for shape in shapes if shape.parts]
+        # QuPath leaves the property out where there is no class.
+        known = class_property in (None, "classification") or any(shape.has_class for shape in areas)
+        if areas and not known:
+            raise LabelError(self.path, f"a property {class_property} of every polygon that counts", "none")
+        counted = []
+        for shape in shapes:
+            if not shape.parts:
+                self.left_out[shape.kind] += 1
+            elif class_property and shape.name is None:
+                self.left_out["without a class"] += 1
+            else:
+                counted.append(shape)
+        return counted
+
+    def require_touching(self) -> None:
+        """Refuses outlines none of which touches the image.
+
+        Raises:
+            LabelError: If there are some, all beside it.
+        """
+        if self.touches or not self.areas:
+            return
+        (top, left), (bottom, right) = self._low.min(axis=0), self._high.max(axis=0)
+        raise LabelError(
+            self.path,
+            f"outlines that touch {self._image_name}, {by(self.shape)}, or `crs` that says where they lie",
+            f"outlines from row {top:.6g}, column {left:.6g} to row {bottom:.6g}, column {right:.6g} of it",
+        )
 
     def read(self, window: Window) -> np.ndarray:
         """Returns the label of a window as `uint8` `(*size, bands)`, mirrored outside the image."""
@@ -92,62 +140,11 @@ class PolygonSource(Source):
             if shown:
                 # One pixel further on every side than the window: rasterio takes the identity for a missing transform.
                 shift = Affine.translation(window.offset[1] + 1, window.offset[0] + 1)
+                # One by one: where polygons of one geometry overlap, they would cancel each other.
                 shapes = [
-                    {
-                        "type": "MultiPolygon",
-                        "coordinates": [[(ring + 1).tolist() for ring in rings] for rings in polygons],
-                    }
+                    {"type": "Polygon", "coordinates": [(ring + 1).tolist() for ring in rings]}
                     for polygons in shown
+                    for rings in polygons
                 ]
                 burned[..., band] = rasterize(shapes, window.size, transform=shift, dtype="uint8")
         return burned
-
-
-def read_json(path: Path) -> Json:
-    """Reads a JSON file."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise LabelError(path, "a GeoJSON file", error) from None
-
-
-def areas(content: Json, class_property: str | None) -> Iterator[tuple[str | None, Json]]:
-    """Yields the class, or `None`, and the polygons of every area of a GeoJSON value; a polygon is a list of rings."""
-    if isinstance(content, list):
-        for part in content:
-            yield from areas(part, class_property)
-        return
-    if not isinstance(content, dict):
-        return
-    for part in ("features", "geometries"):
-        yield from areas(content.get(part) or [], class_property)
-    if content.get("type") == "Feature":
-        name = (content.get("properties") or {}).get(class_property) if class_property else None
-        name = name.get("name") if isinstance(name, dict) else name
-        for _, polygons in areas(content.get("geometry"), None):
-            yield None if name is None else str(name), polygons
-    elif content.get("type") == "Polygon":
-        yield None, [content["coordinates"]]
-    elif content.get("type") == "MultiPolygon":
-        yield None, content["coordinates"]
-
-
-def pixel_mapping(content: Json, image: Source) -> Callable[[np.ndarray], np.ndarray]:
-    """Returns the function from points `(n, 2)` of a GeoJSON file to pixels of an image, x before y."""
-    frame = image.frame
-    if frame.crs is None or frame.transform is None:
-        return lambda points: points / image.scale[::-1]
-    from rasterio.crs import CRS
-    from rasterio.warp import transform
-
-    crs = frame.crs
-    named = ((content.get("crs") or {}).get("properties") or {}).get("name") if isinstance(content, dict) else None
-    source = CRS.from_user_input(named or WGS84)
-    a, b, c, d, e, f = (~frame.transform)[:6]
-
-    def to_pixels(points: np.ndarray) -> np.ndarray:
-        if source != crs:
-            points = np.stack(transform(source, crs, *points.T), axis=1)
-        return points @ [[a, d], [b, e]] + [c, f]
-
-    return to_pixels

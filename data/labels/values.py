@@ -9,35 +9,51 @@ import numpy as np
 from maskzoo.errors import LabelError
 
 from ..images.pyramid import ResampledSource
-from ..images.source import Frame, Source
+from ..images.source import Source
 from ..windows import Window
 
 SHOWN_VALUES = 8
+# How far from a whole number a value may be that was computed, in units of it and of the step of scaled values.
+ROUNDING, LARGEST_STEP = 1e-4, 0.5
+# The value of a class whose file is missing for an image.
+UNKNOWN_CLASS = -1
 
 
 class StackedSource(Source):
     """Reads several label images, one per class, as the bands of one.
 
     Args:
-        sources: The label images.
+        sources: The label images; `None` of a class whose file is missing.
+        missing: The value of every pixel of such a class.
+
+    Attributes:
+        unknown: Numbers of the bands whose file is missing and whose value is therefore not known.
 
     Raises:
         LabelError: If they differ in size.
     """
 
-    def __init__(self, sources: Sequence[Source]) -> None:
-        self.sources = list(sources)
-        self.path, self.name, self.shape = sources[0].path, sources[0].name, sources[0].shape
-        self.dtype = np.result_type(*(source.dtype for source in sources))
+    def __init__(self, sources: Sequence[Source | None], missing: int = UNKNOWN_CLASS) -> None:
+        self.sources = [source for source in sources if source is not None]
+        first = self.sources[0]
+        self.path, self.name, self.shape = first.path, first.name, first.shape
+        self.dtype = np.result_type(*(source.dtype for source in self.sources))
         self.channels = len(sources)
-        self.frame = Frame(self.shape)
-        for source in sources:
+        self.frame = first.frame
+        self._bands, self._missing = list(sources), missing
+        absent = tuple(number for number, source in enumerate(sources) if source is None)
+        self.unknown = absent if missing == UNKNOWN_CLASS else ()
+        if self.unknown:
+            self.dtype = np.result_type(self.dtype, np.int8)
+        for source in self.sources:
             if source.shape != self.shape:
                 raise LabelError(source.name, f"the size of {self.name}, {by(self.shape)}", by(source.shape))
 
     def read(self, window: Window) -> np.ndarray:
         """Returns the label of a window as an array `(*size, bands)`."""
-        return np.stack([label_values(source, window) for source in self.sources], axis=-1)
+        empty = np.full(window.size, self._missing, np.int8)
+        bands = [empty if source is None else label_values(source, window) for source in self._bands]
+        return np.stack(bands, axis=-1)
 
 
 def label_values(source: Source, window: Window, bands: Iterable[int] | None = None) -> np.ndarray:
@@ -57,8 +73,8 @@ def label_values(source: Source, window: Window, bands: Iterable[int] | None = N
     array = source.read(window)
     if array.dtype.kind == "f":
         whole = np.rint(array)
-        if (whole != array).any():
-            raise undeclared(source.name, "that are whole numbers", np.unique(array[whole != array]))
+        if (wrong := np.abs(whole - array) > rounding(source)).any():
+            raise undeclared(source.name, "that are whole numbers", np.unique(array[wrong]))
         array = whole.astype(np.int64)
     if bands is not None:
         return array[..., list(bands)]
@@ -67,9 +83,23 @@ def label_values(source: Source, window: Window, bands: Iterable[int] | None = N
     return array[..., 0]
 
 
+def rounding(source: Source) -> float:
+    """Returns how far the values of a label may be from whole numbers: half a step of values that are stored scaled."""
+    return max(ROUNDING, min(unresampled(source).value_step, LARGEST_STEP) * 0.5001)
+
+
+def is_rounded(source: Source) -> bool:
+    """Says whether a label holds values, in a window at its middle, that are whole numbers only after rounding."""
+    if source.dtype.kind != "f":
+        return False
+    size = tuple(min(length, 256) for length in source.shape)
+    array = source.read(Window(tuple((n - k) // 2 for n, k in zip(source.shape, size, strict=True)), size))
+    return bool((np.rint(array) != array).any())
+
+
 def bands_are_equal(array: np.ndarray) -> bool:
     """Says whether a label image `(*size, bands)` has one band, or grey colours, as some programs save masks."""
-    return array.shape[-1] == 1 or bool((array[..., :3] == array[..., :1]).all())
+    return array.shape[-1] == 1 or bool((array == array[..., :1]).all())
 
 
 def one_band_expected(source: Source) -> LabelError:

@@ -11,6 +11,7 @@ import numpy as np
 from ..images.source import Source
 from ..labels.instances import InstanceSource
 from ..labels.scheme import LabelReader, LabelScheme
+from ..labels.values import StackedSource, unresampled
 from ..windows import Window
 from .normalization import NormalizedSource, Normalizer
 from .pairs import Pair
@@ -29,6 +30,8 @@ class Case:
         read_instances: Function from a `Window` to the number of the object that each pixel belongs to, `uint16` or
             `uint32` `(*size,)`, 0 outside; `None` if the labels do not tell objects apart.
         weight: How often the case is seen in training, relative to the others.
+        ignore_index: Label of pixels that do not count, `None` if all do.
+        unknown: Numbers of the classes of which the label says nothing, because their file is missing.
     """
 
     name: str
@@ -38,6 +41,8 @@ class Case:
     read_label: LabelReader
     read_instances: Callable[[Window], np.ndarray] | None = None
     weight: float = 1.0
+    ignore_index: int | None = None
+    unknown: tuple[int, ...] = ()
 
 
 def make_cases(pairs: Sequence[Pair], scheme: LabelScheme, normalizer: Normalizer) -> list[Case]:
@@ -50,6 +55,16 @@ def make_cases(pairs: Sequence[Pair], scheme: LabelScheme, normalizer: Normalize
             normalizer(pair.image),
             scheme.reader(pair.label),
             pair.label.read_instances if isinstance(pair.label, InstanceSource) else None,
+            ignore_index=scheme.ignore_index,
+            unknown=unknown_classes(pair.label, scheme),
         )
         for pair in pairs
     ]
+
+
+def unknown_classes(label: Source, scheme: LabelScheme) -> tuple[int, ...]:
+    """Returns the numbers of the classes whose file is missing from a label of several."""
+    label = unresampled(label)
+    absent = label.unknown if isinstance(label, StackedSource) else ()
+    bands = scheme.bands or (0,)
+    return tuple(number for number, band in enumerate(bands) if band in absent)

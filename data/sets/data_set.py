@@ -162,12 +162,14 @@ def labelled_cases(
     pairs, bands = open_pairs(spec, spatial_dims, seed)
     if path is None:
         pairs = [pair for pair in pairs if pair.name in held_out]
-    elif spec.classes is not None:
+    elif spec.classes is not None or spec.colors is not None:
         declared = scheme_of(replace(spec, task=spec.task or scheme.task), pairs, bands)
         if declared.class_names != scheme.class_names:
             expected = f"the classes of the run, {', '.join(scheme.class_names)}"
             raise DataError(path, expected, ", ".join(declared.class_names))
         scheme = declared
+    elif more := set(spec.ignored_values) - set(scheme.ignore):
+        scheme = replace(scheme, ignore=tuple(sorted({*scheme.ignore, *more})))
     return make_cases(pairs, scheme, normalizer)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from maskzoo.errors import DataError, MissingFile
 
@@ -22,6 +23,7 @@ from .specification import DataSpec
 LABEL_FOLDERS = ("masks", "labels")
 # One folder or file of labels, or a folder for each class.
 LabelPlace = Path | dict[str, Path]
+T = TypeVar("T")
 
 
 def find_folders(spec: DataSpec) -> tuple[Path, LabelPlace]:
@@ -47,6 +49,55 @@ def find_folders(spec: DataSpec) -> tuple[Path, LabelPlace]:
     if len(labels) > 1:
         raise DataError(path, "either masks/ or labels/", "both")
     return images, labels[0]
+
+
+def image_files(spec: DataSpec) -> dict[str, Path]:
+    """Returns the images of a data set by name: those of its folder that are no labels.
+
+    Raises:
+        MissingFile: If there are none.
+        DataError: If two files have the same name.
+    """
+    folder, labels = find_folders(spec)
+    files = files_by_stem(folder)
+    suffix = spec.label_suffix
+    if suffix is None or isinstance(labels, dict) or folder.resolve() != labels.resolve():
+        return files
+    images = {stem: file for stem, file in files.items() if not bare(stem).endswith(suffix)}
+    if not images:
+        raise MissingFile(folder, f"images, whose names do not end in {suffix}", "none")
+    return images
+
+
+def matched(images: Mapping[str, Path], labels: Mapping[str, T], suffix: str | None = None) -> dict[str, T]:
+    """Returns labels by the names of the images that they belong to.
+
+    Args:
+        images: Files of the images by name.
+        labels: Labels by their own names, where `.ome` at the end makes no difference.
+        suffix: What the names of labels have behind those of the images; labels without it are left out.
+
+    Raises:
+        DataError: If two labels belong to one image.
+    """
+    by_bare = {bare(name): name for name in images}
+    found: dict[str, T] = {}
+    for own, label in labels.items():
+        stem = own
+        if suffix is not None:
+            if not bare(own).endswith(suffix):
+                continue
+            stem = bare(own).removesuffix(suffix)
+        name = stem if stem in images else by_bare.get(bare(stem), stem)
+        if name in found:
+            raise DataError(images.get(name, name), "one label", f"{found[name]} and {label}")
+        found[name] = label
+    return found
+
+
+def bare(stem: str) -> str:
+    """Returns the name of a file without suffix, of `a.ome.tif` too."""
+    return stem[:-4] if stem.lower().endswith(".ome") else stem
 
 
 def existing(folder: Path, part: str) -> Path:

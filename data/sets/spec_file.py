@@ -13,7 +13,7 @@ import yaml
 from maskzoo.errors import DataError, MissingFile, OptionError, UnreadableFile
 from maskzoo.names import one_of
 
-from .folders import files_by_stem, find_folders, spatial_dims_of_file
+from .folders import find_folders, image_files, spatial_dims_of_file
 from .specification import SYNTHETIC, DataSpec
 
 YAML_SUFFIXES = (".yaml", ".yml")
@@ -114,5 +114,5 @@ def spatial_dims_of(spec: DataSpec) -> int | None:
     if spec.sets is not None:
         found = {spatial_dims_of(read_spec(part)) for part in spec.sets}
     else:
-        found = {spatial_dims_of_file(file) for file in files_by_stem(find_folders(spec)[0]).values()}
+        found = {spatial_dims_of_file(file) for file in image_files(spec).values()}
     return found.pop() if len(found) == 1 else None

@@ -7,17 +7,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from dataclasses import fields as fields_of
 from pathlib import Path
+from typing import Any
 
 from maskzoo.errors import OptionError
 from maskzoo.names import one_of
 
 from ..augmentation.stain import METHODS as STAINS
+from ..labels.colors import IGNORED_COLOR, ColorTable
 from ..labels.run_lengths import Dialect
 from ..labels.scheme import TASKS
+from ..labels.values import UNKNOWN_CLASS
 from .normalization import NORMALIZATIONS
 
 SYNTHETIC = "synthetic"
 SPLITS = ("random", "block")
+MISSING = ("ignore", "empty")
 DIALECT = tuple(field.name for field in fields_of(Dialect))
 
 
@@ -30,7 +34,7 @@ class DataSpec:
             YAML file relative to it. With `sets`, that file.
         task: `binary`, `multilabel` or `multiclass`; by default read off the labels: see `labels.finding.find_scheme`.
         classes: Class names: a list, or a mapping from name to label value or values: see `find_scheme`.
-        ignore: Label values of pixels that do not count.
+        ignore: Label values of pixels that do not count; with `colors` their colours.
         normalization: `dataset`, `image`, `percentile` or `none`: see `normalization.Normalizer`.
         validation: Fraction of the images that is held out, between 0 and 1.
         split: `random`, or `block`: the last of the sorted names, for sections or frames that resemble each other.
@@ -38,7 +42,16 @@ class DataSpec:
         labels: Folder of the label images within `path`, or a run-length `.csv`, or a `.geojson` or a folder of those,
             or a mapping from class name to the folder of its masks; `masks` or `labels` by default.
         rle: Dialect of a run-length CSV: options of `decode_rle`.
+        label_suffix: What the names of label files have behind those of the images, such as `_mask`.
+        missing: What a class whose file is missing for an image is, where `labels` has a folder per class: `ignore`:
+            not known, left out of loss and metrics; `empty`: nowhere in it. By default a missing file is refused.
+        colors: Mapping from class name to the colour of its pixels in colour-coded masks or in palettes, such as
+            `[255, 0, 0]`, `"#ff0000"`, or several of these. Black is the background unless it is listed.
         class_property: Property of GeoJSON features that says their class; `classes` then lists those.
+        crs: Coordinate system of GeoJSON labels, such as `EPSG:32633`; `image` for that of the image, `pixels` for
+            pixels of its full resolution. By default what the file says, see `labels.polygons.PolygonSource`.
+        width: How wide lines in GeoJSON labels are, in units of the image's coordinate system, without one in pixels of
+            its full resolution; a property `width` of a line wins. By default lines are left out.
         group: Regular expression that finds in a name what belongs together, such as the patient; never split.
         folds: JSON file of `folds.write_folds`; then the images of one fold are held out.
         fold: Number of that fold.
@@ -59,14 +72,19 @@ class DataSpec:
     path: str = SYNTHETIC
     task: str | None = None
     classes: dict[str, int | list[int]] | list[str] | None = None
-    ignore: Sequence[int] = ()
+    ignore: Sequence[int | str | Sequence[int]] = ()
     normalization: str = "dataset"
     validation: float = 0.2
     split: str = "random"
     images: str | None = None
     labels: str | dict[str, str] | None = None
     rle: dict[str, bool] | None = None
+    label_suffix: str | None = None
+    missing: str | None = None
+    colors: dict[str, Any] | None = None  # colours of each class, which `ColorTable.of` checks
     class_property: str | None = None
+    crs: str | None = None
+    width: float | None = None
     group: str | None = None
     folds: str | None = None
     fold: int = 0
@@ -83,6 +101,7 @@ class DataSpec:
             ("split", self.split, SPLITS, False),
             ("task", self.task, TASKS, True),
             ("stain", self.stain, STAINS, True),
+            ("missing", self.missing, MISSING, True),
         ):
             if value not in known and not (optional and value is None):
                 raise OptionError(name, one_of(str(value), known), value)
@@ -93,7 +112,9 @@ class DataSpec:
         names = list(self.classes or ["any"])
         if any(not isinstance(name, str) for name in names) or len(set(names)) < len(names):
             raise OptionError("classes", "names, each once", ", ".join(map(str, names)))
-        if not isinstance(self.ignore, list | tuple) or any(not isinstance(value, int) for value in self.ignore):
+        if not isinstance(self.ignore, list | tuple) or (
+            self.colors is None and any(not isinstance(value, int) for value in self.ignore)
+        ):
             raise OptionError("ignore", "a list of label values", self.ignore)
         places = self.labels.values() if isinstance(self.labels, dict) else [self.labels or ""]
         if not all(isinstance(place, str) for place in places):
@@ -107,6 +128,16 @@ class DataSpec:
             raise OptionError("resolution", "the size of a pixel, above 0", self.resolution)
         if self.level is not None and self.resolution is not None:
             raise OptionError("level", "either `level` or `resolution`", "both")
+        if self.missing and not isinstance(self.labels, dict):
+            raise OptionError("missing", "`labels` with a folder for each class", "others")
+        if self.colors is not None:
+            self._check_colors(self.colors)
+        if self.width is not None and not is_weight(self.width):
+            raise OptionError("width", "how wide lines are, above 0", self.width)
+        if self.label_suffix is not None and (not isinstance(self.label_suffix, str) or not self.label_suffix):
+            raise OptionError("label_suffix", "the end of the names of label files, such as _mask", self.label_suffix)
+        if self.crs is not None and not isinstance(self.crs, str):
+            raise OptionError("crs", "a coordinate system such as EPSG:32633, `image` or `pixels`", self.crs)
         if self.instances and (self.task not in (None, "binary") or self.ignore or isinstance(self.classes, dict)):
             raise OptionError(
                 "instances", "a binary task without `ignore` and without label values of classes", "others"
@@ -115,6 +146,35 @@ class DataSpec:
             not isinstance(self.sets, dict) or not self.sets or not all(map(is_weight, self.sets.values()))
         ):
             raise OptionError("sets", "a mapping from data sets to weights above 0", self.sets)
+
+    def _check_colors(self, colors: Any) -> None:  # what a YAML file says
+        if not isinstance(colors, dict) or not colors or any(not isinstance(name, str) for name in colors):
+            raise OptionError("colors", "a mapping from class names to colours such as [255, 0, 0]", colors)
+        if self.instances or isinstance(self.labels, dict) or isinstance(self.classes, dict):
+            others = "`labels` in one folder, without `instances` and without label values of classes"
+            raise OptionError("colors", others, "others")
+        if self.classes is not None and set(self.classes) != set(colors):
+            raise OptionError("classes", f"the names of `colors`, {', '.join(colors)}", ", ".join(self.classes))
+        ColorTable.of(colors, self.ignored_colors)
+
+    @property
+    def color_table(self) -> ColorTable | None:
+        """What the colours of labels stand for, in the order of `classes`; `None` if they say nothing."""
+        if self.colors is None:
+            return None
+        return ColorTable.of({name: self.colors[name] for name in self.classes or self.colors}, self.ignored_colors)
+
+    @property
+    def ignored_colors(self) -> list[str | Sequence[int]]:
+        """Colours of pixels that do not count."""
+        return [value for value in self.ignore if not isinstance(value, int)]
+
+    @property
+    def ignored_values(self) -> tuple[int, ...]:
+        """Label values, as they are read, of pixels that do not count."""
+        values = [value for value in self.ignore if isinstance(value, int)]
+        values += [IGNORED_COLOR] if self.ignored_colors else []
+        return tuple([*values, UNKNOWN_CLASS] if self.missing == "ignore" else values)
 
     @property
     def dialect(self) -> Dialect:

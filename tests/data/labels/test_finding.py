@@ -91,7 +91,7 @@ def test_classes_that_share_values_are_multilabel():
 @pytest.mark.parametrize(
     ("values", "options", "message"),
     [
-        ([[0, 1, 255]], {"task": "binary"}, "array: expected values within 0, 1 or 0, 255"),
+        ([[0, 1, 2]], {"task": "binary"}, "array: expected values within 0, 1 or 0, 255"),
         ([[0, 0]], {}, "labels: expected a class besides the background"),
         ([[0, 300]], {}, "array: expected class ids from 0 to 63"),
         ([[0, 3]], {"classes": ["a", "b", "c"]}, "array: expected label values 0, 1, 2; received 3"),

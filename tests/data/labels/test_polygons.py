@@ -98,5 +98,5 @@ def test_wrong_files_are_refused(tmp_path):
     (tmp_path / "a.geojson").write_text("{")
     with pytest.raises(LabelError, match=r"a.geojson: expected a GeoJSON file"):
         PolygonSource(tmp_path / "a.geojson", IMAGE)
-    with pytest.raises(LabelError, match=r"a.geojson: expected polygons; received none"):
-        PolygonSource(saved(tmp_path / "a.geojson", {"type": "FeatureCollection", "features": []}), IMAGE)
+    with pytest.raises(LabelError, match=r"a.geojson: expected a GeoJSON file; received other JSON"):
+        PolygonSource(saved(tmp_path / "a.geojson", {"shapes": []}), IMAGE)

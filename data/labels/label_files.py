@@ -1,0 +1,232 @@
+"""The label images of one folder, opened alike: what transparency and palettes mean is decided over all of them."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from maskzoo.errors import LabelError, MaskzooError
+
+from ..images.opening import open_source
+from ..images.source import Source
+from ..images.statistics import measured_windows
+from ..windows import Window
+from .colors import BLACK, ColorSource, ColorTable, RemappedSource, code_of, color_name
+
+logger = logging.getLogger(__name__)
+
+MEASURED_PIXELS = 1 << 26
+
+
+class LabelFiles:
+    """The label images of a folder, or of one class.
+
+    Args:
+        files: Their paths by name.
+        spatial_dims: Number of spatial axes, 2 or 3.
+        colors: What their colours stand for, if those say the class.
+        bands: Number of bands that are classes, if that was declared: then transparency may be one.
+
+    Attributes:
+        remarks: What was found out that the user should know, one line each; filled as files are opened.
+    """
+
+    def __init__(
+        self,
+        files: Mapping[str, Path],
+        spatial_dims: int,
+        *,
+        colors: ColorTable | None = None,
+        bands: int | None = None,
+    ) -> None:
+        self._files, self._spatial_dims = files, spatial_dims
+        self._colors, self._bands = colors, bands
+        self.remarks: list[str] = []
+
+    def open(self, name: str) -> Source:
+        """Opens a label.
+
+        Raises:
+            OSError: If it cannot be read.
+            LabelError: If it is a mask in transparency alone, or its palette does not fit those of the others.
+        """
+        source = self._sources.get(name) or self._opened(name)
+        if self._colors is not None:
+            return ColorSource(source, self._colors)
+        if "alpha" in source.roles and len(source.roles) == source.channels > 1 and not self._alpha_is_class:
+            source = OpaqueSource(source)
+        elif source.palette_colors is not None and self._reference is not None:
+            source = self._remapped(source, source.palette_colors)
+        return source
+
+    def _opened(self, name: str) -> Source:
+        return open_source(self._files[name], spatial_dims=self._spatial_dims, palette="index")
+
+    @cached_property
+    def _sources(self) -> dict[str, Source]:
+        """The labels that can be opened; the others say what is wrong with them when they are asked for."""
+        sources = {}
+        for name in self._files:
+            try:
+                sources[name] = self._opened(name)
+            except MaskzooError:
+                continue
+        return sources
+
+    @cached_property
+    def _alpha_is_class(self) -> bool:
+        """Whether what is marked as transparency is a class, as in masks of four bands that were written as colours.
+
+        Raises:
+            LabelError: If nothing but transparency shows a mask.
+        """
+        sources = [
+            source
+            for source in self._sources.values()
+            if "alpha" in source.roles and len(source.roles) == source.channels > 1
+        ]
+        if sources and self._bands == max(source.channels for source in sources) > 2:
+            return True
+        facts = AlphaFacts()
+        for source in sources:
+            try:
+                facts.add(source, max(MEASURED_PIXELS // len(sources), 1 << 18))
+            except MaskzooError:
+                continue
+        if facts.is_class:
+            self.remarks.append("the band marked as alpha is a class: it does not say what is transparent")
+            return True
+        if facts.is_mask:
+            raise LabelError(sources[0].name, "a mask in a band that is not alpha", "one in alpha alone")
+        if facts.hides_values:
+            raise LabelError(
+                sources[0].name,
+                "an alpha band that says what is transparent, or `classes` with a name for every band",
+                "one that hides label values",
+            )
+        return False
+
+    @cached_property
+    def _reference(self) -> np.ndarray | None:
+        """The palette whose indices are the label values, `None` if those of all files agree.
+
+        It is one that begins with black, if there is any, and of those the most frequent.
+        """
+        palettes = [source.palette_colors for source in self._sources.values() if source.palette_colors is not None]
+        counts = Counter(palette.tobytes() for palette in palettes)
+        if len(counts) < 2 or self._used_agree():
+            return None
+        best = max(counts, key=lambda key: (key[:3] == bytes(BLACK), counts[key]))
+        self.remarks.append("palettes differ between label files: label values are those of the colours")
+        return np.frombuffer(best, np.uint8).reshape(-1, 3)
+
+    def _used_agree(self) -> bool:
+        """Says whether every index that occurs has one colour in all files."""
+        colors: dict[int, bytes] = {}
+        for source in self._sources.values():
+            if source.palette_colors is None:
+                continue
+            try:
+                used = used_values(source)
+            except MaskzooError:
+                continue
+            for index in used:
+                color = source.palette_colors[index].tobytes()
+                if colors.setdefault(index, color) != color:
+                    return False
+        return True
+
+    def _remapped(self, source: Source, palette: np.ndarray) -> Source:
+        reference = self._reference
+        if reference is None or np.array_equal(palette, reference):
+            return source
+        known: dict[bytes, int] = {}
+        for index, color in enumerate(reference):
+            known.setdefault(color.tobytes(), index)
+        table = np.array([known.get(color.tobytes(), -1) for color in palette])
+        for index in used_values(source):
+            if table[index] < 0:
+                other = color_name(code_of(palette[index]))
+                raise LabelError(source.name, "the colours that the palettes of the other labels have", other)
+        return RemappedSource(source, np.maximum(table, 0).astype(source.dtype))
+
+
+class OpaqueSource(Source):
+    """Reads a label without its transparency; what is transparent is 0.
+
+    Args:
+        source: The label, one of whose bands is marked as alpha.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source, self._alpha = source, source.roles.index("alpha")
+        self._kept = [band for band in range(source.channels) if band != self._alpha]
+        self.path, self.name, self.shape, self.frame = source.path, source.name, source.shape, source.frame
+        self.dtype, self.channels, self.nodata = source.dtype, len(self._kept), source.nodata
+        self.roles = tuple(source.roles[band] for band in self._kept)
+
+    def close(self) -> None:
+        """Closes what this process holds open of the file."""
+        self._source.close()
+
+    def read(self, window: Window) -> np.ndarray:
+        """Returns the label of a window as an array `(*size, bands)`."""
+        pixels = self._source.read(window)
+        return pixels[..., self._kept] * (pixels[..., self._alpha, None] != 0)
+
+
+class AlphaFacts:
+    """What the bands marked as alpha of some labels look like beside the others."""
+
+    def __init__(self) -> None:
+        self._alpha: set[int] = set()
+        self._shown: set[bytes] = set()
+        self._hidden: set[bytes] = set()
+        self._overlap = False
+
+    def add(self, source: Source, pixels: int) -> None:
+        """Looks at one label, at windows spread over it if it has more than a number of pixels."""
+        alpha = source.roles.index("alpha")
+        for window in measured_windows(source.shape, pixels):
+            array = source.read(window)
+            transparency, others = array[..., alpha], np.delete(array, alpha, axis=-1)
+            self._alpha |= set(np.unique(transparency).tolist())
+            self._overlap |= bool(((transparency != 0) & (others != 0).any(axis=-1)).any())
+            for shown, part in ((self._shown, others[transparency != 0]), (self._hidden, others[transparency == 0])):
+                shown |= {row.tobytes() for row in np.unique(part.reshape(-1, part.shape[-1]), axis=0)[:3]}
+
+    @property
+    def _varies(self) -> bool:
+        return len(self._alpha) > 1
+
+    @property
+    def _others_vary(self) -> bool:
+        return len(self._shown | self._hidden) > 1
+
+    @property
+    def is_class(self) -> bool:
+        """It holds 0 and 1, or it is there only where all other bands are 0."""
+        return self._alpha == {0, 1} or (self._varies and self._others_vary and not self._overlap)
+
+    @property
+    def is_mask(self) -> bool:
+        """It is the only band that shows anything."""
+        return self._varies and not self._others_vary
+
+    @property
+    def hides_values(self) -> bool:
+        """Different values of the other bands lie where it is 0."""
+        return len(self._hidden) > 1
+
+
+def used_values(source: Source) -> list[int]:
+    """Returns the values that occur in one band, of windows spread over a large label."""
+    found: set[int] = set()
+    for window in measured_windows(source.shape, MEASURED_PIXELS):
+        found |= set(np.unique(source.read(window)[..., 0]).tolist())
+    return sorted(found)

@@ -1,0 +1,214 @@
+"""Which label belongs to which image of a data set, whatever the labels are: files, a table of runs, polygons."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from maskzoo.errors import LabelError, MissingFile, OptionError
+
+from ..images.image_files import file_suffix
+from ..images.pyramid import ResampledSource
+from ..images.source import Source
+from ..labels.instances import InstanceSource, numbers_objects
+from ..labels.label_files import LabelFiles
+from ..labels.polygons import PolygonSource
+from ..labels.run_table import RunTable
+from ..labels.scheme import Classes
+from ..labels.values import UNKNOWN_CLASS, StackedSource, unresampled
+from .folders import LabelPlace, files_by_stem, matched
+from .specification import DataSpec
+
+POLYGON_SUFFIXES = (".geojson", ".json")
+
+# From the name of an image and the image to its label.
+OpenLabel = Callable[[str, Source], Source]
+# Gets images by name, labels by name and the place of the labels; may refuse what has no counterpart.
+CheckNames = Callable[[Mapping[str, Path], Mapping[str, Path], Path], None]
+
+
+class LabelOpener:
+    """Opens the label of each image of a data set.
+
+    Labels of an image that is read at a coarser level are those of the full image at the middle of each pixel.
+
+    Args:
+        open_full: Opens labels of the full resolution, polygons of the image's.
+        bands: Names of the labels' bands; `None` if the labels are images whose values say the class.
+        instances: Whether labels number objects.
+        found: Returns what was found out while labels were opened, one line each.
+    """
+
+    def __init__(
+        self,
+        open_full: OpenLabel,
+        bands: list[str] | None,
+        instances: bool = False,
+        found: Callable[[], list[str]] = list,
+    ) -> None:
+        self._open_full, self.bands, self._instances, self._found = open_full, bands, instances, found
+
+    @property
+    def remarks(self) -> list[str]:
+        """What the user should know of the labels that were opened so far, one line each."""
+        return self._found()
+
+    def __call__(self, name: str, image: Source) -> Source:
+        """Returns the label of an image.
+
+        Raises:
+            OSError: If it cannot be read.
+            LabelError: If it cannot belong to the image.
+        """
+        label = self._open_full(name, image)
+        full = image.levels[0][0]
+        if image.shape != full and label.shape == full:
+            label = ResampledSource(label, image.shape, nearest=True)
+        return InstanceSource(label) if self._instances else label
+
+
+def label_opener(
+    spec: DataSpec,
+    labels: LabelPlace,
+    images: Mapping[str, Path],
+    spatial_dims: int,
+    check: CheckNames | None = None,
+) -> LabelOpener:
+    """Returns what opens the labels of a data set.
+
+    Args:
+        spec: The data set.
+        labels: Folder or file of the labels, or a folder for each class.
+        images: Files of the images by name.
+        spatial_dims: Number of spatial axes, 2 or 3.
+        check: Looks at the names of images and labels; by default each must have a counterpart.
+
+    Raises:
+        LabelError: If the labels are of a kind that the images cannot have.
+        MissingFile: If an image or a label has no counterpart.
+    """
+    check = check or require_same_names
+    if isinstance(labels, dict):
+        return stacked_opener(spec, labels, images, spatial_dims, check)
+    if spatial_dims != 2 and (labels.suffix == ".csv" or labels.suffix in POLYGON_SUFFIXES):
+        raise LabelError(labels, "labels of volumes as volumes", labels.suffix)
+    if labels.suffix == ".csv":
+        return table_opener(spec, labels, images, check)
+    if labels.suffix in POLYGON_SUFFIXES or any(file_suffix(file) in POLYGON_SUFFIXES for file in labels.iterdir()):
+        return polygon_opener(spec, labels, images, check)
+    files = matched(images, files_by_stem(labels), spec.label_suffix)
+    check(images, files, labels)
+    opened = LabelFiles(files, spatial_dims, colors=spec.color_table, bands=number_of_bands(spec.classes))
+    return LabelOpener(lambda name, _: opened.open(name), None, spec.instances, lambda: opened.remarks)
+
+
+def stacked_opener(
+    spec: DataSpec, labels: Mapping[str, Path], images: Mapping[str, Path], spatial_dims: int, check: CheckNames
+) -> LabelOpener:
+    """Returns what opens labels that have a folder per class."""
+    folders = {name: matched(images, files_by_stem(folder), spec.label_suffix) for name, folder in labels.items()}
+    for name, files in folders.items():
+        wanted = images if spec.missing is None else {image: path for image, path in images.items() if image in files}
+        check(wanted, files, labels[name])
+    if spec.missing is not None:
+        some = {image: path for files in folders.values() for image, path in files.items()}
+        check(images, some, next(iter(labels.values())))
+    opened = {name: LabelFiles(files, spatial_dims) for name, files in folders.items()}
+    missing = UNKNOWN_CLASS if spec.missing == "ignore" else 0
+
+    def open_full(name: str, _: Source) -> Source:
+        return StackedSource(
+            [opened[label].open(name) if name in files else None for label, files in folders.items()], missing
+        )
+
+    return LabelOpener(
+        open_full, list(folders), spec.instances, lambda: [line for files in opened.values() for line in files.remarks]
+    )
+
+
+def table_opener(spec: DataSpec, labels: Path, images: Mapping[str, Path], check: CheckNames) -> LabelOpener:
+    """Returns what opens the labels of a run-length CSV, which may have rows of other images."""
+    classes = None if spec.classes is None else list(spec.classes)
+    table = RunTable(labels, classes=classes, dialect=spec.dialect)
+    names = matched(images, {name: name for name in table.images})
+    check(images, {name: labels for name in names if name in images}, labels)
+    bands = table.class_names or ["foreground"]
+    return LabelOpener(lambda name, image: table.open(names[name], image.levels[0][0]), bands, spec.instances)
+
+
+def polygon_opener(spec: DataSpec, labels: Path, images: Mapping[str, Path], check: CheckNames) -> LabelOpener:
+    """Returns what opens polygons, of a file per image or of one for all of them."""
+    classes = None if spec.classes is None else list(spec.classes)
+    several = labels.is_dir()
+    files = dict.fromkeys(images, labels)
+    if several:
+        files = matched(images, files_by_stem(labels, POLYGON_SUFFIXES), spec.label_suffix)
+    check(images, files, labels)
+    if spec.class_property and not classes:
+        raise OptionError("classes", f"the values of {spec.class_property} in a list", "none")
+    left_out: Counter[str] = Counter()
+
+    def open_full(name: str, image: Source) -> Source:
+        source = PolygonSource(
+            files[name], image, class_property=spec.class_property, classes=classes, crs=spec.crs, width=spec.width
+        )
+        if several:
+            left_out.update(source.left_out)
+            source.require_touching()
+        else:
+            left_out.update({kind: max(0, number - left_out[kind]) for kind, number in source.left_out.items()})
+        return source
+
+    def remarks() -> list[str]:
+        return [f"left out: {number} {kind}" for kind, number in left_out.items()]
+
+    return LabelOpener(open_full, classes or ["foreground"], spec.instances, remarks)
+
+
+def settled_labels(
+    spec: DataSpec, labels: Sequence[Source], bands: Sequence[str] | None
+) -> tuple[list[Source], list[str]]:
+    """Returns the labels of a data set after a look at all of them, and what was found out, one line each.
+
+    Labels that number objects, though nobody said so, are read as such.
+
+    Raises:
+        LabelError: If outlines lie beside all images.
+    """
+    outlines = [source for label in labels if isinstance(source := unresampled(label), PolygonSource)]
+    if outlines and any(source.areas for source in outlines) and not any(source.touches for source in outlines):
+        next(source for source in outlines if source.areas).require_touching()
+    plain = spec.task in (None, "binary") and not isinstance(spec.classes, Mapping) and len(spec.classes or ()) < 2
+    declared = spec.instances or spec.ignore or spec.colors or bands is not None or not plain
+    if declared or not numbers_objects(labels):
+        return list(labels), []
+    remark = "values number objects: all above 0 are one class; declare `task: multiclass` if they are class ids"
+    return [InstanceSource(label) for label in labels], [remark]
+
+
+def declared_classes(spec: DataSpec) -> Classes | None:
+    """Returns the classes of labels whose values say the class, as far as they are declared."""
+    table = spec.color_table
+    return spec.classes if table is None else dict(zip(table.names, table.values, strict=True))
+
+
+def number_of_bands(classes: Classes | None) -> int | None:
+    """Returns how many bands classes were declared for, if that can be meant."""
+    if classes is None or not isinstance(classes, Mapping):
+        return None if classes is None else len(classes)
+    bands = list(classes.values())
+    return (
+        len(bands) if len(bands) > 2 and sorted(map(str, bands)) == sorted(map(str, range(1, len(bands) + 1))) else None
+    )
+
+
+def require_same_names(images: Mapping[str, Path], labels: Mapping[str, Path], place: Path) -> None:
+    """Refuses an image without label and a label without image.
+
+    Raises:
+        MissingFile: If a counterpart is missing.
+    """
+    for stem in sorted(images.keys() ^ labels.keys()):
+        have, want = (images, place) if stem in images else (labels, next(iter(images.values())).parent)
+        raise MissingFile(have[stem], f"a counterpart of the same name in {want}", "none")

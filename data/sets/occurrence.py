@@ -1,0 +1,56 @@
+"""Whether every class of a data set occurs in its labels."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+import numpy as np
+
+from maskzoo.errors import DataError
+
+from ..windows import window_grid
+from .cases import Case
+from .data_set import DataSet
+
+logger = logging.getLogger(__name__)
+
+# Pixels per axis that are read at a time, by number of axes.
+BLOCK = {2: 2048, 3: 160}
+
+
+def require_every_class(dataset: DataSet) -> None:
+    """Refuses a data set one of whose classes occurs in no label; a background may be missing.
+
+    Raises:
+        DataError: If a class never occurs, or if labels show nothing at all.
+    """
+    names = dataset.class_names
+    wanted = set(range(int(dataset.task == "multiclass"), len(names)))
+    untrained = wanted - shown_classes(dataset.train, wanted)
+    missing = untrained - shown_classes(dataset.validation, untrained)
+    if missing and missing == wanted:
+        raise DataError(dataset.spec.path, "labels that show something in their images", "none that do")
+    if missing:
+        raise DataError(
+            dataset.spec.path,
+            "labels that show every class",
+            f"none with {', '.join(names[n] for n in sorted(missing))}",
+        )
+    if untrained:
+        shown = ", ".join(names[number] for number in sorted(untrained))
+        logger.warning("no image to train on shows %s: only those held out do", shown)
+
+
+def shown_classes(cases: Iterable[Case], wanted: set[int]) -> set[int]:
+    """Returns which of some classes occur in the labels of cases; labels are read until all were seen."""
+    found: set[int] = set()
+    for case in cases:
+        scheme = case.read_label.scheme
+        for window in window_grid(case.image.shape, BLOCK[len(case.image.shape)]):
+            if found >= wanted:
+                return found
+            masks = scheme.masks(case.read_label(window))
+            shown = np.flatnonzero(masks.any(axis=tuple(range(masks.ndim - 1))))
+            found |= wanted & set(shown.tolist())
+    return found
