@@ -66,7 +66,8 @@ def read_geojson(path: Path) -> Json:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise LabelError(path, "a GeoJSON file", error) from None
-    if not isinstance(content, list) and not (isinstance(content, dict) and content.get("type") in TYPES):
+    known = isinstance(content, dict) and (content.get("type") in TYPES or "features" in content)
+    if not isinstance(content, list) and not known:
         raise LabelError(path, "a GeoJSON file", "other JSON")
     return content
 

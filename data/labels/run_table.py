@@ -8,7 +8,9 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
@@ -86,10 +88,41 @@ class RunTable:
         bands = [[np.zeros((0, 2), np.int64)] for _ in self._bands]
         for label, text in self._texts[image_key(image)]:
             try:
-                bands[self._bands[label]].append(parse_runs(text, shape, self._dialect))
+                runs = parse_runs(text, shape, self._dialect)
             except OptionError as error:
-                raise LabelError(name, error.expected, error.received) from None
+                raise LabelError(name, error.expected + self._other_dialect(text, shape), error.received) from None
+            if not self._dialect.relative:
+                require_rising(name, runs, self._other_dialect(text, shape))
+            bands[self._bands[label]].append(runs)
         return RunSource(name, shape, [np.concatenate(parts) for parts in bands], self._dialect.column_major)
+
+    def _other_dialect(self, text: str, shape: Sequence[int]) -> str:
+        """Returns a hint if runs that do not fit would, were they relative, or absolute."""
+        relative = not self._dialect.relative
+        try:
+            runs = parse_runs(text, shape, replace(self._dialect, relative=relative, one_based=None))
+        except OptionError:
+            return ""
+        rising = relative or bool((runs[1:, 0] >= runs[:-1, 1]).all())
+        return f", as they are with `rle: {{relative: {str(relative).lower()}}}`" if rising else ""
+
+
+def require_rising(name: str, runs: np.ndarray, hint: str) -> None:
+    """Refuses runs of one row that fall or overlap: they are written otherwise than they were read.
+
+    Args:
+        name: What messages call the label.
+        runs: Array of `(start, stop)`.
+        hint: What the message says of other ways to read them.
+
+    Raises:
+        LabelError: If a run starts before the end of the one before.
+    """
+    wrong = np.flatnonzero(runs[1:, 0] < runs[:-1, 1])
+    if len(wrong):
+        (start, stop), (after, _) = runs[wrong[0]], runs[wrong[0] + 1]
+        received = f"one that starts at {after} after one from {start} to {stop} (the first pixel counted as 0)"
+        raise LabelError(name, f"runs each of which starts after the one before{hint}", received)
 
 
 def read_rows(path: Path, classes: Sequence[str] = ()) -> Iterator[tuple[str, str | None, str]]:
@@ -97,7 +130,7 @@ def read_rows(path: Path, classes: Sequence[str] = ()) -> Iterator[tuple[str, st
     csv.field_size_limit(sys.maxsize)
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            stripped = ([cell.strip() for cell in row] for row in csv.reader(file))
+            stripped = ([cell.strip() for cell in row] for row in csv.reader(file, delimiter=delimiter_of(file)))
             rows = (row for row in stripped if any(row))
             head = next(rows, None)
             if head is None:
@@ -115,6 +148,13 @@ def read_rows(path: Path, classes: Sequence[str] = ()) -> Iterator[tuple[str, st
                 yield image_key(image), name, row[run_column]
     except (UnicodeDecodeError, csv.Error) as error:
         raise LabelError(path, "a CSV file", error) from None
+
+
+def delimiter_of(file: TextIO) -> str:
+    """Returns what separates the columns of an open CSV, by its first line: a comma, a semicolon or a tab."""
+    line = file.readline()
+    file.seek(0)
+    return max(",;\t", key=line.count)
 
 
 def find_columns(path: Path, head: Sequence[str]) -> tuple[int, int | None, int] | None:

@@ -22,6 +22,8 @@ BLOCK = {2: 2048, 3: 160}
 def require_every_class(dataset: DataSet) -> None:
     """Refuses a data set one of whose classes occurs in no label; a background may be missing.
 
+    Bands that nobody named may be empty, which is logged.
+
     Raises:
         DataError: If a class never occurs, or if labels show nothing at all.
     """
@@ -31,15 +33,10 @@ def require_every_class(dataset: DataSet) -> None:
     missing = untrained - shown_classes(dataset.validation, untrained)
     if missing and missing == wanted:
         raise DataError(dataset.spec.path, "labels that show something in their images", "none that do")
-    if missing:
-        raise DataError(
-            dataset.spec.path,
-            "labels that show every class",
-            f"none with {', '.join(names[n] for n in sorted(missing))}",
-        )
+    if named := [names[number] for number in sorted(missing) if not names[number].isdigit()]:
+        raise DataError(dataset.spec.path, "labels that show every class", f"none with {', '.join(named)}")
     if untrained:
-        shown = ", ".join(names[number] for number in sorted(untrained))
-        logger.warning("no image to train on shows %s: only those held out do", shown)
+        logger.warning("no image to train on shows %s", ", ".join(names[number] for number in sorted(untrained)))
 
 
 def shown_classes(cases: Iterable[Case], wanted: set[int]) -> set[int]:
