@@ -128,7 +128,9 @@ class Parser(jsonargparse.ArgumentParser):
         """Reads a recipe, with keys of earlier versions under their present names."""
         if self.renamed:
             text = read_text(Path(cfg_path))
-            changed = with_new_keys(text, self.renamed)
+            # Nobody wrote the recipe in a run folder: how its keys are called now is of no use to anybody.
+            noted = not Path(cfg_path).with_name("manifest.json").is_file()
+            changed = with_new_keys(text, self.renamed, noted)
             if changed != text:
                 return super().parse_string(changed, **kwargs)
         return super().parse_path(cfg_path, *args, **kwargs)
@@ -251,8 +253,8 @@ def read_text(path: Path) -> str:
         raise UnreadableFile(path, "a YAML file", str(error)) from error
 
 
-def with_new_keys(text: str, renamed: Mapping[str, str]) -> str:
-    """A recipe's text in which keys of earlier versions have their present names."""
+def with_new_keys(text: str, renamed: Mapping[str, str], noted: bool = True) -> str:
+    """A recipe's text in which keys of earlier versions have their present names, each with a note if `noted`."""
     try:
         root = yaml.compose(text)
     except yaml.YAMLError:
@@ -260,7 +262,8 @@ def with_new_keys(text: str, renamed: Mapping[str, str]) -> str:
     keys = [key for key, _ in root.value] if isinstance(root, yaml.MappingNode) else []
     found = [key for key in keys if isinstance(key, yaml.ScalarNode) and key.value in renamed]
     for key in sorted(found, key=lambda key: -key.start_mark.index):
-        note_renamed(key.value, renamed[key.value])
+        if noted:
+            note_renamed(key.value, renamed[key.value])
         text = text[: key.start_mark.index] + renamed[key.value] + text[key.end_mark.index :]
     return text
 

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING
 
 from maskzoo.errors import ExistingFile, MissingFile, OptionError
 from maskzoo.files import written_atomically
+from maskzoo.names import counted
 
 from .. import data, inference
 from .parser import Parser, options_of
@@ -137,8 +138,8 @@ def run(arguments: Namespace) -> None:
     if failed:
         raise OptionError(
             "input",
-            f"{len(images)} images that can be segmented",
-            f"{len(failed)} that cannot, which were skipped: {', '.join(map(str, failed))}",
+            counted(len(images), "readable image"),
+            f"{counted(len(failed), 'damaged or unsuitable one')}, skipped: {', '.join(map(str, failed))}",
         )
 
 

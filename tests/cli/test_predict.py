@@ -60,7 +60,7 @@ def test_what_cannot_be_read_is_skipped_and_listed(trained_run, images, tmp_path
     skipped, last = err.splitlines()
     assert skipped.startswith("skipped: ")
     assert str(images / "1.tif") in skipped
-    assert last.startswith("error: input: expected 5 images that can be segmented; received 1 that cannot")
+    assert last.startswith("error: input: expected 5 readable images; received 1 damaged or unsuitable one, skipped")
     rows = (tmp_path / "masks.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows] == ["ImageId", "0", "2", "3", "4"]
 
