@@ -22,6 +22,8 @@ UNDEFINED_LENGTH = 0xFFFFFFFF
 DEFLATED = "1.2.840.10008.1.2.1.99"
 PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 ITEM, SEQUENCE_END = 0xFFFEE000, 0xFFFEE0DD
+# Directions and sizes that differ by less than this are the same.
+SAME = 1e-3
 
 
 def require_whole_elements(path: str | os.PathLike[str]) -> None:
@@ -112,12 +114,33 @@ def series_files(folder: Path) -> list[str]:
     return list(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]))
 
 
-def slice_step(path: Path, origins: np.ndarray) -> np.ndarray:
-    """Returns the way from one slice to the next.
+def require_one_grid(path: Path, directions: np.ndarray, sizes: np.ndarray) -> None:
+    """Refuses slices that do not lie on one grid.
 
     Args:
         path: The folder.
+        directions: Directions of the axes of each slice, `(slices, 9)`.
+        sizes: Pixel size of each slice along rows and columns, `(slices, 2)`.
+
+    Raises:
+        ImageError: If one is turned against the first, or has other pixels.
+    """
+    if (turned := np.flatnonzero(np.abs(directions - directions[0]).max(axis=1) > SAME)).size:
+        raise ImageError(
+            path, "slices of one direction", f"{turned.size} of {len(directions)} turned against the first"
+        )
+    if (other := np.flatnonzero(np.abs(sizes / sizes[0] - 1).max(axis=1) > SAME)).size:
+        expected = f"slices of one pixel size, {sizes[0, 0]:g} x {sizes[0, 1]:g} mm"
+        raise ImageError(path, expected, f"{sizes[other[0], 0]:g} x {sizes[other[0], 1]:g} mm in {other.size} of them")
+
+
+def slice_step(path: Path, origins: np.ndarray, parts: str = "slices") -> np.ndarray:
+    """Returns the way from one slice to the next.
+
+    Args:
+        path: The folder, or the file of several frames.
         origins: Places of the slices in order, `(slices, 3)`.
+        parts: What messages call them.
 
     Raises:
         ImageError: If a slice is missing or two lie at one place.
@@ -125,5 +148,5 @@ def slice_step(path: Path, origins: np.ndarray) -> np.ndarray:
     steps = np.diff(origins, axis=0)
     lengths = np.linalg.norm(steps, axis=1)
     if lengths.min() <= 0 or np.abs(steps - steps.mean(axis=0)).max() > 0.1 * np.median(lengths):
-        raise ImageError(path, "slices at even distances", f"{lengths.min():g} to {lengths.max():g} mm")
+        raise ImageError(path, f"{parts} at even distances", f"{lengths.min():g} to {lengths.max():g} mm")
     return (origins[-1] - origins[0]) / (len(origins) - 1)

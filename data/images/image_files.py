@@ -7,7 +7,8 @@ from pathlib import Path
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".svs", ".png", ".jpg", ".jpeg")
 VOLUME_SUFFIXES = (".nii", ".nii.gz")
-SCAN_SUFFIXES = (".mhd", ".mha", ".nrrd", ".nhdr", ".dcm")
+DICOM_SUFFIXES = (".dcm", ".ima")
+SCAN_SUFFIXES = (".mhd", ".mha", ".nrrd", ".nhdr", *DICOM_SUFFIXES)
 ARRAY_SUFFIXES = (".npy",)
 SUFFIXES = RASTER_SUFFIXES + VOLUME_SUFFIXES + SCAN_SUFFIXES + ARRAY_SUFFIXES
 
@@ -16,16 +17,20 @@ FileVersion = tuple[str, int, int]
 
 
 def is_image(path: str | os.PathLike[str]) -> bool:
-    """Says whether a path looks like an image by its suffix, or is a folder of DICOM slices."""
-    return holds_slices(path) or file_suffix(path) in SUFFIXES
+    """Says whether a path looks like an image by its suffix, or is DICOM: a file of any name, or a folder of slices."""
+    return holds_slices(path) or file_suffix(path) in SUFFIXES or is_dicom_file(path)
 
 
 def file_suffix(path: str | os.PathLike[str]) -> str:
-    """Returns the suffix of a path in lower case, `.nii.gz` in one piece; a folder of slices has none."""
-    if holds_slices(path):
-        return ""
+    """Returns the suffix of a path in lower case, `.nii.gz` in one piece; a folder of slices has none.
+
+    The last number of a name such as `1.2.840.113`, as many DICOM files have, is no suffix.
+    """
     name = Path(path).name.lower()
-    return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
+    suffix = ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
+    if suffix in SUFFIXES:
+        return "" if holds_slices(path) else suffix
+    return "" if suffix[1:].isdigit() or holds_slices(path) else suffix
 
 
 def file_stem(path: str | os.PathLike[str]) -> str:
@@ -36,7 +41,24 @@ def file_stem(path: str | os.PathLike[str]) -> str:
 
 def holds_slices(path: str | os.PathLike[str]) -> bool:
     """Says whether a path is a folder of DICOM files, which is one volume."""
-    return Path(path).is_dir() and any(Path(path).glob("*.[dD][cC][mM]"))
+    return Path(path).is_dir() and any(map(is_dicom_file, Path(path).iterdir()))
+
+
+def is_dicom_file(path: str | os.PathLike[str]) -> bool:
+    """Says whether a file is DICOM: by its suffix, or by its start if it has none, or a number for one."""
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if path.name.startswith(".") or path.name.upper() == "DICOMDIR":
+        return False
+    if suffix in DICOM_SUFFIXES:
+        return not path.is_dir()
+    if suffix and not suffix[1:].isdigit():
+        return False
+    try:
+        with open(path, "rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
 
 
 def file_version(path: str | os.PathLike[str]) -> FileVersion:

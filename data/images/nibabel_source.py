@@ -40,7 +40,9 @@ class NibabelSource(Source):
         self.dtype = np.dtype(np.float32) if scaled else stored.newbyteorder("=")
         self.value_step = abs(float(image.dataobj.slope)) if scaled else 0.0
         spacing = voxel_spacing(image.affine, len(self.shape))
-        self.frame = Frame(self.shape, spacing, affine=image.affine, header=image.header.copy())
+        # Without either code the affine is made up by nibabel from the size of the voxels.
+        has_place = bool(int(image.header["sform_code"]) or int(image.header["qform_code"]))
+        self.frame = Frame(self.shape, spacing, affine=image.affine, header=image.header.copy(), has_place=has_place)
 
     def close(self) -> None:
         """Forgets what this process holds of the volume."""

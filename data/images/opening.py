@@ -10,7 +10,16 @@ import numpy as np
 from maskzoo.errors import ImageError, MissingFile, OptionError, UnreadableFile
 
 from .array_source import ArraySource
-from .image_files import RASTER_SUFFIXES, SCAN_SUFFIXES, SUFFIXES, VOLUME_SUFFIXES, file_suffix, holds_slices
+from .image_files import (
+    DICOM_SUFFIXES,
+    RASTER_SUFFIXES,
+    SCAN_SUFFIXES,
+    SUFFIXES,
+    VOLUME_SUFFIXES,
+    file_suffix,
+    holds_slices,
+    is_dicom_file,
+)
 from .nibabel_source import NibabelSource
 from .pyramid import at_resolution, chosen_level
 from .rasterio_source import RasterioSource, needs_tifffile
@@ -35,7 +44,8 @@ def open_source(
 
     Args:
         image: Path of a TIFF (also OME and BigTIFF), SVS, PNG, JPEG, NIfTI, MHD, MHA, NRRD, DICOM or NPY file, or of a
-            folder with the DICOM files of one series; or an array `(*spatial)` or `(*spatial, channels)`.
+            folder with the DICOM files of one series, which need no suffix; or an array `(*spatial)` or
+            `(*spatial, channels)`.
         spatial_dims: Number of spatial axes, 2 or 3; `None` for that of the file. An array of three axes is then an
             image if its last axis is at most 4 long, else a volume.
         palette: `"rgb"` turns the indices of a palette into colours. `"index"`, for label images, keeps them, and keeps
@@ -69,6 +79,8 @@ def open_file(path: Path, spatial_dims: int | None, palette: str, alpha: bool, l
     if holds_slices(path):
         return at_only_level(SimpleITKSource(path, spatial_dims), level)
     suffix = file_suffix(path)
+    if suffix not in SUFFIXES and is_dicom_file(path):
+        suffix = DICOM_SUFFIXES[0]
     if suffix not in SUFFIXES:
         raise ImageError(path, f"a file of type {' '.join(SUFFIXES)}", suffix or "no suffix")
     if not path.exists():

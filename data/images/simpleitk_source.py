@@ -15,8 +15,9 @@ from maskzoo.errors import ImageError, UnreadableFile
 
 from ..windows import Window
 from . import reader_cache
-from .dicom import require_whole_elements, series_files, slice_step
-from .image_files import file_suffix, file_version, holds_slices
+from .dicom import require_one_grid, require_whole_elements, series_files, slice_step
+from .dicom_frames import Frames, read_frames
+from .image_files import file_suffix, file_version, holds_slices, is_dicom_file
 from .nibabel_source import nifti_frame, voxel_spacing
 from .reading import read_mirrored, reason, require_finite, require_numbers
 from .source import Frame, Source
@@ -83,8 +84,14 @@ class SimpleITKSource(Source):
         """Returns the voxels `(x, y, z, channels)` of a box of three axes."""
         import SimpleITK as sitk
 
-        files, dimensions = self._scan.files, len(self._scan.size)
+        files, dimensions, frames = self._scan.files, len(self._scan.size), self._scan.frames
         across, down, slices = box.slices
+        shown = np.arange(slices.start, slices.stop)
+        if frames is not None:
+            shown = frames.order[slices]
+            first, last = int(shown.min()), int(shown.max())
+            box = Window((*box.offset[:2], first), (*box.size[:2], last + 1 - first))
+            shown = shown - first
         if len(files) > 1:
             reader = sitk.ImageSeriesReader()
             reader.SetFileNames(files[slices])
@@ -93,8 +100,9 @@ class SimpleITKSource(Source):
             reader.SetFileName(files[0])
             reader.SetExtractIndex(box.offset[:dimensions])
             reader.SetExtractSize(box.size[:dimensions])
-        if self._scan.is_rescaled:
-            reader.SetOutputPixelType(sitk.sitkFloat32)
+        if self._scan.is_dicom:
+            # Of a series ITK takes the type of the first file, which may not hold what the others are rescaled to.
+            reader.SetOutputPixelType(itk_type(self._scan))
         image = reader.Execute()
         voxels = sitk.GetArrayFromImage(image)
         voxels = voxels.reshape(*image.GetSize()[::-1], self.channels)
@@ -105,6 +113,12 @@ class SimpleITKSource(Source):
             voxels = voxels[across, down]
         if voxels.shape[:3] != box.size:
             raise RuntimeError(f"ERROR: {voxels.shape[:3]} voxels where {box.size} are declared")
+        if frames is not None:
+            voxels = voxels[:, :, shown]
+            if frames.rescale is not None:
+                # ITK has rescaled all frames as the first.
+                (slope, intercept), own = frames.rescale[0], frames.rescale[frames.order[slices], :, None]
+                voxels = np.rint((voxels - intercept) / slope) * own[:, 0] + own[:, 1]
         return voxels.astype(self.dtype, copy=False)
 
 
@@ -122,6 +136,7 @@ class Scan:
         is_dicom: The files are DICOM.
         is_rescaled: Voxels become floating point numbers.
         is_streamed: Parts can be read without the rest.
+        frames: Of a file with several frames that have a place: how they make up a volume.
     """
 
     files: list[str]
@@ -133,6 +148,7 @@ class Scan:
     is_dicom: bool
     is_rescaled: bool
     is_streamed: bool
+    frames: Frames | None = None
 
 
 def read_headers(path: Path) -> Scan:
@@ -146,7 +162,7 @@ def read_headers(path: Path) -> Scan:
     import SimpleITK as sitk
 
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    is_dicom = holds_slices(path) or file_suffix(path) == ".dcm"
+    is_dicom = holds_slices(path) or is_dicom_file(path)
     files = series_files(path) if holds_slices(path) else [str(path)]
     heads = []
     for file in files:
@@ -161,23 +177,39 @@ def read_headers(path: Path) -> Scan:
     if len(size) > 3:
         raise ImageError(path, "an image or a volume", f"{len(size)} axes")
     types = [pixel_type(path, head.GetPixelIDValue()) for head in heads]
-    is_rescaled = is_dicom and any(kind.kind == "f" for kind in types)
+    is_rescaled = is_dicom and np.result_type(*types).kind == "f"
     affine = lps_affine(first.GetOrigin(), first.GetSpacing(), first.GetDirection())
+    dtype = np.result_type(*types)
+    frames = read_frames(files[0]) if is_dicom and len(files) == 1 else None
+    if frames is not None and len(frames.order) != (*size, 1)[2]:
+        raise ImageError(path, f"{(*size, 1)[2]} frames", f"the places of {len(frames.order)}")
+    if frames is not None:
+        affine = frames.affine
+        is_rescaled = is_rescaled or frames.rescale is not None
+        frames = frames if len(size) == 3 else None
     if len(files) > 1:
         if any(head.GetSize() != size for head in heads) or (len(size) == 3 and size[2] != 1):
             raise ImageError(path, "slices of one size", sorted({head.GetSize() for head in heads}))
+        if (channels := {head.GetNumberOfComponents() for head in heads}) != {first.GetNumberOfComponents()}:
+            raise ImageError(path, "slices of one number of channels", sorted(channels))
+        require_one_grid(
+            path,
+            np.array([head.GetDirection() for head in heads]),
+            np.array([head.GetSpacing()[1::-1] for head in heads]),
+        )
         affine[:3, 2] = slice_step(path, np.array([head.GetOrigin() for head in heads]))
         size = (*size[:2], len(files))
     return Scan(
         files=files,
         data_files=[found] if (found := data_file(path)) else [],
         size=size,
-        dtype=np.dtype(np.float32) if is_rescaled else np.result_type(*types),
+        dtype=np.dtype(np.float32) if is_rescaled else dtype,
         channels=first.GetNumberOfComponents(),
         affine=np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine,
         is_dicom=is_dicom,
         is_rescaled=is_rescaled,
         is_streamed=file_suffix(path) in (".mhd", ".mha") and not is_compressed(path),
+        frames=frames,
     )
 
 
@@ -194,6 +226,17 @@ def lps_affine(origin: Sequence[float], spacing: Sequence[float], direction: Seq
     affine[:axes, :axes] = np.reshape(direction, (axes, axes)) * spacing
     affine[:axes, 3] = origin
     return affine
+
+
+def itk_type(scan: Scan) -> int:
+    """Returns SimpleITK's number of the type that holds all voxels of a DICOM scan while they are read."""
+    import SimpleITK as sitk
+
+    exact = scan.frames is not None and scan.frames.rescale is not None
+    name = (
+        "Float64" if exact else {"f": "Float", "u": "UInt", "i": "Int"}[scan.dtype.kind] + str(8 * scan.dtype.itemsize)
+    )
+    return getattr(sitk, f"sitk{'Vector' if scan.channels > 1 else ''}{name}")
 
 
 def pixel_type(path: Path, number: int) -> np.dtype:

@@ -41,6 +41,7 @@ class Frame:
         affine: Of volumes: from voxel to patient coordinates, an array `(4, 4)`.
         header: Of volumes: the NIfTI header, which names the unit of the affine.
         scale: How many pixels of the full resolution a pixel stands for, per axis; empty for one each.
+        has_place: Of volumes: the file says where the affine lies, not only how large voxels are.
     """
 
     shape: tuple[int, ...]
@@ -53,6 +54,7 @@ class Frame:
     header: Nifti1Header | None = None
     rpcs: RPC | None = None
     scale: tuple[float, ...] = ()
+    has_place: bool = True
 
     @property
     def full(self) -> Frame:
@@ -88,6 +90,83 @@ class Frame:
     def turns_over(self) -> bool:
         """Whether `coordinates` turn over what is clockwise in pixels, as those of all maps with north up do."""
         return self.crs is not None and self.transform is not None and self.transform.determinant < 0
+
+    @property
+    def unit(self) -> str:
+        """The unit of the affine by NIfTI's name, such as `mm` or `micron`; empty where nothing says it."""
+        return "" if self.header is None else str(self.header.get_xyzt_units()[0]).replace("unknown", "")
+
+    @property
+    def orientation(self) -> str | None:
+        """Where the axes of a volume lead, such as `RAS` for right, front, up; `None` where the file does not say it.
+
+        An axis leads where it mostly leads; `LPS` runs to the left, the back and up.
+        """
+        if self.affine is None or not self.has_place or len(self.shape) != 3:
+            return None
+        import nibabel
+
+        codes = nibabel.orientations.aff2axcodes(self.affine)
+        return None if None in codes else "".join(map(str, codes))
+
+    def steps(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Returns the way from one pixel to the next along each axis, as columns, and the image's first corner.
+
+        Returns:
+            `(steps, corner)` of shapes `(world axes, axes)` and `(world axes,)`; `None` for an image without a place.
+        """
+        axes = len(self.shape)
+        if self.affine is not None and self.has_place:
+            steps = np.asarray(self.affine, float)[:3, :axes]
+            return steps, np.asarray(self.affine, float)[:3, 3] - steps.sum(axis=1) / 2
+        if self.transform is not None and not self.transform.is_identity:
+            a, b, c, d, e, f = self.transform[:6]
+            return np.array([[b, a], [e, d]], float), np.array([c, f], float)
+        return None
+
+    def turned(self, axes: Sequence[int], flips: Sequence[bool]) -> Frame:
+        """Returns the frame of the same image with other axes.
+
+        Args:
+            axes: For each new axis the number of the old one.
+            flips: For each new axis whether it runs against the old one.
+        """
+        shape = tuple(self.shape[axis] for axis in axes)
+        frame = replace(self, shape=shape, spacing=self.spacing and tuple(self.spacing[axis] for axis in axes))
+        frame = replace(frame, rpcs=None, scale=self.scale and tuple(self.scale[axis] for axis in axes))
+        number = len(axes)
+        if self.affine is not None:
+            turn = np.eye(4)
+            turn[:number] = 0
+            for new, (old, flip) in enumerate(zip(axes, flips, strict=True)):
+                turn[old, new] = -1 if flip else 1
+                turn[old, 3] = self.shape[old] - 1 if flip else 0
+            frame = replace(frame, affine=np.asarray(self.affine, float) @ turn)
+        if self.transform is not None:
+            from affine import Affine
+
+            # From new to old column and row; `axes` counts rows first.
+            parts = {}
+            for new, (old, flip) in enumerate(zip(axes, flips, strict=True)):
+                parts[old] = (new, -1.0 if flip else 1.0, float(self.shape[old]) if flip else 0.0)
+            rows = []
+            for old in (1, 0):
+                new, sign, start = parts[old]
+                rows += [sign if new == 1 else 0.0, sign if new == 0 else 0.0, start]
+            frame = replace(frame, transform=self.transform @ Affine(*rows))
+        if self.control_points:
+            from rasterio.control import GroundControlPoint
+
+            moved = []
+            for point in self.control_points:
+                old_place = (point.row or 0, point.col or 0)
+                row, column = (
+                    self.shape[old] - old_place[old] if flip else old_place[old]
+                    for old, flip in zip(axes, flips, strict=True)
+                )
+                moved.append(GroundControlPoint(row, column, point.x, point.y, point.z))
+            frame = replace(frame, control_points=tuple(moved))
+        return frame
 
     def scaled(self, steps: Sequence[float], shape: tuple[int, ...]) -> Frame:
         """Returns the frame of the same image with larger pixels.
@@ -171,6 +250,16 @@ class Source(Protocol):
     palette_colors: np.ndarray | None = None
     nodata: float | None = None
     value_step: float = 0.0
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that the values come from; none for what lies in memory."""
+        return [] if self.path is None else [self.path]
+
+    @property
+    def own(self) -> Source | None:
+        """The same image on the grid of its file, where results belong; `None` if this is that grid."""
+        return None
 
     @property
     def levels(self) -> list[Level]:

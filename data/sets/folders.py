@@ -9,13 +9,14 @@ from typing import TypeVar
 from maskzoo.errors import DataError, MissingFile
 
 from ..images.image_files import (
+    DICOM_SUFFIXES,
     RASTER_SUFFIXES,
-    SCAN_SUFFIXES,
     SUFFIXES,
     VOLUME_SUFFIXES,
     file_stem,
     file_suffix,
     holds_slices,
+    is_dicom_file,
 )
 from ..images.rasterio_source import needs_tifffile
 from .specification import DataSpec
@@ -116,8 +117,8 @@ def files_by_stem(folder: Path, suffixes: Sequence[str] = SUFFIXES) -> dict[str,
     """
     files: dict[str, Path] = {}
     for file in sorted(folder.iterdir()):
-        slices = SCAN_SUFFIXES[-1] in suffixes and holds_slices(file)
-        if file.name.startswith(".") or (file_suffix(file) not in suffixes and not slices):
+        is_dicom = DICOM_SUFFIXES[0] in suffixes and (holds_slices(file) or is_dicom_file(file))
+        if file.name.startswith(".") or (file_suffix(file) not in suffixes and not is_dicom):
             continue
         if other := files.get(file_stem(file)):
             raise DataError(file, "one file of this name", f"{other.name} as well")

@@ -2,6 +2,7 @@
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 import tifffile
@@ -122,3 +123,74 @@ def save_series(folder, image, *, slope=1, intercept=0, uid="1.2.826.0.1.3680043
         writer.SetFileName(str(folder / f"{uid[-1]}-{(number * 5) % 6}.dcm"))
         writer.Execute(plane)
     return folder
+
+
+@pytest.fixture
+def write_slice():
+    """Function that writes one DICOM slice as pydicom would, with any name, and returns the path."""
+    return save_slice
+
+
+@pytest.fixture
+def write_frames():
+    """Function that writes a DICOM file of several frames, each with its own facts, and returns the path."""
+    return save_frames
+
+
+AXIAL = (1, 0, 0, 0, 1, 0)
+SERIES = "1.2.826.0.1.3680043.8.498.5"
+
+
+def dicom_content(pixels, kind):
+    content = pydicom.Dataset()
+    content.file_meta = pydicom.dataset.FileMetaDataset()
+    content.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    content.file_meta.MediaStorageSOPClassUID = content.SOPClassUID = kind
+    content.file_meta.MediaStorageSOPInstanceUID = content.SOPInstanceUID = pydicom.uid.generate_uid()
+    content.Modality, content.PatientID, content.PatientName = "CT", "1", "A"
+    content.StudyInstanceUID, content.SeriesInstanceUID = f"{SERIES}.1", f"{SERIES}.2"
+    content.SamplesPerPixel, content.PhotometricInterpretation = 1, "MONOCHROME2"
+    content.Rows, content.Columns = pixels.shape[-2:]
+    content.BitsAllocated = content.BitsStored = 8 * pixels.dtype.itemsize
+    content.HighBit, content.PixelRepresentation = content.BitsStored - 1, int(pixels.dtype.kind == "i")
+    content.PixelData = pixels.tobytes()
+    return content
+
+
+def save_slice(path, pixels, position, *, turn=AXIAL, spacing=(0.7, 0.5), slope=1, intercept=0):
+    content = dicom_content(pixels, "1.2.840.10008.5.1.4.1.1.2")
+    content.ImagePositionPatient, content.ImageOrientationPatient = list(position), list(turn)
+    content.PixelSpacing, content.InstanceNumber = list(spacing), 1
+    content.RescaleSlope, content.RescaleIntercept = str(slope), str(intercept)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content.save_as(path, enforce_file_format=True)
+    return path
+
+
+def save_frames(path, pixels, positions, *, turns=None, spacings=None, rescales=None):
+    content = dicom_content(pixels, "1.2.840.10008.5.1.4.1.1.2.1")
+    content.NumberOfFrames, content.InstanceNumber = len(pixels), 1
+    groups = []
+    for number in range(len(pixels)):
+        group = pydicom.Dataset()
+        for sequence, facts in (
+            ("PlanePositionSequence", {"ImagePositionPatient": positions and list(positions[number])}),
+            ("PlaneOrientationSequence", {"ImageOrientationPatient": list((turns or [AXIAL] * 99)[number])}),
+            ("PixelMeasuresSequence", {"PixelSpacing": list((spacings or [(0.7, 0.5)] * 99)[number])}),
+            ("PixelValueTransformationSequence", rescale_facts(rescales and rescales[number])),
+        ):
+            part = pydicom.Dataset()
+            for name, value in facts.items():
+                if value is not None:
+                    setattr(part, name, value)
+            setattr(group, sequence, [part])
+        groups.append(group)
+    content.SharedFunctionalGroupsSequence = [pydicom.Dataset()]
+    content.PerFrameFunctionalGroupsSequence = groups
+    content.save_as(path, enforce_file_format=True)
+    return path
+
+
+def rescale_facts(rescale):
+    slope, intercept = rescale or (1, 0)
+    return {"RescaleSlope": str(slope), "RescaleIntercept": str(intercept), "RescaleType": "HU"}

@@ -1,6 +1,7 @@
 """DICOM, MHD, MHA and NRRD have the voxels and the place in space of the NIfTI file that SimpleITK makes of them."""
 
 import shutil
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -8,9 +9,10 @@ import pytest
 import SimpleITK as sitk
 from concurrency import whole
 
-from maskzoo.data import Window, WriterOptions, load_data, open_source, open_writer
+from maskzoo.data import Window, WriterOptions, is_image, load_data, open_source, open_writer
 from maskzoo.data.sets.folders import files_by_stem
 from maskzoo.data.sets.spec_file import read_spec, spatial_dims_of
+from maskzoo.errors import ImageError
 
 
 def scan(dtype=np.int16, components=1):
@@ -161,3 +163,64 @@ def test_folders_of_slices_are_cases(tmp_path, write_series):
     loaded = load_data(tmp_path, spatial_dims=3)
     assert sorted(case.name for case in loaded.train + loaded.validation) == ["patient.1", "patient.2", "patient.3"]
     assert loaded.fingerprint == load_data(tmp_path, spatial_dims=3).fingerprint
+
+
+@pytest.mark.parametrize("order", [(0, -1024, -1024), (-1024, 0, -1024)])
+def test_slices_are_rescaled_one_by_one_whatever_is_read_together(tmp_path, write_slice, order):
+    stored = (25, 35, 45)
+    for number, (value, intercept) in enumerate(zip(stored, order, strict=True)):
+        write_slice(
+            tmp_path / f"{number}.dcm", np.full((8, 9), value, np.uint16), (0, 0, 2 * number), intercept=intercept
+        )
+    source = open_source(tmp_path)
+    expected = [value + intercept for value, intercept in zip(stored, order, strict=True)]
+    assert whole(source)[4, 4, :, 0].tolist() == expected
+    for first in range(3):
+        for last in range(first + 1, 4):
+            read = source.read(Window((0, 0, first), (1, 1, last - first)))
+            assert read[0, 0, :, 0].tolist() == expected[first:last]
+
+
+def test_slices_with_fractions_for_slopes_become_floats(tmp_path, write_slice):
+    for number, slope in enumerate((1, 0.5)):
+        write_slice(tmp_path / f"{number}.dcm", np.full((8, 9), 7, np.uint16), (0, 0, 2 * number), slope=slope)
+    assert whole(open_source(tmp_path))[0, 0, :, 0].tolist() == [7, 3.5]
+
+
+@pytest.mark.parametrize(
+    ("odd", "message"),
+    [
+        ({"turn": (1, 0, 0, 0, 0, -1)}, "expected slices of one direction; received 1 of 5 turned against the first"),
+        ({"spacing": (0.7, 0.6)}, "expected slices of one pixel size, 0.7 x 0.5 mm; received 0.7 x 0.6 mm in 1 of"),
+    ],
+)
+def test_slices_that_lie_on_several_grids_are_refused(tmp_path, write_slice, odd, message):
+    for number in range(5):
+        write_slice(
+            tmp_path / f"{number}.dcm", np.zeros((8, 8), np.uint16), (0, 0, 2 * number), **(odd if number == 2 else {})
+        )
+    with pytest.raises(ImageError, match=message):
+        open_source(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["s{}", "{}.IMA", "{}.ima", "1.2.840.113619.2.{}", "IM-0001-000{}"])
+def test_slices_need_no_suffix(tmp_path, write_slice, name):
+    for number in range(3):
+        path = tmp_path / "images" / "case" / name.format(number)
+        write_slice(path, np.full((8, 9), 10 * number, np.uint16), (0, 0, 2 * number))
+    (tmp_path / "images" / "case" / "README").write_text("not a slice")
+    folder = tmp_path / "images" / "case"
+    assert is_image(folder)
+    assert whole(open_source(folder))[0, 0, :, 0].tolist() == [0, 10, 20]
+    assert list(files_by_stem(tmp_path / "images")) == ["case"]
+    # One of them alone is an image.
+    assert open_source(folder / name.format(1)).shape == (8, 9)
+    assert sorted(files_by_stem(folder)) == sorted(
+        Path(name.format(number)).stem if name.lower().endswith("ima") else name.format(number) for number in range(3)
+    )
+
+
+def test_a_folder_of_other_files_is_no_series(tmp_path):
+    (tmp_path / "notes").write_text("not DICOM, and longer than its start" * 10)
+    (tmp_path / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
+    assert not is_image(tmp_path)
