@@ -53,6 +53,7 @@ class StainedSource(Source):
         self._is_measured = False
         self.path, self.name, self.frame = source.path, source.name, source.frame
         self.shape, self.channels, self.dtype = source.shape, source.channels, source.dtype
+        self.roles, self.notes = source.roles, source.notes
 
     @property
     def levels(self) -> list[Level]:
@@ -65,6 +66,10 @@ class StainedSource(Source):
             self._own = measure_stains(self._source, self._target["method"])
             self._is_measured = True
         return restain(self._source.read(window), self._own, self._target)
+
+    def valid(self, window: Window) -> np.ndarray | None:
+        """Returns which values of a window the file holds: see `Source.valid`."""
+        return self._source.valid(window)
 
     def close(self) -> None:
         """Closes the image."""

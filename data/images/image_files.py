@@ -17,8 +17,16 @@ FileVersion = tuple[str, int, int]
 
 
 def is_image(path: str | os.PathLike[str]) -> bool:
-    """Says whether a path looks like an image by its suffix, or is DICOM: a file of any name, or a folder of slices."""
-    return holds_slices(path) or file_suffix(path) in SUFFIXES or is_dicom_file(path)
+    """Says whether a path looks like an image by its suffix, or is DICOM: a file of any name, or a folder of slices.
+
+    Names that begin with a dot are none: some systems leave such files beside images, `._a.tif` beside `a.tif`.
+    """
+    return not is_hidden(path) and (holds_slices(path) or file_suffix(path) in SUFFIXES or is_dicom_file(path))
+
+
+def is_hidden(path: str | os.PathLike[str]) -> bool:
+    """Says whether a name begins with a dot."""
+    return Path(path).name.startswith(".")
 
 
 def file_suffix(path: str | os.PathLike[str]) -> str:
@@ -48,7 +56,7 @@ def is_dicom_file(path: str | os.PathLike[str]) -> bool:
     """Says whether a file is DICOM: by its suffix, or by its start if it has none, or a number for one."""
     path = Path(path)
     suffix = path.suffix.lower()
-    if path.name.startswith(".") or path.name.upper() == "DICOMDIR":
+    if is_hidden(path) or path.name.upper() == "DICOMDIR":
         return False
     if suffix in DICOM_SUFFIXES:
         return not path.is_dir()

@@ -49,7 +49,8 @@ def remembered(
         return [np.asarray(array) for array in measure()]
     digest = hashlib.sha256(what.encode())
     for source, path in zip(sources, paths, strict=True):
-        digest.update(repr((type(source).__name__, source.shape, source.channels, str(source.dtype))).encode())
+        facts = (type(source).__name__, source.shape, source.channels, str(source.dtype), source.notes)
+        digest.update(repr(facts).encode())
         digest.update(ends_of_file(path) + repr(os.stat(path).st_mtime_ns).encode())
     file = (folder or cache_folder()) / f"measured-{digest.hexdigest()[:32]}.npz"
     found = read_arrays(file)

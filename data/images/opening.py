@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,11 @@ from .image_files import (
     is_dicom_file,
 )
 from .nibabel_source import NibabelSource
+from .orientation import as_seen
+from .pixel_meaning import PixelOptions, of_channels
 from .pyramid import at_resolution, chosen_level
 from .rasterio_source import RasterioSource, needs_tifffile
+from .selected_bands import SelectedSource
 from .simpleitk_source import SimpleITKSource
 from .source import Source
 from .tifffile_source import TifffileSource
@@ -33,7 +37,8 @@ def open_source(
     *,
     spatial_dims: int | None = None,
     palette: str = "rgb",
-    alpha: bool = False,
+    alpha: bool | str = False,
+    bands: Sequence[int] | None = None,
     level: int | None = None,
     resolution: float | None = None,
 ) -> Source:
@@ -48,9 +53,14 @@ def open_source(
             `(*spatial, channels)`.
         spatial_dims: Number of spatial axes, 2 or 3; `None` for that of the file. An array of three axes is then an
             image if its last axis is at most 4 long, else a volume.
-        palette: `"rgb"` turns the indices of a palette into colours. `"index"`, for label images, keeps them, and keeps
-            pixels marked as nodata.
-        alpha: Keep transparency as a channel. All channels are 0 where it is 0 in either case.
+        palette: `"rgb"` turns the indices of a palette into colours. `"index"`, for label images, keeps them, all bands
+            in their order, and pixels marked as nodata.
+        alpha: What a band is that is tagged as transparency. `False`: transparency, which is no channel, if it holds
+            nothing but clear and opaque pixels, else data. `"mask"`: transparency (also the last of two or four bands
+            that is tagged as something else); `"data"`: data. `True`: transparency, and a channel as well. All channels
+            are 0 where an image is transparent.
+        bands: Numbers of the bands to read, counted from 1, in the order of the channels; by default all, red before
+            green before blue.
         level: Number of the level to read of those in `source.levels`, 0 the finest.
         resolution: Size of a pixel to read at instead: micrometres in slides, units of the coordinate system in maps,
             millimetres in volumes. The nearest finer level is averaged to it unless it is within 1 % of it.
@@ -61,23 +71,22 @@ def open_source(
         ImageError: If its format or its number of axes is not one that can be read.
         OptionError: If an option has an impossible value.
     """
-    if palette not in ("rgb", "index"):
-        raise OptionError("palette", "rgb or index", palette)
+    pixels = PixelOptions(palette, alpha, None if bands is None else tuple(bands))
     if level is not None and resolution is not None:
         raise OptionError("level", "either `level` or `resolution`", f"{level} and {resolution}")
 
     def open_level(number: int) -> Source:
         if isinstance(image, np.ndarray):
-            return at_only_level(ArraySource(image, spatial_dims), number)
-        return open_file(Path(image), spatial_dims, palette, alpha, number)
+            return at_only_level(with_bands(ArraySource(image, spatial_dims), pixels), number)
+        return open_file(Path(image), spatial_dims, pixels, number)
 
     return open_level(level or 0) if resolution is None else at_resolution(open_level, resolution)
 
 
-def open_file(path: Path, spatial_dims: int | None, palette: str, alpha: bool, level: int) -> Source:
+def open_file(path: Path, spatial_dims: int | None, pixels: PixelOptions, level: int) -> Source:
     """Opens one level of an image file: see `open_source`."""
     if holds_slices(path):
-        return at_only_level(SimpleITKSource(path, spatial_dims), level)
+        return at_only_level(with_bands(SimpleITKSource(path, spatial_dims), pixels), level)
     suffix = file_suffix(path)
     if suffix not in SUFFIXES and is_dicom_file(path):
         suffix = DICOM_SUFFIXES[0]
@@ -91,12 +100,17 @@ def open_file(path: Path, spatial_dims: int | None, palette: str, alpha: bool, l
         raise UnreadableFile(path, "a readable file", "one that this user may not read")
     if suffix in RASTER_SUFFIXES:
         reader = TifffileSource if needs_tifffile(path) else RasterioSource
-        return reader(path, spatial_dims, palette, alpha=alpha, level=level)
-    if suffix in VOLUME_SUFFIXES:
-        return at_only_level(NibabelSource(path, spatial_dims), level)
-    if suffix in SCAN_SUFFIXES:
-        return at_only_level(SimpleITKSource(path, spatial_dims), level)
-    return at_only_level(ArraySource(path, spatial_dims), level)
+        return as_seen(reader(path, spatial_dims, pixels, level=level))
+    reader = {**dict.fromkeys(VOLUME_SUFFIXES, NibabelSource), **dict.fromkeys(SCAN_SUFFIXES, SimpleITKSource)}.get(
+        suffix, ArraySource
+    )
+    return at_only_level(with_bands(reader(path, spatial_dims), pixels), level)
+
+
+def with_bands(source: Source, pixels: PixelOptions) -> Source:
+    """Returns a source of which only some channels are read, if that is asked for."""
+    meaning = of_channels(source.name, source.channels, pixels)
+    return source if meaning is None else SelectedSource(source, meaning)
 
 
 def at_only_level(source: Source, level: int) -> Source:

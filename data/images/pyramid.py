@@ -95,6 +95,8 @@ class ResampledSource(Source):
         self.shape = tuple(int(length) for length in shape)
         self.path, self.name, self.dtype, self.channels = source.path, source.name, source.dtype, source.channels
         self.frame = source.frame.scaled(pixel_scale(source.shape, self.shape), self.shape)
+        self.roles, self.palette_colors, self.bits = source.roles, source.palette_colors, source.bits
+        self.nodata, self.value_step, self.notes = source.nodata, source.value_step, source.notes
 
     @property
     def levels(self) -> list[Level]:
@@ -114,11 +116,21 @@ class ResampledSource(Source):
         """Returns the pixels of a window as an array `(*size, channels)`, mirrored outside the image."""
         return read_mirrored(self, window, self._read)
 
+    def valid(self, window: Window) -> np.ndarray | None:
+        """Returns which values of a window the file holds at least half of: see `Source.valid`."""
+        if self._source.valid(Window((0,) * len(self.shape), (1,) * len(self.shape))) is None:
+            return None
+        part = self._valid_sampled if self._nearest else self._valid_averaged
+        return read_mirrored(self, window, lambda inside: self._assembled(inside, part, np.dtype(bool)))
+
     def _read(self, window: Window) -> np.ndarray:
-        part = self._sampled if self._nearest else self._averaged
+        return self._assembled(window, self._sampled if self._nearest else self._averaged, self.dtype)
+
+    def _assembled(self, window: Window, part: Callable[[Window], np.ndarray], dtype: np.dtype) -> np.ndarray:
+        """Returns a window, read in parts whose pixels of the file fit into memory."""
         block = BLOCK[len(self.shape)]
         step = [max(1, block * n // length) for n, length in zip(self.shape, self._source.shape, strict=True)]
-        out = np.empty((*window.size, self.channels), self.dtype)
+        out = np.empty((*window.size, self.channels), dtype)
         for box in window_grid(window.size, step):
             out[box.slices] = part(box.moved(window.offset))
         return out
@@ -126,15 +138,43 @@ class ResampledSource(Source):
     def _sampled(self, window: Window) -> np.ndarray:
         return nearest(self._source.read, self._source.shape, self.shape, window)
 
-    def _averaged(self, window: Window) -> np.ndarray:
+    def _held(self, window: Window) -> np.ndarray:
+        """Returns which values of a window of the file it holds."""
+        valid = self._source.valid(window)
+        return np.ones((*window.size, self.channels), bool) if valid is None else valid
+
+    def _valid_sampled(self, window: Window) -> np.ndarray:
+        return nearest(self._held, self._source.shape, self.shape, window)
+
+    def _valid_averaged(self, window: Window) -> np.ndarray:
+        covered = self._covered(window)
+        return self._mean(self._held(covered).astype(np.float32), window, covered) >= 0.5
+
+    def _covered(self, window: Window) -> Window:
+        """Returns the pixels of the file that a window covers."""
         axes = list(zip(window.offset, window.stop, self._source.shape, self.shape, strict=True))
         first = tuple(start * length // n for start, _, length, n in axes)
         last = tuple(-(-stop * length // n) for _, stop, length, n in axes)
-        pixels = self._source.read(Window(first, tuple(b - a for a, b in zip(first, last, strict=True))))
+        return Window(first, tuple(b - a for a, b in zip(first, last, strict=True)))
+
+    def _mean(self, pixels: np.ndarray, window: Window, covered: Window) -> np.ndarray:
+        axes = zip(window.offset, window.stop, self._source.shape, self.shape, strict=True)
+        for number, (start, stop, length, n) in enumerate(axes):
+            pixels = averaged(pixels, number, np.arange(start, stop), length, n, covered.offset[number])
+        return pixels
+
+    def _averaged(self, window: Window) -> np.ndarray:
+        covered = self._covered(window)
+        pixels, valid = self._source.read(covered), self._source.valid(covered)
         small = self.dtype.kind in "bui" and self.dtype.itemsize < 4
         pixels = pixels.astype(np.float32 if small else np.float64)
-        for number, (start, stop, length, n) in enumerate(axes):
-            pixels = averaged(pixels, number, np.arange(start, stop), length, n, first[number])
+        if valid is None or valid.all():
+            pixels = self._mean(pixels, window, covered)
+        else:
+            # What is lacking is 0 in `pixels`, and has no share in the mean.
+            share = self._mean(valid.astype(pixels.dtype), window, covered)
+            pixels = self._mean(pixels, window, covered) / np.maximum(share, 1e-6)
+            pixels[share < 0.5] = 0
         return (pixels if self.dtype.kind == "f" else np.rint(pixels)).astype(self.dtype)
 
 

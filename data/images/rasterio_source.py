@@ -7,6 +7,7 @@ import re
 import threading
 import zlib
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,8 @@ import numpy as np
 from maskzoo.errors import ImageError, MaskzooError, UnreadableFile
 
 from ..windows import Window
-from .image_files import file_version
+from .image_files import FileVersion, file_version
+from .pixel_meaning import DEFAULT_PIXELS, LOSSY, PixelOptions, StoredPixels, clear_and_opaque, meaning_of
 from .pyramid import chosen_level, is_smaller, pixel_scale, with_downsample
 from .reader_cache import ReaderCache
 from .reading import (
@@ -27,6 +29,7 @@ from .reading import (
     unreadable_window,
 )
 from .source import Frame, Level, Source
+from .statistics import MEASURED_PIXELS, measured_windows
 
 if TYPE_CHECKING:
     from affine import Affine
@@ -48,11 +51,10 @@ class RasterioSource(Source):
         self,
         path: str | os.PathLike[str],
         spatial_dims: int | None = None,
-        palette: str = "rgb",
+        pixels: PixelOptions = DEFAULT_PIXELS,
         *,
-        alpha: bool = False,
         level: int = 0,
-    ) -> None:
+    ):
         self.path = self._file = Path(path)
         self.name = str(path)
         self._place: Place = str(path), {}
@@ -65,7 +67,7 @@ class RasterioSource(Source):
         if level:
             _, self._place = chosen_level(path, raster_levels(self._file), level)
         try:
-            self._describe(self._dataset(), palette, alpha)
+            self._describe(self._dataset(), pixels)
             if level:
                 full = self._full_frame()
                 self.frame = full.scaled(pixel_scale(full.shape, self.shape), self.shape)
@@ -74,31 +76,35 @@ class RasterioSource(Source):
         except Exception as error:  # rasterio lets GDAL's errors, of a class of their own, pass through
             raise UnreadableFile(path, "a readable image", reason(error)) from None
 
-    def _describe(self, dataset: RasterFile, palette: str, alpha: bool) -> None:
+    def _describe(self, dataset: RasterFile, pixels: PixelOptions) -> None:
         path = self.name
         if len(set(dataset.dtypes)) != 1 or dataset.count == 0:
             raise ImageError(path, "bands of one type", ", ".join(dataset.dtypes) or "no bands")
         self.shape = dataset.shape
-        self.dtype = require_numbers(path, dataset.dtypes[0])
-        require_possible_blocks(path, dataset, self.dtype.itemsize)
+        stored_type = require_numbers(path, dataset.dtypes[0])
+        require_possible_blocks(path, dataset, stored_type.itemsize)
         self.frame = raster_frame(dataset)
-        self._colors = None
+        colors = read_colors(dataset)
+        white = dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES"
+        bits = dataset.tags(1, ns="IMAGE_STRUCTURE").get("NBITS")
+        self.bits = int(bits) if bits and int(bits) < 8 * stored_type.itemsize else None
+        roles = tuple(color.name for color in dataset.colorinterp)
+        stored = StoredPixels(path, stored_type, roles, self.bits, white, colors, self._is_transparency)
+        self._meaning = meaning = meaning_of(stored, pixels)
+        self.roles, self.channels, self.notes = meaning.roles, meaning.channels, meaning.notes
+        self.dtype = meaning.dtype(stored_type)
+        self.nodata = meaning.value(dataset.nodata)
+        self._keeps_missing = pixels.palette == "index"
         self._mask = None
-        if palette == "rgb":
-            self._colors = read_colors(dataset)
-            self.dtype = self.dtype if self._colors is None else self._colors.dtype
-            flags = {flag.name for band in dataset.mask_flag_enums for flag in band}
-            if flags != {"all_valid"} and (flags != {"nodata"} or dataset.nodata != 0 or self._colors is not None):
-                # Bands of measurements lack values one by one; colours are missing together.
-                self._mask = "band" if self.dtype.kind == "f" else "pixel"
-        transparency = [color.name == "alpha" for color in dataset.colorinterp]
-        kept = [band for band, clear in enumerate(transparency, 1) if alpha or palette == "index" or not clear]
-        self._bands = kept or list(dataset.indexes)
-        self.channels = len(self._bands) if self._colors is None else 3
-        self.nodata = dataset.nodata
-        if palette == "index":
-            self.roles = tuple(dataset.colorinterp[band - 1].name for band in self._bands)
-            self.palette_colors = read_colors(dataset)
+        flags = {flag.name for band in dataset.mask_flag_enums for flag in band}
+        if "alpha" not in flags and flags != {"all_valid"}:
+            # Bands of measurements lack values one by one; colours are missing together.
+            self._mask = "band" if self.dtype.kind == "f" else "pixel"
+        if self._keeps_missing and colors is not None and (meaning.white is None or self.bits == 1):
+            self.palette_colors = colors if meaning.white is None else colors[meaning.white :: -1]
+
+    def _is_transparency(self, band: int) -> bool:
+        return is_transparency(self._version, self._driver, band)
 
     @property
     def levels(self) -> list[Level]:
@@ -129,25 +135,46 @@ class RasterioSource(Source):
         array = read_mirrored(self, window, self._read)
         return require_finite(array, self.name, window)
 
+    def valid(self, window: Window) -> np.ndarray | None:
+        """Returns which values of a window the file holds: see `Source.valid`."""
+        if self._mask is None and self._meaning.alpha is None:
+            return None
+        return read_mirrored(self, window, self._valid)
+
     def _read(self, window: Window) -> np.ndarray:
-        box = tuple((cut.start, cut.stop) for cut in window.slices)
-        dataset = self._dataset()
-        valid = None
+        array = self._meaning.shown(interleaved(self._stored(self._meaning.bands, window)))
+        if self._keeps_missing or (self._mask is None and self._meaning.alpha is None):
+            return array
+        array[~self._valid(window)] = 0
+        return array
+
+    def _stored(self, bands: Sequence[int], window: Window) -> np.ndarray:
+        """Returns stored values `(bands, *size)`."""
         try:
-            array = dataset.read(self._bands, window=box)
-            if self._mask == "band":
-                array[dataset.read_masks(self._bands, window=box) == 0] = 0
-            elif self._mask == "pixel":
-                valid = dataset.dataset_mask(window=box) != 0
+            return self._dataset().read([band + 1 for band in bands], window=box_of(window))
         except Exception as error:  # see above
             raise UnreadableFile(self.name, unreadable_window(window), reason(error)) from None
-        array = interleaved(array) if self._colors is None else self._colors[array[0]]
-        if valid is not None:
-            array *= valid[..., None]
-        return array
+
+    def _valid(self, window: Window) -> np.ndarray:
+        shape = (*window.size, self.channels)
+        valid = np.ones((*window.size, 1), bool)
+        try:
+            if self._mask == "band" and self._meaning.colors is None:
+                numbers = [band + 1 for band in self._meaning.bands]
+                valid = interleaved(self._dataset().read_masks(numbers, window=box_of(window))) != 0
+            elif self._mask is not None:
+                valid = self._dataset().dataset_mask(window=box_of(window))[..., None] != 0
+        except Exception as error:  # see above
+            raise UnreadableFile(self.name, unreadable_window(window, "mask"), reason(error)) from None
+        if self._meaning.alpha is not None:
+            valid = valid & (self._stored([self._meaning.alpha], window)[0, ..., None] != 0)
+        return np.broadcast_to(valid, shape)
 
     def thumbnail(self, shape: tuple[int, ...]) -> np.ndarray | None:
         """Returns the whole image `(*shape, channels)` as GDAL thins the file; `None` if the source shows others."""
+        meaning = self._meaning
+        if meaning.white is not None or meaning.bands != tuple(range(self.channels)):
+            return None
         try:
             with open_raster(self._file) as file:
                 plain = (file.shape, file.count, np.dtype(file.dtypes[0])) == (self.shape, self.channels, self.dtype)
@@ -156,6 +183,26 @@ class RasterioSource(Source):
                 return np.stack(list(file.read(out_shape=(file.count, *shape))), axis=-1)
         except OSError:
             return None
+
+
+def box_of(window: Window) -> tuple[tuple[int, int], ...]:
+    """Returns a window as rasterio takes it."""
+    return tuple((cut.start, cut.stop) for cut in window.slices)
+
+
+@lru_cache(maxsize=1 << 12)
+def is_transparency(version: FileVersion, driver: str, band: int) -> bool:
+    """Says whether a band, counted from 0, holds nothing but clear and opaque pixels; large ones are read in parts.
+
+    Args:
+        version: The file, as `file_version` returns it.
+        driver: GDAL's name of its format.
+        band: The band.
+    """
+    with open_raster(version[0], driver=driver) as file:
+        is_lossy = str(file.profile.get("compress", "")).lower() in LOSSY
+        parts = (file.read(band + 1, window=box_of(w)) for w in measured_windows(file.shape, MEASURED_PIXELS))
+        return all(clear_and_opaque(part, is_lossy=is_lossy) for part in parts)
 
 
 def raster_levels(path: Path) -> list[tuple[tuple[int, ...], Place]]:

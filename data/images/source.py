@@ -238,6 +238,8 @@ class Source(Protocol):
         palette_colors: Of indices of a palette: their colours, `uint8` `(indices, 3)`.
         nodata: Value that the file declares to be no value.
         value_step: Of values stored as scaled whole numbers: how far apart they are; 0 of all others.
+        bits: Bits per value that the file declares, where they are fewer than those of the type.
+        notes: What was decided about the meaning of the pixels, in words: see `pixel_meaning`.
     """
 
     path: Path | None
@@ -250,6 +252,8 @@ class Source(Protocol):
     palette_colors: np.ndarray | None = None
     nodata: float | None = None
     value_step: float = 0.0
+    bits: int | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def files(self) -> list[Path]:
@@ -274,6 +278,13 @@ class Source(Protocol):
     def read(self, window: Window) -> np.ndarray:
         """Returns the pixels of a window as an array `(*size, channels)`, mirrored outside the image."""
         ...
+
+    def valid(self, window: Window) -> np.ndarray | None:
+        """Returns which values of a window the file holds, boolean `(*size, channels)`; `None` where it lacks none.
+
+        A value is lacking where it is the file's nodata value, under its mask, or transparent; images are 0 there.
+        """
+        return None
 
     def thumbnail(self, shape: tuple[int, ...]) -> np.ndarray | None:
         """Returns the whole image `(*shape, channels)` from the overviews of its file; `None` where it has none."""

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage, TiffPageSeries
 
 APERIO_YCBCR = 33003
-YCBCR, PALETTE = 6, 3
+YCBCR, PALETTE, MIN_IS_WHITE = 6, 3, 0
 JPEG = (6, 7, 34892, 33007)
+# JPEG 2000, WebP, LERC, JPEG XL and JPEG XR.
+LOSSY = (*JPEG, 33003, 33004, 33005, 34712, 34927, 50001, 34887, 50002, 22610, 34934)
 # ImageJ escapes the Greek letter.
 MICROMETRES = dict.fromkeys(("\u00b5m", "\u03bcm", "\\u00B5m", "um", "micron"), 1.0) | {
     "nm": 1e-3,
@@ -39,14 +41,20 @@ class TiffFacts:
         shapes: Shape of every level, the finest first.
         dtype: Type of the values.
         colors: The palette, an array `(indices, 3)`; `None` without one.
-        has_alpha: The last sample is transparency.
+        roles: What each sample of a page is, such as `gray`, `red` or `alpha`.
+        min_is_white: The least value is white.
+        bits: Bits per value, where they are fewer than those of the type.
+        is_lossy: The values were compressed, maybe with losses.
         spacing: Micrometres of a pixel along rows, columns and sections; `None` where the file does not say it.
     """
 
     shapes: list[PlaneShape]
     dtype: np.dtype
     colors: np.ndarray | None
-    has_alpha: bool
+    roles: tuple[str, ...]
+    min_is_white: bool
+    bits: int | None
+    is_lossy: bool
     spacing: list[float | None]
 
 
@@ -106,9 +114,21 @@ def read_facts(path: Path) -> TiffFacts:
             shapes=[shape for shape, *_ in levels],
             dtype=key.dtype,
             colors=colors,
-            has_alpha=bool(key.extrasamples) and key.extrasamples[-1] in (1, 2) and first[4] in (2, 4),
+            roles=sample_roles(key, first[4]),
+            min_is_white=key.photometric == MIN_IS_WHITE,
+            is_lossy=key.compression in LOSSY,
+            bits=key.bitspersample if key.bitspersample < 8 * key.dtype.itemsize else None,
             spacing=spacing(file, key),
         )
+
+
+def sample_roles(key: TiffPage, samples: int) -> tuple[str, ...]:
+    """Returns what each sample of a page is."""
+    extra = list(key.extrasamples or ())[:samples]
+    colors = samples - len(extra)
+    named = ("red", "green", "blue", *("undefined",) * samples) if colors > 2 else ("gray", *("undefined",) * samples)
+    # Associated and unassociated alpha.
+    return (*named[:colors], *("alpha" if kind in (1, 2) else "undefined" for kind in extra))
 
 
 def read_planes(path: Path, level: int) -> Planes:

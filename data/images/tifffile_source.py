@@ -14,10 +14,12 @@ from maskzoo.errors import ImageError, UnreadableFile
 from ..windows import Window
 from .image_files import file_version
 from .nibabel_source import nifti_frame
+from .pixel_meaning import DEFAULT_PIXELS, PixelOptions, StoredPixels, clear_and_opaque, meaning_of
 from .pyramid import chosen_level, pixel_scale, with_downsample
 from .reader_cache import ReaderCache
 from .reading import read_mirrored, reason, require_finite, require_numbers, unreadable_window
 from .source import Frame, Level, Source
+from .statistics import MEASURED_PIXELS, measured_windows
 from .tiff_pages import Planes, TiffFacts, from_ycbcr, is_ycbcr, read_facts, read_planes
 
 if TYPE_CHECKING:
@@ -41,9 +43,8 @@ class TifffileSource(Source):
         self,
         path: str | os.PathLike[str],
         spatial_dims: int | None = None,
-        palette: str = "rgb",
+        pixels: PixelOptions = DEFAULT_PIXELS,
         *,
-        alpha: bool = False,
         level: int = 0,
     ) -> None:
         self.path = self._file = Path(path)
@@ -62,20 +63,29 @@ class TifffileSource(Source):
         if wanted == 3 and sections == 1:
             raise ImageError(path, "a volume with 3 spatial axes", "an image with 2")
         self.shape = (height, width, sections)[:wanted]
-        self.dtype = require_numbers(self.name, facts.dtype)
+        stored_type = require_numbers(self.name, facts.dtype)
         self._scale = pixel_scale(self._shapes[0][:wanted], self.shape)
-        self._samples = samples
-        self._colors = facts.colors if palette == "rgb" else None
-        self._mask = facts.has_alpha and palette == "rgb"
-        self._cut = int(self._mask and not alpha and samples > 1)
-        self.channels = channels * (samples - self._cut)
-        if self._colors is not None:
-            self.channels, self.dtype = 3, np.dtype(np.uint8)
+        self._samples, self._planes_per_section = samples, channels
+        self.bits = facts.bits
+        # The samples of a page tell nothing about pages that are channels.
+        roles = facts.roles if channels == 1 else ("undefined",) * (channels * samples)
+        self._stored_type, self._is_lossy = stored_type, facts.is_lossy
+        stored = StoredPixels(
+            self.name, stored_type, roles, facts.bits, facts.min_is_white, facts.colors, self._is_transparency
+        )
+        self._meaning = meaning = meaning_of(stored, pixels)
+        self._keeps_missing = pixels.palette == "index"
+        self.roles, self.channels, self.notes = meaning.roles, meaning.channels, meaning.notes
+        self.dtype = meaning.dtype(stored_type)
         self.frame = self._framed(facts.spacing[:wanted])
-        if palette == "index":
+        if self._keeps_missing:
             self.palette_colors = facts.colors
-            named = ("red", "green", "blue")[: samples - facts.has_alpha] if samples > 2 else ("gray",)
-            self.roles = (*named, "alpha") if facts.has_alpha else named
+
+    def _is_transparency(self, band: int) -> bool:
+        # Coarser levels may average it.
+        full = self if not self._level else TifffileSource(self._file, len(self.shape), PixelOptions("index"))
+        windows = measured_windows(full.shape, MEASURED_PIXELS)
+        return all(clear_and_opaque(full._stored(window)[..., band], is_lossy=self._is_lossy) for window in windows)
 
     def _framed(self, full: list[float | None]) -> Frame:
         sizes = [size * scale for size, scale in zip(full, self._scale, strict=True) if size is not None]
@@ -108,27 +118,42 @@ class TifffileSource(Source):
         """Returns the pixels of a window as an array `(*size, channels)`, mirrored outside the image."""
         return require_finite(read_mirrored(self, window, self._read), self.name, window)
 
+    def valid(self, window: Window) -> np.ndarray | None:
+        """Returns which values of a window the file holds: see `Source.valid`."""
+        if self._meaning.alpha is None:
+            return None
+        return read_mirrored(self, window, self._valid)
+
+    def _valid(self, window: Window) -> np.ndarray:
+        alpha = self._stored(window)[..., self._meaning.alpha]
+        return np.broadcast_to(alpha[..., None] != 0, (*alpha.shape, self.channels))
+
     def _read(self, window: Window) -> np.ndarray:
+        stored, meaning = self._stored(window), self._meaning
+        kept = stored if meaning.bands == tuple(range(stored.shape[-1])) else stored[..., list(meaning.bands)]
+        pixels = meaning.shown(kept)
+        if meaning.alpha is not None and not self._keeps_missing:
+            pixels = pixels * (stored[..., meaning.alpha, None] != 0)
+        return pixels
+
+    def _stored(self, window: Window) -> np.ndarray:
         try:
             return self._read_planes(window)
         except Exception as error:  # so do the codecs with damaged tiles
             raise UnreadableFile(self.name, unreadable_window(window), reason(error)) from None
 
     def _read_planes(self, window: Window) -> np.ndarray:
+        """Returns the stored values of a window, `(*size, bands)`."""
         planes = self._planes()
         volume = len(self.shape) == 3
         sections = range(window.offset[2], window.stop[2]) if volume else range(1)
-        out = np.empty((*window.size[:2], len(sections), self.channels), self.dtype)
-        kept = self.channels // planes.pages.shape[1]
+        samples, channels = self._samples, self._planes_per_section
+        out = np.empty((*window.size[:2], len(sections), channels * samples), self._stored_type)
         with open(self._file, "rb") as file:
             for place, section in enumerate(sections):
-                for channel in range(planes.pages.shape[1]):
+                for channel in range(channels):
                     plane = self._plane(file, planes, section, channel, window)
-                    if self._colors is not None:
-                        plane = self._colors[plane[..., 0]]
-                    if self._mask:
-                        plane = plane[..., : self._samples - self._cut] * (plane[..., -1:] != 0)
-                    out[:, :, place, channel * kept : (channel + 1) * kept] = plane
+                    out[:, :, place, channel * samples : (channel + 1) * samples] = plane
         return out if volume else out[:, :, 0]
 
     def _plane(self, file: BinaryIO, planes: Planes, section: int, channel: int, window: Window) -> np.ndarray:

@@ -17,6 +17,7 @@ from ..images.image_files import (
     file_suffix,
     holds_slices,
     is_dicom_file,
+    is_hidden,
 )
 from ..images.rasterio_source import needs_tifffile
 from .specification import DataSpec
@@ -118,7 +119,7 @@ def files_by_stem(folder: Path, suffixes: Sequence[str] = SUFFIXES) -> dict[str,
     files: dict[str, Path] = {}
     for file in sorted(folder.iterdir()):
         is_dicom = DICOM_SUFFIXES[0] in suffixes and (holds_slices(file) or is_dicom_file(file))
-        if file.name.startswith(".") or (file_suffix(file) not in suffixes and not is_dicom):
+        if is_hidden(file) or (file_suffix(file) not in suffixes and not is_dicom):
             continue
         if other := files.get(file_stem(file)):
             raise DataError(file, "one file of this name", f"{other.name} as well")

@@ -68,7 +68,7 @@ class Normalizer:
             return cls(kind, channels, stain=target)
         # The pixels are those that a model will see.
         plain = cls("none", channels, stain=target)
-        mean, std = remembered(f"moments {target}", sources, lambda: moments([plain(s).source for s in sources]))
+        mean, std = remembered(f"held moments {target}", sources, lambda: moments([plain(s).source for s in sources]))
         return cls(kind, channels, tuple(mean.tolist()), tuple(std.tolist()), stain=target)
 
     @classmethod
@@ -133,10 +133,12 @@ class NormalizedSource:
             return np.zeros((), np.float32), np.array(1 / greatest, np.float32)
         if kind == "percentile":
             percents = (self._normalizer.low, self._normalizer.high)
-            low, high = self._remembered(f"percentiles {percents}", lambda: list(percentiles(self.source, percents)))
+            low, high = self._remembered(
+                f"held percentiles {percents}", lambda: list(percentiles(self.source, percents))
+            )
             return low.astype(np.float32), (1 / np.where(high > low, high - low, 1)).astype(np.float32)
         if kind == "image":
-            mean, std = self._remembered("moments", lambda: moments([self.source]))
+            mean, std = self._remembered("held moments", lambda: moments([self.source]))
         else:
             mean, std = np.array(self._normalizer.mean), np.array(self._normalizer.std)
         return mean.astype(np.float32), (1 / np.where(std > 0, std, 1)).astype(np.float32)

@@ -280,3 +280,17 @@ def test_wrong_keys_are_refused(tmp_path, keys):
     (tmp_path / "set.yaml").write_text(f"{keys}\n")
     with pytest.raises(ValueError, match=r"set.yaml: (level|resolution): expected"):
         load_data(tmp_path / "set.yaml", spatial_dims=2)
+
+
+def test_missing_pixels_have_no_share_in_an_average(tmp_path, write_raster):
+    stored = np.full((1, 40, 40), 100, np.uint8)
+    stored[0, :, :21] = 0
+    path = write_raster(tmp_path / "a.tif", stored, nodata=0, crs="EPSG:32631", transform=[1, 0, 0, 0, -1, 0])
+    source = open_source(path, resolution=2.0)
+    everything = Window((0, 0), (20, 20))
+    pixels, valid = source.read(everything)[..., 0], source.valid(everything)[..., 0]
+    # The eleventh column covers a column of each kind.
+    assert (pixels[0, 9], pixels[0, 10], pixels[0, 11]) == (0, 100, 100)
+    assert valid[0].tolist() == [False] * 10 + [True] * 10
+    outside = source.valid(Window((-2, -3), (6, 18)))[..., 0]
+    np.testing.assert_array_equal(outside, np.pad(valid, [(2, 0), (3, 0)], mode="reflect")[:6, :18])

@@ -113,7 +113,7 @@ def test_nodata_and_transparent_pixels_are_0_in_images_and_kept_in_labels(tmp_pa
     np.testing.assert_array_equal(whole(open_source(path)), array_last * (array_last != 255).any(-1, keepdims=True))
     np.testing.assert_array_equal(whole(open_source(path, palette="index")), array_last)
     alpha = np.concatenate([array, np.zeros((1, 40, 40), np.uint8)])
-    alpha[3, 20:] = 200
+    alpha[3, 20:] = 255
     path = write_raster(tmp_path / "alpha.tif", alpha, photometric="rgb", alpha="yes")
     image = whole(open_source(path))
     assert image.shape == (40, 40, 3)
@@ -128,7 +128,7 @@ def test_nodata_and_transparent_pixels_are_0_in_images_and_kept_in_labels(tmp_pa
 @pytest.mark.parametrize("colors", [1, 3])
 def test_transparency_is_no_channel_of_any_format(tmp_path, suffix, colors, write_raster):
     bands = noise((colors + 1, 30, 20)) + 1
-    bands[-1, :7] = 0
+    bands[-1, :7], bands[-1, 7:] = 0, 255
     options = {"alpha": "yes", "photometric": "rgb" if colors == 3 else "minisblack"}
     options = {"driver": "PNG"} if suffix == "png" else options
     image = whole(open_source(write_raster(tmp_path / f"image.{suffix}", bands, **options)))

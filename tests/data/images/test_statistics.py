@@ -7,7 +7,7 @@ import pytest
 
 from maskzoo.data import Window, open_source
 from maskzoo.data.images.rasterio_source import open_raster
-from maskzoo.data.images.statistics import measured_windows, moments, percentiles
+from maskzoo.data.images.statistics import extremes, measured_windows, moments, percentiles
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
@@ -55,3 +55,28 @@ def test_windows_that_are_measured_cover_a_small_image_once_and_are_a_fixed_choi
     assert some.max() == 1
     assert prod(shape) / 10 < some.sum() < prod(shape) / 2
     np.testing.assert_array_equal(coverage(prod(shape) // 4), some)
+
+
+def test_values_that_a_file_lacks_do_not_count(tmp_path, write_raster):
+    rng = np.random.default_rng(0)
+    heights = rng.normal(700, 30, (2, 400, 400)).astype(np.float32)
+    held = np.zeros((400, 400), bool)
+    held[:200, :200] = True
+    for nodata in (-9999.0, 0.0):
+        # One value of one band is lacking by itself.
+        stored = np.where(held, heights, np.float32(nodata))
+        stored[1, 3, 4] = nodata
+        source = open_source(write_raster(tmp_path / "a.tif", stored, nodata=nodata))
+        mean, std = moments([source])
+        first, second = heights[0][held], np.delete(heights[1][held], 3 * 200 + 4)
+        np.testing.assert_allclose(mean, [first.mean(), second.mean()], rtol=1e-6)
+        np.testing.assert_allclose(std, [first.std(), second.std()], rtol=1e-5)
+        np.testing.assert_allclose(percentiles(source, [0, 50])[:, 1], np.percentile(second, [0, 50]), rtol=1e-6)
+        assert extremes([source]) == (min(first.min(), second.min()), max(first.max(), second.max()))
+
+
+def test_an_image_without_any_value_measures_0(tmp_path, write_raster):
+    source = open_source(write_raster(tmp_path / "a.tif", np.zeros((1, 20, 20), np.uint8), nodata=0))
+    assert [part.tolist() for part in moments([source])] == [[0.0], [0.0]]
+    assert percentiles(source, [5, 95]).tolist() == [[0.0], [0.0]]
+    assert extremes([source]) == (0.0, 0.0)

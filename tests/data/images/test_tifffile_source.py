@@ -133,7 +133,7 @@ def test_several_times_are_refused_and_pages_of_other_sizes_are_no_stack(tmp_pat
 
 def test_transparency_and_palettes(tmp_path):
     image = noise((64, 64, 4)) + 1
-    image[:20, :, 3] = 0
+    image[:20, :, 3], image[20:, :, 3] = 0, 255
     tifffile.imwrite(tmp_path / "a.tif", image, photometric="rgb", extrasamples=["unassalpha"], compression="jpeg2000")
     shown = image[..., :3] * (image[..., 3:] > 0)
     np.testing.assert_array_equal(whole(open_source(tmp_path / "a.tif")), shown)
