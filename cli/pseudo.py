@@ -1,7 +1,7 @@
 """Labels images with trained runs where they are confident: a data set that `train --data` takes.
 
-An image is labelled by the runs that were not trained on an image of its name, together; one that all of them were
-trained on is left out. Pixels of low confidence are ignored in training. Images are ranked by the mean confidence of
+An image is labelled by the runs that were not trained on it, together; one that all of them were trained on is left
+out. Images are known by their pixels, whatever they are called and however they are stored. Pixels of low confidence are ignored in training. Images are ranked by the mean confidence of
 the pixels that show a class (of all pixels, where none does), and are linked, not copied.
 
 examples:
@@ -55,12 +55,15 @@ def run(arguments: Namespace) -> None:
     if not place.is_dir():
         raise MissingFile(place, "a folder of images", "nothing at that path")
     images = sorted(path for path in place.iterdir() if data.is_image(path))
-    descriptions = [inference.read_run_data(folder) for folder in folders]
+    descriptions = [inference.run_data(folder) for folder in folders]
+    seen_by = [inference.seen_by(*described) for described in zip(descriptions, folders, strict=True)]
+    identities = inference.identities_of_files(images, descriptions[0].spatial_dims)
     groups: dict[tuple[int, ...], list[Path]] = {}
-    for image in images:
-        groups.setdefault(tuple(training.unseen_by(image, descriptions)), []).append(image)
+    for image, identity in zip(images, identities, strict=True):
+        numbers = training.unseen_by(identity, data.file_stem(image), seen_by)
+        groups.setdefault(tuple(numbers), []).append(image)
     for image in (seen := groups.pop((), [])):
-        logger.warning("left out: %s: every run was trained on an image of this name", image)
+        logger.warning("left out: %s: every run was trained on this image", image)
     if not groups:
         raise OptionError("images", "some that a run was not trained on", f"{len(seen)} others in {place}")
     pseudo = training.PseudoSet(arguments.output, descriptions[0], arguments.threshold, arguments.fraction)
@@ -94,5 +97,5 @@ def label(
         kind, anew = inference.OutputOptions(probabilities="uint8"), inference.ProgressOptions(restart=True)
         inference.predict_image(predictor, source, output, kind, tiles, progress=anew)
         with data.open_source(output, spatial_dims=spatial_dims) as probabilities:
-            pseudo.add(image, source, probabilities, [run.name for run in runs])
+            pseudo.add(image, source, probabilities, [training.maker_of(run) for run in runs])
     output.unlink()

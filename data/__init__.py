@@ -40,9 +40,18 @@ if TYPE_CHECKING:
     from .sets.folds import make_folds as make_folds
     from .sets.folds import read_folds as read_folds
     from .sets.folds import write_folds as write_folds
+    from .sets.image_identity import ImageIdentity as ImageIdentity
+    from .sets.image_identity import KnownImages as KnownImages
+    from .sets.image_identity import identities_of as identities_of
+    from .sets.makers import LabelMaker as LabelMaker
+    from .sets.makers import Makers as Makers
+    from .sets.makers import read_makers as read_makers
     from .sets.normalization import Normalizer as Normalizer
     from .sets.occurrence import require_every_class as require_every_class
+    from .sets.pairs import image_files as image_files
     from .sets.pairs import image_names as image_names
+    from .sets.parts import images_to_split as images_to_split
+    from .sets.parts import prefixes as prefixes
     from .sets.spec_file import check_path as check_path
     from .sets.spec_file import read_spec as read_spec
     from .sets.spec_file import spatial_dims_of as spatial_dims_of
@@ -91,9 +100,12 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "read_folds",
             "write_folds",
         ],
+        "sets.image_identity": ["ImageIdentity", "KnownImages", "identities_of"],
+        "sets.makers": ["LabelMaker", "Makers", "read_makers"],
         "sets.normalization": ["Normalizer"],
         "sets.occurrence": ["require_every_class"],
-        "sets.pairs": ["image_names"],
+        "sets.pairs": ["image_files", "image_names"],
+        "sets.parts": ["images_to_split", "prefixes"],
         "sets.spec_file": ["check_path", "read_spec", "spatial_dims_of"],
         "sets.specification": ["SYNTHETIC", "DataSpec"],
         "synthetic.objects": ["synthetic_cases"],

@@ -39,6 +39,9 @@ class RunData:
         train: Names of the images that the run was trained on.
         validation: Names of the images that it held out.
         fingerprint: Hash of names and contents of the data set.
+        images: What each of these images is, by its name: `data.ImageIdentity.as_mapping`. Empty in older runs.
+        seen_before: Images that had a part in the run by way of other runs: those that made its labels, or whose
+            weights it began with; as values of `images`.
         roi_classes: Options of `models.two_stage`, for a run of two networks; `fine` in the file.
         format: Number of the file's format.
     """
@@ -57,6 +60,8 @@ class RunData:
     train: tuple[str, ...] = ()
     validation: tuple[str, ...] = ()
     fingerprint: str = ""
+    images: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
+    seen_before: tuple[Mapping[str, str | None], ...] = ()
     roi_classes: Mapping[str, JSON] | None = None
     format: int = field(default=DATA_FORMAT, compare=False)
 
@@ -81,7 +86,7 @@ class RunData:
         known = {entry.name: values[entry.name] for entry in fields(cls) if entry.name in values}
         if isinstance(known.get("patch"), int):
             known["patch"] = (known["patch"],) * known.get("spatial_dims", 0)
-        for name in ("class_names", "patch", "train", "validation"):
+        for name in ("class_names", "patch", "train", "validation", "seen_before"):
             if name in known:
                 known[name] = tuple(known[name])
         if missing := [FILE_NAMES.get(name, name) for name in REQUIRED if name not in known]:

@@ -17,7 +17,9 @@ from maskzoo.errors import ExistingFile, OptionError
 
 from .. import data
 from ..data.images.source import Source
-from ..inference.run_files import RunData
+from ..inference.run import Run
+from ..inference.run_files import RunData, file_checksum
+from ..inference.seen_images import SeenImages, seen_by
 from .options import Value
 
 IGNORED = 255
@@ -34,30 +36,34 @@ class LabelledImage:
         name: Its name.
         confidence: Mean confidence of the pixels that show a class; of all pixels if none does.
         ignored: Fraction of the pixels that are ignored in training.
-        runs: Names of the runs that labelled it.
+        runs: The runs that labelled it.
         files: Its files in the data set: the link to the image, and the masks.
     """
 
     name: str
     confidence: float
     ignored: float
-    runs: tuple[str, ...]
+    runs: tuple[data.LabelMaker, ...]
     files: tuple[Path, ...]
 
 
-def unseen_by(image: str | Path, descriptions: Sequence[RunData]) -> list[int]:
-    """Returns the numbers of the runs that were not trained on an image of this name.
+def unseen_by(image: data.ImageIdentity, name: str, seen: Sequence[SeenImages]) -> list[int]:
+    """Returns the numbers of the runs that were not trained on an image.
 
     Args:
-        image: Path of the image.
-        descriptions: The data of each run.
+        image: What the image is.
+        name: Its name, without folder and suffix.
+        seen: The images that each run was trained on.
     """
-    name = data.file_stem(image)
-    return [
-        number
-        for number, description in enumerate(descriptions)
-        if name not in {Path(known).name for known in description.train}
-    ]
+    return [number for number, images in enumerate(seen) if not images.has(image, name)]
+
+
+def maker_of(run: Run) -> data.LabelMaker:
+    """Returns what a set of pseudo-labels says about a run that made some of them."""
+    model = run.path / run.model_file
+    return data.LabelMaker(
+        run.name, str(model.resolve()), file_checksum(model), seen_by(run.data, run.path).identities
+    )
 
 
 def likeliest_labels(probabilities: np.ndarray, task: str) -> tuple[np.ndarray, np.ndarray]:
@@ -115,14 +121,14 @@ class PseudoSet:
     def __exit__(self, *error: object) -> None:
         shutil.rmtree(self.unfinished, ignore_errors=True)
 
-    def add(self, image: str | Path, source: Source, probabilities: Source, runs: Sequence[str]) -> None:
+    def add(self, image: str | Path, source: Source, probabilities: Source, runs: Sequence[data.LabelMaker]) -> None:
         """Adds an image, by a link to it, with its labels.
 
         Args:
             image: Path of the image.
             source: The image, opened.
             probabilities: Source of its probabilities in 255ths, a band per class.
-            runs: Names of the runs that predicted them.
+            runs: The runs that predicted them.
         """
         spatial_dims = len(source.shape)
         files = [place / f"{data.file_stem(image)}{SUFFIX[spatial_dims]}" for place in self.places]
@@ -179,15 +185,23 @@ class PseudoSet:
             writer = csv.writer(file)
             writer.writerow(["name", "confidence", "ignored", "runs", "kept"])
             for image, is_kept in kept:
-                writer.writerow([image.name, image.confidence, image.ignored, " ".join(image.runs), is_kept])
+                runs = " ".join(run.name for run in image.runs)
+                writer.writerow([image.name, image.confidence, image.ignored, runs, is_kept])
         text = yaml.safe_dump(self.specification(), sort_keys=False, allow_unicode=True)
         (self.unfinished / SET).write_text(text, encoding="utf-8")
+        self.makers(ranked[:number]).write(self.unfinished)
         self.unfinished.rename(self.folder)
         return kept
 
+    def makers(self, images: Sequence[LabelledImage]) -> data.Makers:
+        """Returns which runs made the labels of which images."""
+        runs = list(dict.fromkeys(run for image in images for run in image.runs))
+        return data.Makers(tuple(runs), {image.name: tuple(map(runs.index, image.runs)) for image in images})
+
     def specification(self) -> dict[str, Value]:
         """Returns the keys of the data set's YAML file."""
-        keys: dict[str, Value] = {"path": ".", "task": self.task, "ignore": [IGNORED]}
+        # What models say is no truth to be measured by: none of it is held out.
+        keys: dict[str, Value] = {"path": ".", "task": self.task, "ignore": [IGNORED], "validation": 0}
         if self.task == "multilabel":
             return keys | {"labels": {name: str(place) for name, place in zip(self.names, self.places, strict=True)}}
         values = {self.names[0]: 1} if self.task == "binary" else {name: n for n, name in enumerate(self.names)}

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from maskzoo.errors import DataError, OptionError
+from maskzoo.errors import DataError
 
 from ..labels.scheme import LabelScheme
 from .cases import Case, make_cases
-from .folds import groups_by_pattern, held_out_names, read_folds
 from .identity import fingerprint
+from .image_identity import ImageIdentity
 from .normalization import Normalizer
-from .pairs import Pair, open_pairs, scheme_of
+from .pairs import open_pairs, scheme_of
+from .parts import open_parts, without_leaks
 from .spec_file import check_path, read_spec
 from .specification import DataSpec, absolute
 
@@ -33,6 +33,8 @@ class DataSet:
         spec: Where it comes from.
         seed: Seed of the split, and of synthetic images.
         fingerprint: Hash of names and contents, the same for the same data.
+        identities: What each image is, by its name.
+        seen_before: Images that are not trained on, but were by the runs that made labels of this set.
     """
 
     train: list[Case]
@@ -43,6 +45,8 @@ class DataSet:
     spec: DataSpec
     seed: int
     fingerprint: str
+    identities: Mapping[str, ImageIdentity] = field(default_factory=dict)
+    seen_before: tuple[ImageIdentity, ...] = ()
 
     @property
     def task(self) -> str:
@@ -90,6 +94,8 @@ class DataSet:
             "train": [case.name for case in self.train],
             "validation": [case.name for case in self.validation],
             "fingerprint": self.fingerprint,
+            "images": {name: identity.as_mapping() for name, identity in self.identities.items()},
+            "seen_before": [image.as_mapping() for image in self.seen_before],
         }
 
 
@@ -108,11 +114,11 @@ def load_data(spec: DataSpec | str | os.PathLike[str], *, spatial_dims: int, see
         DataError: If the data set does not fit its specification.
     """
     spec = spec if isinstance(spec, DataSpec) else read_spec(spec)
-    parts = open_parts(spec, spatial_dims, seed)
+    parts = without_leaks(open_parts(spec, spatial_dims, seed))
     if spec.sets is not None and len(scales := {part.scale for part in parts}) == 1:
         level, resolution = scales.pop()
         spec = replace(spec, level=level, resolution=resolution)
-    sources = [pair.image for part in parts for pair in part.pairs if pair.name not in part.held_out]
+    sources = [pair.image for part in parts for pair in part.train]
     normalizer = Normalizer.measured(spec.normalization, sources, stain=spec.stain)
     cases = [(case, case.name in part.held_out) for part in parts for case in part.cases(normalizer)]
     return DataSet(
@@ -125,6 +131,10 @@ def load_data(spec: DataSpec | str | os.PathLike[str], *, spatial_dims: int, see
         spec=spec,
         seed=seed,
         fingerprint=fingerprint([pair for part in parts for pair in part.pairs]),
+        identities={
+            case.name: part.identities[case.name] for part in parts for case, _ in cases if case.name in part.identities
+        },
+        seen_before=tuple(image for part in parts for image in part.seen_by_makers()),
     )
 
 
@@ -171,86 +181,3 @@ def labelled_cases(
     elif more := set(spec.ignored_values) - set(scheme.ignore):
         scheme = replace(scheme, ignore=tuple(sorted({*scheme.ignore, *more})))
     return make_cases(pairs, scheme, normalizer)
-
-
-@dataclass(frozen=True)
-class Part:
-    """One of the data sets that make up another: opened, split, its labels understood.
-
-    Attributes:
-        pairs: Its images with their labels.
-        held_out: Names of those that are held out.
-        scheme: What its label values mean.
-        weight: How often its cases are seen in training, all together; `None`: each as often as any other.
-        scale: The level and the resolution that it is read at.
-    """
-
-    pairs: list[Pair]
-    held_out: set[str]
-    scheme: LabelScheme
-    weight: float | None
-    scale: tuple[int | None, float | None]
-
-    def cases(self, normalizer: Normalizer) -> list[Case]:
-        """Returns all its cases; those to train on share the weight of the part."""
-        weight = 1.0 if self.weight is None else self.weight / max(1, len(self.pairs) - len(self.held_out))
-        return [replace(case, weight=weight) for case in make_cases(self.pairs, self.scheme, normalizer)]
-
-
-def open_parts(spec: DataSpec, spatial_dims: int, seed: int) -> list[Part]:
-    """Opens the sets that a specification joins, or the one that it describes.
-
-    Raises:
-        DataError: If their tasks, classes or channels differ.
-    """
-    if spec.sets is None:
-        return [open_part(spec, spatial_dims, seed)]
-    parts = []
-    for (place, weight), prefix in zip(spec.sets.items(), prefixes(list(spec.sets)), strict=True):
-        parts.append(open_part(read_spec(place), spatial_dims, seed, weight, f"{prefix}-"))
-        first, part = parts[0], parts[-1]
-        for name, expected, received in (
-            ("task", first.scheme.task, part.scheme.task),
-            ("classes", ", ".join(first.scheme.class_names), ", ".join(part.scheme.class_names)),
-            ("channels", first.pairs[0].image.channels, part.pairs[0].image.channels),
-        ):
-            if expected != received:
-                raise DataError(place, f"the same {name} as in {next(iter(spec.sets))}, {expected}", received)
-    names = [pair.name for part in parts for pair in part.pairs]
-    if len(set(names)) < len(names):
-        raise DataError(spec.path, "sets whose files or folders have different names", "equal names")
-    return parts
-
-
-def open_part(spec: DataSpec, spatial_dims: int, seed: int, weight: float | None = None, prefix: str = "") -> Part:
-    """Opens one data set, whose names get a prefix."""
-    pairs, bands = open_pairs(spec, spatial_dims, seed)
-    held_out = held_out_by(spec, [pair.name for pair in pairs], seed)
-    scheme = scheme_of(spec, pairs, bands)
-    pairs = [pair._replace(name=prefix + pair.name) for pair in pairs]
-    return Part(pairs, {prefix + name for name in held_out}, scheme, weight, (spec.level, spec.resolution))
-
-
-def prefixes(places: Sequence[str]) -> list[str]:
-    """Returns what the names of each set begin with: its own name, behind that of its folder if others have it too."""
-    paths = [Path(place) for place in places]
-    stems = [path.stem for path in paths]
-    return [path.stem if stems.count(path.stem) == 1 else f"{path.parent.name}-{path.stem}" for path in paths]
-
-
-def held_out_by(spec: DataSpec, names: Sequence[str], seed: int) -> set[str]:
-    """Returns the names that a specification holds out.
-
-    Raises:
-        OptionError: If either part would be empty.
-    """
-    if spec.folds is None:
-        groups = groups_by_pattern(names, spec.group) if spec.group else None
-        return held_out_names(names, spec.validation, split=spec.split, groups=groups, seed=seed)
-    folds = read_folds(spec.folds, names, spec.repeat)
-    held_out = {name for name in names if folds[name] == spec.fold}
-    if not 0 < len(held_out) < len(names):
-        raise OptionError(
-            "fold", f"one of several folds, {', '.join(map(str, sorted(set(folds.values()))))}", spec.fold
-        )
-    return held_out

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from maskzoo.errors import DataError, OptionError, UnreadableFile
-from maskzoo.files import write_json
+from maskzoo.files import JSON, write_json
 from maskzoo.names import one_of
 
 from ..images.statistics import measured_windows
@@ -219,6 +219,17 @@ def read_folds(path: str | os.PathLike[str], names: Iterable[str], repeat: int =
         OSError: If the file cannot be read.
         DataError: If it is not such a file, or lacks an image or the repeat.
     """
+    known, found = folds_in(path, repeat), {}
+    for name in names:
+        fold = known.get(name)
+        if not isinstance(fold, int | float):
+            raise DataError(path, "the fold of every image", f"{fold or 'none'} for {name}")
+        found[name] = int(fold)
+    return found
+
+
+def folds_in(path: str | os.PathLike[str], repeat: int = 0) -> dict[str, JSON]:
+    """Returns what a file of `write_folds` holds, by name; raises as `read_folds`."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -228,10 +239,4 @@ def read_folds(path: str | os.PathLike[str], names: Iterable[str], repeat: int =
         raise DataError(path, "a JSON file with the fold of every image", "one without `folds`")
     if not 0 <= repeat < len(several):
         raise DataError(path, f"a repeat below {len(several)}", repeat)
-    found = {}
-    for name in names:
-        fold = several[repeat].get(name)
-        if not isinstance(fold, int | float):
-            raise DataError(path, "the fold of every image", f"{fold or 'none'} for {name}")
-        found[name] = int(fold)
-    return found
+    return several[repeat]

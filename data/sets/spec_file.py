@@ -17,6 +17,8 @@ from .folders import find_folders, image_files, spatial_dims_of_file
 from .specification import SYNTHETIC, DataSpec
 
 YAML_SUFFIXES = (".yaml", ".yml")
+# What is said of joined sets together; everything else each set says itself.
+JOINED_KEYS = ("normalization", "stain", "folds", "fold", "repeat")
 
 
 def check_path(path: str | os.PathLike[str]) -> None:
@@ -57,6 +59,7 @@ def read_spec(
         keys = keys_of_file(path)
     spec = DataSpec(**keys | dict(changes or {}))
     if spec.sets is not None:
+        check_joined_keys(changes or {})
         for part in spec.sets:
             if Path(part).is_file() and "sets" in read_yaml(Path(part)):
                 raise DataError(path, "sets that are data sets", f"{part}, which has sets of its own")
@@ -66,13 +69,28 @@ def read_spec(
     return spec
 
 
+def check_joined_keys(
+    changes: Mapping[str, Any],  # values of the fields of `DataSpec`, which checks them
+) -> None:
+    """Refuses options that joined sets would not heed.
+
+    Raises:
+        OptionError: If there is one.
+    """
+    for name, value in changes.items():
+        if name == "validation" and value != 0:
+            raise OptionError(name, "0, or no fraction, with `sets`, each of which says its own", value)
+        if name not in (*JOINED_KEYS, "validation"):
+            raise OptionError(name, "none with `sets`, each of which says its own", value)
+
+
 def keys_of_file(path: Path) -> dict[str, Any]:
     """Returns the fields of `DataSpec` that a YAML file sets, with the paths in it as seen from the working folder."""
     keys = read_yaml(path)
     sets = keys.get("sets")
     if isinstance(sets, dict):
-        if others := sorted(keys.keys() - {"sets", "normalization", "stain"}):
-            raise DataError(path, "`sets` with no other key than normalization or stain", others[0])
+        if others := sorted(keys.keys() - {"sets", *JOINED_KEYS}):
+            raise DataError(path, f"`sets` with no other keys than {', '.join(JOINED_KEYS)}", others[0])
         keys["sets"] = {str(path.parent / name): weight for name, weight in sets.items()}
         if len(keys["sets"]) < len(sets):
             raise DataError(path, "different sets", ", ".join(map(str, sets)))

@@ -36,7 +36,7 @@ class DataSpec:
         classes: Class names: a list, or a mapping from name to label value or values: see `find_scheme`.
         ignore: Label values of pixels that do not count; with `colors` their colours.
         normalization: `dataset`, `image`, `percentile` or `none`: see `normalization.Normalizer`.
-        validation: Fraction of the images that is held out, between 0 and 1.
+        validation: Fraction of the images that is held out, below 1; 0: all are for training.
         split: `random`, or `block`: the last of the sorted names, for sections or frames that resemble each other.
         images: Folder of the images within `path`; `images` by default.
         labels: Folder of the label images within `path`, or a run-length `.csv`, or a `.geojson` or a folder of those,
@@ -105,8 +105,8 @@ class DataSpec:
         ):
             if value not in known and not (optional and value is None):
                 raise OptionError(name, one_of(str(value), known), value)
-        if not is_number(self.validation) or not 0 < self.validation < 1:
-            raise OptionError("validation", "a fraction between 0 and 1", self.validation)
+        if not is_number(self.validation) or not 0 <= self.validation < 1:
+            raise OptionError("validation", "a fraction from 0 to below 1", self.validation)
         if not isinstance(self.classes, dict | list | tuple | None):
             raise OptionError("classes", "a list of names or a mapping to label values", self.classes)
         names = list(self.classes or ["any"])

@@ -168,7 +168,7 @@ def test_a_run_finds_what_it_held_out_of_joined_sets(tmp_path, save_blocks):
         (
             "sets: {a: 1}\ntask: binary",
             {},
-            "both.yaml: expected `sets` with no other key than normalization or stain; received t",
+            "both.yaml: expected `sets` with no other keys than normalization, stain, .*; received task",
         ),
         ("sets: {a: 1, missing: 1}", {}, r"missing: expected .*; received nothing there"),
         ("sets: {a: 1, both.yaml: 1}", {}, "expected sets that are data sets; received .*both.yaml"),

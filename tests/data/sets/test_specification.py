@@ -15,7 +15,7 @@ from maskzoo.errors import OptionError
         ("split", ["blok", None], r"block \(of random, block\)|one of"),
         ("task", ["multi-class", ""], r"multiclass \(of binary, multilabel, multiclass\)|one of"),
         ("stain", ["macenka", ""], r"macenko \(of macenko, reinhard, vahadane\)|one of"),
-        ("validation", [0, 1, 2, -0.1, "half", True, float("nan")], "a fraction between 0 and 1"),
+        ("validation", [1, 2, -0.1, "half", True, float("nan")], "a fraction from 0 to below 1"),
         ("classes", [3, "cell"], "a list of names or a mapping to label values"),
         ("classes", [["a", "a"], [1, 2]], "names, each once"),
         ("ignore", [3, ["a"], [0.5]], "a list of label values"),

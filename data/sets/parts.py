@@ -1,0 +1,294 @@
+"""The data sets that make up another: opened, split, and freed of training images that another of them holds out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from maskzoo.errors import DataError, OptionError
+from maskzoo.names import counted
+
+from ..labels.scheme import LabelScheme
+from .cases import Case, make_cases
+from .folds import folds_in, groups_by_pattern, held_out_names, read_folds
+from .image_identity import ImageIdentity, KnownImages, identities_of
+from .makers import Makers, read_makers
+from .normalization import Normalizer
+from .pairs import Pair, open_pairs, scheme_of
+from .spec_file import read_spec, spatial_dims_of
+from .specification import SYNTHETIC, DataSpec
+
+logger = logging.getLogger(__name__)
+
+# Names that a message lists before it says how many more there are.
+LISTED_NAMES = 5
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the data sets that make up another: opened, split, its labels understood.
+
+    Attributes:
+        pairs: Its images with their labels.
+        held_out: Names of those that are held out.
+        scheme: What its label values mean.
+        spec: Its own specification.
+        prefix: What its names begin with among those of joined sets.
+        weight: How often its cases are seen in training, all together; `None`: each as often as any other.
+        identities: What its images are, by name.
+        makers: The runs that made its labels; `None` where people did.
+        left_out: Names of images that are neither trained on nor held out.
+    """
+
+    pairs: list[Pair]
+    held_out: set[str]
+    scheme: LabelScheme
+    spec: DataSpec
+    prefix: str = ""
+    weight: float | None = None
+    identities: dict[str, ImageIdentity] = field(default_factory=dict)
+    makers: Makers | None = None
+    left_out: frozenset[str] = frozenset()
+
+    @property
+    def is_split(self) -> bool:
+        """Whether any of its images are held out, as its specification has it; else all are for training."""
+        return self.spec.validation > 0 or self.spec.folds is not None
+
+    @property
+    def scale(self) -> tuple[int | None, float | None]:
+        """The level and the resolution that it is read at."""
+        return self.spec.level, self.spec.resolution
+
+    def plain(self, name: str) -> str:
+        """Returns the name that an image has in this set alone."""
+        return name.removeprefix(self.prefix)
+
+    @property
+    def train(self) -> list[Pair]:
+        """The pairs that are trained on."""
+        return [pair for pair in self.pairs if pair.name not in self.held_out | self.left_out]
+
+    def cases(self, normalizer: Normalizer) -> list[Case]:
+        """Returns its cases without those left out; those to train on share the weight of the part."""
+        weight = 1.0 if self.weight is None else self.weight / max(1, len(self.train))
+        pairs = [pair for pair in self.pairs if pair.name not in self.left_out]
+        return [replace(case, weight=weight) for case in make_cases(pairs, self.scheme, normalizer)]
+
+    def seen_by_makers(self) -> list[ImageIdentity]:
+        """Returns the images that had a part in the labels that are trained on, by way of the runs that made them."""
+        if self.makers is None:
+            return []
+        runs = {maker.path: maker for pair in self.train for maker in self.makers.of(self.plain(pair.name))}
+        return [image for maker in runs.values() for image in maker.seen or ()]
+
+
+def open_parts(spec: DataSpec, spatial_dims: int, seed: int) -> list[Part]:
+    """Opens the sets that a specification joins, or the one that it describes.
+
+    Raises:
+        DataError: If their tasks, classes or channels differ.
+        OptionError: If either part of the split would be empty.
+    """
+    if spec.sets is None:
+        part = open_part(spec, spatial_dims, seed)
+        return [replace(part, held_out=held_out_by(spec, part.identities, seed))]
+    parts: list[Part] = []
+    for place, prefix in zip(spec.sets, prefixes(list(spec.sets)), strict=True):
+        parts.append(open_part(read_spec(place), spatial_dims, seed, spec.sets[place], f"{prefix}-"))
+        first, part = parts[0], parts[-1]
+        for name, expected, received in (
+            ("task", first.scheme.task, part.scheme.task),
+            ("classes", ", ".join(first.scheme.class_names), ", ".join(part.scheme.class_names)),
+            ("channels", first.pairs[0].image.channels, part.pairs[0].image.channels),
+        ):
+            if expected != received:
+                raise DataError(place, f"the same {name} as in {next(iter(spec.sets))}, {expected}", received)
+    names = [pair.name for part in parts for pair in part.pairs]
+    if len(set(names)) < len(names):
+        raise DataError(spec.path, "sets whose files or folders have different names", "equal names")
+    return with_joint_folds(spec, parts) if spec.folds else [with_own_split(spec, part, seed) for part in parts]
+
+
+def open_part(spec: DataSpec, spatial_dims: int, seed: int, weight: float | None = None, prefix: str = "") -> Part:
+    """Opens one data set, whose names get a prefix; nothing is held out yet."""
+    pairs, bands = open_pairs(spec, spatial_dims, seed)
+    scheme = scheme_of(spec, pairs, bands)
+    pairs = [pair._replace(name=prefix + pair.name) for pair in pairs]
+    found = identities_of([pair.image for pair in pairs])
+    makers = None if spec.path == SYNTHETIC else read_makers(Path(spec.path))
+    return Part(
+        pairs=pairs,
+        held_out=set(),
+        scheme=scheme,
+        spec=spec,
+        prefix=prefix,
+        weight=weight,
+        identities={pair.name: identity for pair, identity in zip(pairs, found, strict=True)},
+        makers=makers,
+    )
+
+
+def prefixes(places: Sequence[str]) -> list[str]:
+    """Returns what the names of each set begin with: its own name, behind that of its folder if others have it too."""
+    paths = [Path(place) for place in places]
+    stems = [path.stem for path in paths]
+    return [path.stem if stems.count(path.stem) == 1 else f"{path.parent.name}-{path.stem}" for path in paths]
+
+
+def with_own_split(joined: DataSpec, part: Part, seed: int) -> Part:
+    """Returns a part of joined sets that holds out what its own specification says; nothing if the joined sets do."""
+    if joined.validation == 0:
+        return part
+    plain = {part.plain(name): identity for name, identity in part.identities.items()}
+    return replace(part, held_out={part.prefix + name for name in held_out_by(part.spec, plain, seed)})
+
+
+def with_joint_folds(joined: DataSpec, parts: Sequence[Part]) -> list[Part]:
+    """Returns parts that hold out one fold of a file with the names of all; sets for training alone have no folds.
+
+    Where only one of the sets is split, the file may have the names that its images have in that set.
+
+    Raises:
+        OptionError: If the fold is empty, or all there is.
+    """
+    split = [part for part in parts if part.is_split]
+    names = [name for part in split for name in part.identities]
+    known = folds_in(joined.folds or "", joined.repeat)
+    if len(split) == 1 and not any(name in known for name in names):
+        plain = [split[0].plain(name) for name in names]
+        folds = dict(zip(names, read_folds(joined.folds or "", plain, joined.repeat).values(), strict=True))
+    else:
+        folds = read_folds(joined.folds or "", names, joined.repeat)
+    held_out = held_out_of(folds, joined.fold)
+    return [replace(part, held_out=held_out & part.identities.keys()) for part in parts]
+
+
+def held_out_by(spec: DataSpec, identities: Mapping[str, ImageIdentity], seed: int) -> set[str]:
+    """Returns the names that a specification holds out.
+
+    Args:
+        spec: The specification of one data set.
+        identities: What its images are, by name.
+        seed: Seed of a choice at random.
+
+    Raises:
+        OptionError: If either part would be empty, unless nothing is to be held out.
+    """
+    if spec.folds is not None:
+        return held_out_of(read_folds(spec.folds, identities, spec.repeat), spec.fold)
+    if spec.validation == 0:
+        return set()
+    return held_out_names(
+        identities, spec.validation, split=spec.split, groups=group_images(identities, spec.group), seed=seed
+    )
+
+
+def held_out_of(folds: Mapping[str, int], fold: int) -> set[str]:
+    """Returns the names in one of several folds.
+
+    Raises:
+        OptionError: If there are none, or no others.
+    """
+    held_out = {name for name, number in folds.items() if number == fold}
+    if not 0 < len(held_out) < len(folds):
+        raise OptionError("fold", f"one of several folds, {', '.join(map(str, sorted(set(folds.values()))))}", fold)
+    return held_out
+
+
+def group_images(identities: Mapping[str, ImageIdentity], pattern: str | None) -> dict[str, str] | None:
+    """Returns the group of each image, which is never split: by a pattern in its name, and copies with their original.
+
+    Args:
+        identities: What the images are, by name.
+        pattern: Regular expression that finds the group, or `None`.
+
+    Returns:
+        The name of the group by the name of the image; `None` if each image is a group of its own.
+    """
+    if pattern is not None:
+        return with_copies(groups_by_pattern(identities, pattern), identities)
+    groups = with_copies({name: name for name in identities}, identities)
+    return groups if len(set(groups.values())) < len(groups) else None
+
+
+def with_copies(groups: Mapping[str, str], identities: Mapping[str, ImageIdentity]) -> dict[str, str]:
+    """Returns groups by name, of which those that share an image are one."""
+    joined = dict(groups)
+    first_by_content: dict[str, str] = {}
+    for name, identity in identities.items():
+        if identity.content is None:
+            continue
+        first = first_by_content.setdefault(identity.content, name)
+        kept, other = joined[first], joined[name]
+        if kept != other:
+            joined = {member: kept if group == other else group for member, group in joined.items()}
+    return joined
+
+
+def images_to_split(spec: DataSpec, spatial_dims: int | None = None) -> tuple[list[str], dict[str, str] | None]:
+    """Returns the names of the images that folds are made of, and the group of each: see `group_images`.
+
+    Of joined sets those are the images of all sets that hold out any; each set's pattern finds its own groups.
+
+    Args:
+        spec: The data set.
+        spatial_dims: Number of spatial axes; by default that of the files, else 2.
+
+    Raises:
+        OptionError: If no set is to be split.
+    """
+    spatial_dims = spatial_dims or spatial_dims_of(spec) or 2
+    if spec.sets is None:
+        part = open_part(spec, spatial_dims, 0)
+        return list(part.identities), group_images(part.identities, spec.group)
+    parts = [
+        part
+        for place, prefix in zip(spec.sets, prefixes(list(spec.sets)), strict=True)
+        if (part := open_part(read_spec(place), spatial_dims, 0, prefix=f"{prefix}-")).is_split
+    ]
+    if not parts:
+        raise OptionError("folds", "a set that is not for training alone", "`validation: 0` in all of them")
+    identities = {name: identity for part in parts for name, identity in part.identities.items()}
+    # A pattern is about names within a set; what it finds in one set is not what it finds in another.
+    groups = {name: name for name in identities}
+    for part in parts:
+        if part.spec.group is not None:
+            plain = [part.plain(name) for name in part.identities]
+            groups |= {part.prefix + n: part.prefix + g for n, g in groups_by_pattern(plain, part.spec.group).items()}
+    return list(identities), with_copies(groups, identities)
+
+
+def without_leaks(parts: Sequence[Part]) -> list[Part]:
+    """Leaves out of training what shows held-out images: copies of them, and labels by runs that were trained on them.
+
+    Raises:
+        DataError: If nothing is left to train on.
+    """
+    held_out = KnownImages(part.identities[name] for part in parts for name in sorted(part.held_out))
+    found = []
+    for part in parts:
+        copies = {pair.name for pair in part.train if part.identities[pair.name] in held_out}
+        leaking = {
+            pair.name for pair in part.train if part.makers and part.makers.saw(part.plain(pair.name), held_out)
+        } - copies
+        if copies:
+            logger.warning("left out of training: %s, held out under another name", listed_names(copies))
+        if leaking:
+            logger.warning(
+                "left out of training: %s, labelled by runs that were trained on held-out images", listed_names(leaking)
+            )
+        found.append(replace(part, left_out=frozenset(copies | leaking)))
+    if not any(part.train for part in found):
+        expected = "images to train on that are not held out, nor labelled by runs that were trained on held-out ones"
+        raise DataError(parts[0].spec.path, expected, "none")
+    return found
+
+
+def listed_names(names: Collection[str]) -> str:
+    """Says how many images there are, and the names of the first of them."""
+    listed = sorted(names)
+    more = "" if len(listed) <= LISTED_NAMES else ", ..."
+    return f"{counted(len(listed), 'image')} ({', '.join(listed[:LISTED_NAMES])}{more})"

@@ -1,0 +1,97 @@
+"""An image is known by its pixels and its place, whatever it is called and however it is stored."""
+
+import cv2
+import numpy as np
+import pytest
+
+from maskzoo.data import ImageIdentity, KnownImages, identities_of, open_source
+from maskzoo.data.sets import image_identity
+
+RNG = np.random.default_rng(0)
+GREY = RNG.integers(0, 256, (30, 40), np.uint8)
+COLOUR = RNG.integers(0, 256, (30, 40, 3), np.uint8)
+
+
+def save(path, pixels):
+    if path.suffix == ".npy":
+        np.save(path, pixels)
+    else:
+        cv2.imwrite(str(path), pixels if pixels.ndim == 2 else pixels[..., ::-1])
+    return path
+
+
+def identity(path, **options):
+    return identities_of([open_source(path, spatial_dims=2, **options)])[0]
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".png", ".npy"])
+@pytest.mark.parametrize("pixels", [GREY, COLOUR], ids=["grey", "colour"])
+def test_a_copy_in_another_format_is_the_same_image(tmp_path, suffix, pixels):
+    first = identity(save(tmp_path / "a.png", pixels))
+    copy = identity(save(tmp_path / f"b{suffix}", pixels))
+    assert copy.content == first.content
+    assert copy.path != first.path
+    assert copy in KnownImages([first])
+    changed = pixels.copy()
+    changed.flat[-1] ^= 1
+    assert identity(save(tmp_path / f"c{suffix}", changed)) not in KnownImages([first])
+
+
+def test_types_and_equal_bands_make_no_difference(tmp_path):
+    first = identity(save(tmp_path / "a.png", GREY)).content
+    for name, pixels in [
+        ("wide.tif", GREY.astype(np.uint16)),
+        ("rgb.png", np.repeat(GREY[..., None], 3, axis=-1)),
+        ("float.npy", GREY.astype(np.float32)),
+        ("signed.npy", GREY.astype(np.int64)),
+    ]:
+        assert identity(save(tmp_path / name, pixels)).content == first
+    assert identity(save(tmp_path / "other.npy", GREY.reshape(40, 30))).content != first
+    assert identity(save(tmp_path / "half.npy", GREY + 0.5)).content != first
+
+
+def test_a_link_is_its_file_and_a_coarser_scale_is_its_image(tmp_path):
+    path = save(tmp_path / "a.png", GREY)
+    (tmp_path / "sub").mkdir()
+    link = tmp_path / "sub" / "b.png"
+    link.symlink_to("../a.png")
+    assert identity(link) == identity(path) == ImageIdentity(str(path), identity(path).content)
+    small = image_identity.at_full_resolution(open_source(path, spatial_dims=2))
+    assert small.shape == GREY.shape
+
+
+def test_what_lies_in_memory_has_no_path():
+    (first,) = identities_of([open_source(GREY, spatial_dims=2)])
+    assert first.path is None
+    assert len(first.content) == 32
+
+
+def test_blank_images_are_known_by_their_place_alone(tmp_path):
+    one, other = (identity(save(tmp_path / f"{name}.png", np.zeros_like(GREY))) for name in "ab")
+    assert one.content is None
+    assert one in KnownImages([one])
+    assert other not in KnownImages([one])
+
+
+def test_pixels_decide_where_they_are_known():
+    known = KnownImages([ImageIdentity("/a", "1"), ImageIdentity("/b")])
+    assert ImageIdentity("/c", "1") in known
+    assert ImageIdentity("/a", "2") not in known  # another image lies there now
+    assert ImageIdentity("/a") in known
+    assert ImageIdentity("/b", "3") in known
+    assert ImageIdentity(None, None) not in known
+    assert known.any_of([ImageIdentity("/x", "9"), ImageIdentity(None, "1")])
+    assert not known.any_of([])
+
+
+def test_large_images_are_known_by_windows_of_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(image_identity, "HASHED_PIXELS", 1 << 16)
+    pixels = np.random.default_rng(1).integers(0, 256, (1500, 1500), np.uint8)
+    first = identity(save(tmp_path / "a.npy", pixels))
+    assert identity(save(tmp_path / "b.tif", pixels)).content == first.content
+    assert identity(save(tmp_path / "c.npy", pixels[::-1])).content != first.content
+
+
+def test_identities_are_stored_as_json():
+    image = ImageIdentity("/a", "12")
+    assert ImageIdentity.from_mapping(image.as_mapping()) == image
