@@ -41,7 +41,7 @@ from typing import TYPE_CHECKING
 from maskzoo.errors import OptionError
 from maskzoo.names import counted, one_of
 
-from .. import data, evaluation
+from .. import data, evaluation, inference
 from .parser import Parser
 from .predict_options import (
     RUNS_HELP,
@@ -111,7 +111,8 @@ def run(arguments: Namespace) -> None:
     check_held_out(trained, arguments.data)
     log_decision(trained, post, same_images=arguments.data is None)
     cases = data.labelled_cases(trained.data.as_mapping(), arguments.data)
-    scores = predictor_scores(arguments, trained, post, cases)
+    known = trained_on(trained, cases)
+    scores = predictor_scores(arguments, trained, post, cases) | ({"trained_on": known} if known else {})
     if arguments.members:
         scores["members"] = member_scores(arguments, folders, cases)
     if arguments.csv is not None:
@@ -149,9 +150,30 @@ def member_scores(arguments: Namespace, folders: Sequence[Path], cases: Sequence
 
 def check_held_out(trained: Predictor, path: str | None) -> None:
     """Refuses runs that held out different images, if those are what they would be scored on."""
-    held_out = set(trained.data.validation)
-    if path is None and any(set(run.data.validation) != held_out for run in trained.members):
+    held_out = [inference.held_out_by(run.data) for run in trained.members]
+    if path is None and any(images != held_out[0] for images in held_out):
         raise OptionError("data", "images that none of the runs was trained on, for runs of several folds", "none")
+
+
+def trained_on(trained: Predictor, cases: Sequence[Case]) -> dict[str, list[str]]:
+    """Returns the names of the cases that each run was trained on, by its folder, and warns of them.
+
+    Args:
+        trained: The runs.
+        cases: What they are to be scored on.
+    """
+    identities = data.identities_of([case.image for case in cases])
+    found = {}
+    for run in trained.members:
+        seen = inference.seen_by(run.data, run.path)
+        names = [
+            case.name for case, image in zip(cases, identities, strict=True) if seen.has(image, Path(case.name).name)
+        ]
+        if names:
+            found[str(run.path)] = names
+            count = f"{len(names)} of {counted(len(cases), 'image')}"
+            logger.warning("%s was trained on %s: %s", run.path, count, data.listed_names(names))
+    return found
 
 
 def parse_measures(text: str) -> list[str]:

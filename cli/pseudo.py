@@ -1,8 +1,12 @@
 """Labels images with trained runs where they are confident: a data set that `train --data` takes.
 
 An image is labelled by the runs that were not trained on it, together; one that all of them were trained on is left
-out. Images are known by their pixels, whatever they are called and however they are stored. Pixels of low confidence are ignored in training. Images are ranked by the mean confidence of
-the pixels that show a class (of all pixels, where none does), and are linked, not copied.
+out. Images are known by their pixels, whatever they are called and however they are stored. Pixels of low confidence
+are ignored in training. Images are ranked by the mean confidence of the pixels that show a class (of all pixels, where
+none does), and are linked, not copied.
+
+The set holds nothing out, and remembers what its makers were trained on: where it is mixed with other sets, a training
+leaves out the images whose makers saw what it holds out.
 
 examples:
   maskzoo pseudo runs/unet/fold*-seed0 more-images/ pseudo/
@@ -29,7 +33,8 @@ from .parser import Parser
 from .predict_options import OUTPUT_SUFFIX, add_tiling_options, tile_options
 
 if TYPE_CHECKING:
-    from ..inference import Predictor, Run
+    from ..data import LabelMaker
+    from ..inference import Predictor
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +60,7 @@ def run(arguments: Namespace) -> None:
     if not place.is_dir():
         raise MissingFile(place, "a folder of images", "nothing at that path")
     images = sorted(path for path in place.iterdir() if data.is_image(path))
-    descriptions = [inference.run_data(folder) for folder in folders]
+    descriptions = [inference.read_run_data(folder) for folder in folders]
     seen_by = [inference.seen_by(*described) for described in zip(descriptions, folders, strict=True)]
     identities = inference.identities_of_files(images, descriptions[0].spatial_dims)
     groups: dict[tuple[int, ...], list[Path]] = {}
@@ -72,9 +77,10 @@ def run(arguments: Namespace) -> None:
     with pseudo, tempfile.TemporaryDirectory(prefix="maskzoo-pseudo-") as scratch:
         for numbers, members in groups.items():
             runs = [trained[number] for number in numbers]
+            makers = [training.maker_of(trained[number], seen_by[number]) for number in numbers]
             predictor = inference.Ensemble(runs) if len(runs) > 1 else runs[0]
             for image in members:
-                label(pseudo, predictor, runs, image, Path(scratch), tiles)
+                label(pseudo, predictor, makers, image, Path(scratch), tiles)
         labelled = pseudo.finish()
     ignored = sum(image.ignored for image, _ in labelled) / len(labelled)
     kept = sum(is_kept for _, is_kept in labelled)
@@ -85,7 +91,7 @@ def run(arguments: Namespace) -> None:
 def label(
     pseudo: training.PseudoSet,
     predictor: Predictor,
-    runs: Sequence[Run],
+    makers: Sequence[LabelMaker],
     image: Path,
     scratch: Path,
     tiles: inference.TileOptions,
@@ -97,5 +103,5 @@ def label(
         kind, anew = inference.OutputOptions(probabilities="uint8"), inference.ProgressOptions(restart=True)
         inference.predict_image(predictor, source, output, kind, tiles, progress=anew)
         with data.open_source(output, spatial_dims=spatial_dims) as probabilities:
-            pseudo.add(image, source, probabilities, [training.maker_of(run) for run in runs])
+            pseudo.add(image, source, probabilities, makers)
     output.unlink()

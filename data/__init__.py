@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from .sets.pairs import image_files as image_files
     from .sets.pairs import image_names as image_names
     from .sets.parts import images_to_split as images_to_split
+    from .sets.parts import listed_names as listed_names
     from .sets.parts import prefixes as prefixes
     from .sets.spec_file import check_path as check_path
     from .sets.spec_file import read_spec as read_spec
@@ -105,7 +106,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "sets.normalization": ["Normalizer"],
         "sets.occurrence": ["require_every_class"],
         "sets.pairs": ["image_files", "image_names"],
-        "sets.parts": ["images_to_split", "prefixes"],
+        "sets.parts": ["images_to_split", "listed_names", "prefixes"],
         "sets.spec_file": ["check_path", "read_spec", "spatial_dims_of"],
         "sets.specification": ["SYNTHETIC", "DataSpec"],
         "synthetic.objects": ["synthetic_cases"],

@@ -13,6 +13,7 @@ from ..inference.ensemble import check_members
 from ..inference.options import DEFAULT_TILES, TileOptions
 from ..inference.run import Run
 from ..inference.run_files import Decision
+from ..inference.seen_images import held_out_by
 from ..postprocessing.cleaning import cleaning_of
 from .ensemble_weights import search_weights
 from .held_out import HeldOutImage, predict_held_out, weighted_mean
@@ -141,11 +142,11 @@ def arrange_folds(runs: Sequence[Run]) -> list[list[Run]]:
         OptionError: They differ in how many held out the same images.
     """
     check_members(runs)
-    folds: dict[tuple[str, ...], list[Run]] = {}
+    folds: dict[frozenset[str], list[Run]] = {}
     for run in runs:
         if not run.data.validation:
             raise RunError(run.path, "a run that held out images to decide on", "one without")
-        folds.setdefault((str(run.data.spec["path"]), *sorted(run.data.validation)), []).append(run)
+        folds.setdefault(held_out_by(run.data), []).append(run)
     sizes = sorted({len(fold) for fold in folds.values()})
     if len(sizes) > 1:
         received = f"{sizes[0]} for one set and {sizes[-1]} for another"

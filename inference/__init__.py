@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .run_files import read_run_data as read_run_data
     from .run_files import run_spatial_dims as run_spatial_dims
     from .seen_images import SeenImages as SeenImages
+    from .seen_images import held_out_by as held_out_by
     from .seen_images import identities_of_files as identities_of_files
     from .seen_images import seen_by as seen_by
     from .tile_plan import TilePlan as TilePlan
@@ -62,7 +63,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "results": ["check_output"],
         "run": ["Run"],
         "run_files": ["Decision", "RunData", "check_run", "read_decision", "read_run_data", "run_spatial_dims"],
-        "seen_images": ["SeenImages", "identities_of_files", "seen_by"],
+        "seen_images": ["SeenImages", "held_out_by", "identities_of_files", "seen_by"],
         "tile_plan": ["TilePlan", "plan_tiles"],
         "tiles": ["TileSelection", "predict_tiles"],
         "tta": ["parse_tta"],

@@ -100,8 +100,9 @@ class RunData:
             "num_classes": self.num_classes,
             "format": DATA_FORMAT,
         }
-        if self.roi_classes is None:
-            del values["fine"]
+        for name, value in (("fine", self.roi_classes), ("images", self.images), ("seen_before", self.seen_before)):
+            if not value:
+                del values[name]
         return values
 
     def write(self, run: Path) -> None:
@@ -217,13 +218,13 @@ class Decision:
 
 
 def read_run_data(folder: Path) -> RunData:
-    """Reads the `data.json` of a run folder.
+    """Reads the `data.json` of a run folder, whichever of its models is meant.
 
     Raises:
         MissingFile: If there is none.
         RunError: If it is damaged, or was written by a newer version.
     """
-    path = folder / DATA_FILE
+    path = split_epoch(folder)[0] / DATA_FILE
     return RunData.from_mapping(read_object(path), path)
 
 

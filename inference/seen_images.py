@@ -69,6 +69,22 @@ def seen_by(described: RunData, run: object) -> SeenImages:
     return SeenImages(data.KnownImages([*own, *before]), names)
 
 
+def held_out_by(described: RunData) -> frozenset[str]:
+    """Returns what tells the images that a run held out from those of others: hashes of their pixels, or their places.
+
+    For a run of an earlier version its files are looked up; if they are gone, its data set and their names tell them.
+    """
+    images = {name: data.ImageIdentity.from_mapping(image) for name, image in described.images.items()}
+    if not images and described.validation:
+        files = {name: file for name, file in files_of(described).items() if name in described.validation}
+        found = identities_of_files(list(files.values()), described.spatial_dims)
+        images = dict(zip(files, found, strict=True))
+    place = str(described.spec.get("path"))
+    unknown = data.ImageIdentity()
+    known = {name: images.get(name, unknown) for name in described.validation}
+    return frozenset(image.content or image.path or f"{place}: {name}" for name, image in known.items())
+
+
 def files_of(described: RunData) -> dict[str, Path]:
     """Returns the files of the images in the data set that a run names, by the names that it gives them."""
     try:

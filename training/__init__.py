@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .hosts import folder_of_host as folder_of_host
     from .options import OptimizerOptions as OptimizerOptions
     from .pseudo_labels import PseudoSet as PseudoSet
+    from .pseudo_labels import maker_of as maker_of
     from .pseudo_labels import unseen_by as unseen_by
     from .recipe import RENAMED as RENAMED
     from .recipe import Recipe as Recipe
@@ -35,7 +36,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "history": ["read_history"],
         "hosts": ["find_hosts", "folder_of_host"],
         "options": ["OptimizerOptions"],
-        "pseudo_labels": ["PseudoSet", "unseen_by"],
+        "pseudo_labels": ["PseudoSet", "maker_of", "unseen_by"],
         "recipe": ["RENAMED", "Recipe"],
         "run_folder": [
             "BEST",

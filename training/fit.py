@@ -11,7 +11,8 @@ import keras
 from maskzoo.files import written_atomically
 
 from .. import data, losses, models
-from ..inference.run_files import Decision, RunData
+from ..inference.run_files import DATA_FILE, DECISION_FILE, Decision, RunData, read_run_data, split_epoch
+from ..inference.seen_images import SeenImages, seen_by
 from ..models import analysis
 from . import optimisation
 from .averaging import AVERAGED, AveragedWeights, average_kept
@@ -127,10 +128,35 @@ def write_description(session: Session, recipe: Recipe, stages: Sequence[Recipe]
     described: dict[str, Value] = {**dataset.as_mapping(), "patch": patch}
     if regions:
         described["fine"] = asdict(regions)
+    if before := seen_by_first_weights(recipe):
+        warn_of_seen(recipe, dataset, before)
+        described["seen_before"] = [*described["seen_before"], *(image.as_mapping() for image in before.images.images)]
     write_recipe(recipe, run)
     RunData.from_mapping(described).write(run)
-    Decision((0.5,) * dataset.num_classes).write(run)
+    if not (run / DECISION_FILE).exists():
+        # What was decided for a run that is resumed holds as long as its model is the same, which is looked at later.
+        Decision((0.5,) * dataset.num_classes).write(run)
     Manifest.now(recipe, dataset.fingerprint, analysis.parameters(session.network)[0]).write(run)
+
+
+def seen_by_first_weights(recipe: Recipe) -> SeenImages | None:
+    """Returns the images that the run was trained on whose weights this one begins with; `None` if there is no run."""
+    if recipe.init_from is None:
+        return None
+    folder = split_epoch(recipe.init_from)[0]
+    folder = folder if folder.is_dir() else folder.parent
+    return seen_by(read_run_data(folder), folder) if (folder / DATA_FILE).is_file() else None
+
+
+def warn_of_seen(recipe: Recipe, dataset: data.DataSet, before: SeenImages) -> None:
+    """Warns of held-out images that the first weights of the network were trained on."""
+    names = [
+        case.name
+        for case in dataset.validation
+        if before.has(dataset.identities.get(case.name, data.ImageIdentity()), case.name)
+    ]
+    if names:
+        logger.warning("held out, but seen by %s in training: %s", recipe.init_from, data.listed_names(names))
 
 
 def describe(session: Session, stages: Sequence[Recipe], run: Path) -> None:

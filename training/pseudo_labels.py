@@ -19,7 +19,7 @@ from .. import data
 from ..data.images.source import Source
 from ..inference.run import Run
 from ..inference.run_files import RunData, file_checksum
-from ..inference.seen_images import SeenImages, seen_by
+from ..inference.seen_images import SeenImages
 from .options import Value
 
 IGNORED = 255
@@ -58,12 +58,10 @@ def unseen_by(image: data.ImageIdentity, name: str, seen: Sequence[SeenImages]) 
     return [number for number, images in enumerate(seen) if not images.has(image, name)]
 
 
-def maker_of(run: Run) -> data.LabelMaker:
+def maker_of(run: Run, seen: SeenImages) -> data.LabelMaker:
     """Returns what a set of pseudo-labels says about a run that made some of them."""
     model = run.path / run.model_file
-    return data.LabelMaker(
-        run.name, str(model.resolve()), file_checksum(model), seen_by(run.data, run.path).identities
-    )
+    return data.LabelMaker(run.name, str(model.resolve()), file_checksum(model), seen.identities)
 
 
 def likeliest_labels(probabilities: np.ndarray, task: str) -> tuple[np.ndarray, np.ndarray]:

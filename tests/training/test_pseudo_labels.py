@@ -14,8 +14,11 @@ from maskzoo.training.pseudo_labels import likeliest_labels
 RAMP = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (32, 1))
 
 
-def write_run(path, seen, middle, steep=10):
-    """A run whose model is a convolution of one pixel: the probability is 1/2 where the grey value is `middle`."""
+def write_run(path, seen, middle, steep=10, **described):
+    """A run whose model is a convolution of one pixel: the probability is 1/2 where the grey value is `middle`.
+
+    Like one of an earlier version, it knows what it has seen by name alone, unless it is described otherwise.
+    """
     image = keras.Input((None, None, 1))
     layer = keras.layers.Conv2D(1, 1)
     model = keras.Model(image, layer(image))
@@ -33,6 +36,7 @@ def write_run(path, seen, middle, steep=10):
         "normalization": data.Normalizer("none", 1).as_dict(),
         "train": seen,
         "validation": [],
+        **described,
     }
     (path / "data.json").write_text(json.dumps(description))
     (path / "decision.json").write_text(json.dumps({"thresholds": [0.5]}))
@@ -105,6 +109,55 @@ def test_the_surest_are_kept_and_can_be_trained_on(tmp_path, images):
     np.testing.assert_array_equal(labels == dataset.ignore_index, written == 255)
 
 
+def known_by_pixels(**files):
+    """What `data.json` says of images, by name."""
+    found = inference.identities_of_files(list(files.values()), 2)
+    return {name: identity.as_mapping() for name, identity in zip(files, found, strict=True)}
+
+
+def test_images_are_known_by_pixels_not_by_names(tmp_path):
+    """A run of joined sets has other names for its images; what is labelled may be a copy, a link, or a namesake."""
+    rng = np.random.default_rng(0)
+    folder, trained = tmp_path / "more", tmp_path / "trained"
+    folder.mkdir()
+    trained.mkdir()
+    pictures = {name: rng.integers(0, 256, RAMP.shape, np.uint8) for name in ("x", "y", "new")}
+    for name in "xy":
+        cv2.imwrite(str(trained / f"{name}.png"), pictures[name])
+    cv2.imwrite(str(folder / "copy.tif"), pictures["x"])
+    (folder / "link.png").symlink_to(trained / "y.png")
+    cv2.imwrite(str(folder / "set-x.png"), pictures["new"])
+    images = known_by_pixels(**{"set-x": trained / "x.png", "set-y": trained / "y.png"})
+    one = write_run(tmp_path / "one", ["set-x"], 128, validation=["set-y"], images=images)
+    two = write_run(tmp_path / "two", ["set-y"], 128, seen_before=[images["set-x"]], images=images)
+    out = tmp_path / "pseudo"
+    assert pseudo(one, two, folder, out) == 0
+    assert {name: row["runs"] for name, row in table(out).items()} == {"set-x": "one two", "link": "one"}
+    makers = data.read_makers(out)
+    assert [maker.name for maker in makers.of("link")] == ["one"]
+    assert {image.content for image in makers.of("set-x")[1].seen} == {images[n]["content"] for n in images}
+    dataset = data.load_data(str(out / "set.yaml"), spatial_dims=2)
+    assert (len(dataset.train), dataset.validation) == (2, [])
+
+
+def test_a_run_that_does_not_say_what_its_images_are_is_asked_for_its_files(tmp_path, images, caplog):
+    trained = tmp_path / "trained"
+    (trained / "images").mkdir(parents=True)
+    (trained / "masks").mkdir()
+    picture = np.random.default_rng(0).integers(0, 256, RAMP.shape, np.uint8)
+    cv2.imwrite(str(trained / "images" / "x.png"), picture)
+    cv2.imwrite(str(images / "renamed.tif"), picture)
+    run = write_run(tmp_path / "one", ["x", "gone", "c"], 128, spec={"path": str(trained)})
+    (seen,) = [inference.seen_by(inference.read_run_data(run), run)]
+    assert "does not say what its images are; taken to be the files that lie at their paths now" in caplog.text
+    assert "some are gone; they are known by name alone" in caplog.text
+    assert (seen.names, seen.identities) == ({"gone", "c"}, None)
+    assert pseudo(run, images, tmp_path / "pseudo") == 0
+    assert set(table(tmp_path / "pseudo")) == {"a", "b", "sure"}
+    # What the run had seen is not known, so its labels stay out of a training that holds anything out.
+    assert data.read_makers(tmp_path / "pseudo").saw("a", data.KnownImages([data.ImageIdentity("/x", "1")]))
+
+
 def test_what_goes_wrong_leaves_nothing(tmp_path, images, capsys):
     run = write_run(tmp_path / "one", ["a", "b", "c", "sure"], 128)
     out = tmp_path / "pseudo"
@@ -143,7 +196,7 @@ def test_several_classes_can_be_trained_on(task, tmp_path, images):
     with training.PseudoSet(tmp_path / "pseudo", description, 0.9) as pseudo_set:
         for name in ("a", "b"):
             with data.open_source(images / f"{name}.png", spatial_dims=2) as image:
-                pseudo_set.add(images / f"{name}.png", image, source, ["one"])
+                pseudo_set.add(images / f"{name}.png", image, source, [data.LabelMaker("one", "/one", "1", ())])
         pseudo_set.finish()
     dataset = data.load_data(str(tmp_path / "pseudo" / "set.yaml"), spatial_dims=2)
     assert (dataset.task, dataset.class_names) == (task, ["ground", "cell", "wall"])
