@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .sets.data_set import DataSet as DataSet
     from .sets.data_set import labelled_cases as labelled_cases
     from .sets.data_set import load_data as load_data
+    from .sets.folders import image_files as image_files
     from .sets.folds import foreground_fractions as foreground_fractions
     from .sets.folds import foreground_shares as foreground_shares
     from .sets.folds import groups_by_pattern as groups_by_pattern
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
     from .sets.makers import read_makers as read_makers
     from .sets.normalization import Normalizer as Normalizer
     from .sets.occurrence import require_every_class as require_every_class
-    from .sets.pairs import image_files as image_files
     from .sets.pairs import image_names as image_names
     from .sets.parts import images_to_split as images_to_split
     from .sets.parts import listed_names as listed_names
@@ -92,6 +92,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "sampling.window_dataset": ["WindowDataset"],
         "sets.cases": ["Case"],
         "sets.data_set": ["DataSet", "labelled_cases", "load_data"],
+        "sets.folders": ["image_files"],
         "sets.folds": [
             "foreground_fractions",
             "foreground_shares",
@@ -105,7 +106,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "sets.makers": ["LabelMaker", "Makers", "read_makers"],
         "sets.normalization": ["Normalizer"],
         "sets.occurrence": ["require_every_class"],
-        "sets.pairs": ["image_files", "image_names"],
+        "sets.pairs": ["image_names"],
         "sets.parts": ["images_to_split", "listed_names", "prefixes"],
         "sets.spec_file": ["check_path", "read_spec", "spatial_dims_of"],
         "sets.specification": ["SYNTHETIC", "DataSpec"],

@@ -89,6 +89,8 @@ def files_of(described: RunData) -> dict[str, Path]:
     """Returns the files of the images in the data set that a run names, by the names that it gives them."""
     try:
         spec = data.DataSpec(**described.spec)
+        if spec.path == data.SYNTHETIC:
+            return {}
         if spec.sets is None:
             return data.image_files(spec)
         return {

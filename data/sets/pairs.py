@@ -48,11 +48,6 @@ def image_names(spec: DataSpec | str | os.PathLike[str], *, spatial_dims: int | 
     return [pair.name for pair in open_pairs(spec, spatial_dims or spatial_dims_of(spec) or 2, 0)[0]]
 
 
-def image_files(spec: DataSpec) -> dict[str, Path]:
-    """Returns the files of the images of one data set by name, without opening them; none of synthetic images."""
-    return {} if spec.path == SYNTHETIC else files_by_stem(find_folders(spec)[0])
-
-
 def open_pairs(spec: DataSpec, spatial_dims: int, seed: int) -> tuple[list[Pair], list[str] | None]:
     """Opens every image with its label and checks that they fit each other.
 
