@@ -90,7 +90,7 @@ class RunTable:
             try:
                 runs = parse_runs(text, shape, self._dialect)
             except OptionError as error:
-                raise LabelError(name, error.expected + self._other_dialect(text, shape), error.received) from None
+                raise LabelError(name, f"{error.expected}{self._other_dialect(text, shape)}", error.received) from None
             if not self._dialect.relative:
                 require_rising(name, runs, self._other_dialect(text, shape))
             bands[self._bands[label]].append(runs)

@@ -98,6 +98,20 @@ def test_training_on_one_image_reaches_the_minimum(name, task):
     assert last - minimum < 0.03 * (first - minimum) + 0.005
 
 
+@pytest.mark.parametrize("name", [name for name, task in CASES if task == "multilabel"])
+def test_a_class_that_is_unknown_in_an_image_has_no_gradient_there(name):
+    """Its labels are 255 everywhere; the other classes count as if it were not there."""
+    loss = losses.build_loss(name, task="multilabel", ignore_index=255, dtype="float64", class_weights=None)
+    labels, logits = sample("multilabel", (2, 4, 5))
+    labels[0, ..., 1] = 255
+    changed = logits.copy()
+    changed[0, ..., 1] = 7
+    value, gradient = value_and_gradient(loss, labels, logits)
+    assert value == value_and_gradient(loss, labels, changed)[0]
+    assert not gradient[0, ..., 1].any()
+    assert gradient[0, ..., 0].any()
+
+
 @each_loss
 def test_ignored_pixels_are_as_if_they_were_not_there(name, task):
     loss = losses.build_loss(name, task=task, ignore_index=255, dtype="float64", class_weights=None)

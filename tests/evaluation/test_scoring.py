@@ -1,7 +1,9 @@
 """`evaluate` by hand, by brute force and by independent implementations: runs whose logits are the image itself."""
 
 import csv
+import dataclasses
 import json
+import math
 import tracemalloc
 
 import numpy as np
@@ -88,6 +90,28 @@ def test_classes_of_a_multilabel_task_may_overlap_and_be_as_many_as_columns(tmp_
     (row,) = read_rows(tmp_path / "s.csv")
     assert float(row["dice"]) == pytest.approx((2 / 3 + 4 / 5) / 2)
     assert [float(row[f"dice_{name}"]) for name in "ab"] == pytest.approx([2 / 3, 4 / 5])
+
+
+def test_a_class_that_is_unknown_in_an_image_is_left_out(tmp_path):
+    scheme = data.LabelScheme("multilabel", ("a", "b"), ((0,), (1,)), bands=(0, 1))
+    label = np.array([[[1, 1], [1, 0]], [[0, 0], [0, 1]]])
+    logits = np.where(np.array([[[1, 1], [0, 0]], [[0, 1], [0, 1]]]), YES, NO)
+    trained = inference.load_run(exact_run(tmp_path, [(logits, label)] * 2, scheme))
+    known = data.labelled_cases(trained.data.as_mapping())[0]
+    unknown = label.copy()
+    unknown[..., 1] = -1
+    reader = dataclasses.replace(scheme, ignore=(-1,)).reader(data.open_source(unknown, spatial_dims=2))
+    partly = dataclasses.replace(known, name="partly", read_label=reader, ignore_index=255, unknown=(1,))
+    scores = evaluation.evaluate(trained, [partly, known], measures=ALL.split(","))
+    first = scores.images[0]
+    assert first.dice == [pytest.approx(2 / 3), pytest.approx(math.nan, nan_ok=True)]
+    assert np.isnan(first.measures["surface"]["surface_dice"][1])
+    assert len(first.measures["surface"]["spacing"]) == 2
+    # The mean of `b` is that of the image that is known.
+    assert scores.mean_dice == pytest.approx([2 / 3, 4 / 5])
+    assert scores.competition_dice == pytest.approx((2 / 3 + 2 / 3 + 4 / 5) / 3)
+    assert scores.measures["surface"]["mean_surface_dice"][1] == scores.images[1].measures["surface"]["surface_dice"][1]
+    assert scores.measures["surface"]["one_sided"] == [0, 0]
 
 
 def test_the_background_of_a_multiclass_task_is_left_out(tmp_path, evaluated):

@@ -1,5 +1,7 @@
 """Counts worked out by hand, every kind of suspicious pair listed."""
 
+import json
+
 import cv2
 import numpy as np
 import pytest
@@ -123,3 +125,46 @@ def test_real_volumes(shared_data):
     assert [row["value"] for row in found.report["label_values"]] == [0, 1, 2]
     rows, names = found.samples(2)
     assert (len(rows), names) == (2, ["1", "2"])
+
+
+def test_what_was_recognised_is_said(folder):
+    for number in range(3):
+        cv2.imwrite(str(folder / "masks" / f"good{number}.png"), mask(value=1))
+    report = data.inspect_data(folder).report
+    assert report["remarks"] == ["some files have 0 and 1, others 0 and 255: both are background and class"]
+    assert report["classes"] == [{"name": "foreground", "share": pytest.approx(0.1), "images": 8}]
+    assert report["suspicious"] == {}
+
+
+def test_numbers_of_objects_are_one_class(folder):
+    numbers = np.zeros((20, 30), np.uint16)
+    for number in range(12):
+        numbers[5 * (number // 6) : 5 * (number // 6) + 2, 5 * (number % 6) : 5 * (number % 6) + 3] = 100 + number
+    for number in range(8):
+        cv2.imwrite(str(folder / "masks" / f"good{number}.png"), numbers)
+    report = data.inspect_data(folder).report
+    assert "values number objects" in report["remarks"][0]
+    assert (report["task"], report["classes"][0]["share"]) == ("binary", pytest.approx(72 / 600))
+
+
+def test_classes_that_never_occur_are_listed(folder):
+    (folder / "set.yaml").write_text("path: .\nclasses: {background: 0, kidney: 255, tumour: 2}\n")
+    report = data.inspect_data(folder / "set.yaml").report
+    assert report["suspicious"]["classes that never occur"] == ["tumour"]
+
+
+def test_outlines_that_touch_no_image_are_listed(folder):
+    ring = [[90, 2], [95, 2], [95, 9], [90, 2]]
+    (folder / "all.geojson").write_text(json.dumps([{"type": "Polygon", "coordinates": [ring]}]))
+    (folder / "set.yaml").write_text("path: .\nlabels: all.geojson\n")
+    report = data.inspect_data(folder / "set.yaml").report
+    assert "received outlines from row 2, column 90" in report["suspicious"]["labels that touch no image"][0]
+
+
+def test_classes_whose_file_is_missing_count_where_they_are_known(folder):
+    (folder / "other").mkdir()
+    cv2.imwrite(str(folder / "other" / "good0.png"), mask(rows=5))
+    (folder / "set.yaml").write_text("path: .\nlabels: {a: masks, b: other}\nmissing: ignore\n")
+    report = data.inspect_data(folder / "set.yaml").report
+    assert [row["share"] for row in report["classes"]] == pytest.approx([0.1, 0.25])
+    assert report["suspicious"] == {}

@@ -88,6 +88,99 @@ def test_classes_that_share_values_are_multilabel():
     assert read(scheme, source).tolist() == [[[0, 0], [1, 0], [1, 1]]]
 
 
+def test_zero_and_one_beside_zero_and_255_is_one_mask(caplog):
+    sources = [label([[0, 1]]), label([[0, 255]]), label([[0, 0]])]
+    scheme = find_scheme(sources)
+    assert [read(scheme, source)[0, :, 0].tolist() for source in sources] == [[0, 1], [0, 1], [0, 0]]
+    assert "some files have 0 and 1, others 0 and 255" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "task"),
+    [
+        ([[0, 1, 255]], {}, "binary"),
+        ([[0, 1, 255]], {"task": "binary"}, "binary"),
+        ([[0, 1, 255]], {"classes": {"cell": 1}}, "binary"),
+        ([[0, 1, 2, 255]], {}, "multiclass"),
+        ([[0, 1, 2, 255]], {"classes": ["a", "b", "c"]}, "multiclass"),
+        ([[0, 255]], {"classes": {"a": 1, "b": 2}}, "multiclass"),
+    ],
+)
+def test_255_beside_other_values_does_not_count(values, options, task, caplog):
+    scheme = find_scheme([label(values)], **options)
+    assert (scheme.task, scheme.ignore, scheme.ignore_index) == (task, (255,), 255)
+    assert read(scheme, label(values)).ravel().tolist()[-1] == 255
+    assert "255 beside other values does not count" in caplog.text
+
+
+def test_255_means_what_was_declared():
+    assert find_scheme([label([[0, 1, 255]])], classes={"a": 1, "b": 255}).ignore == ()
+    with pytest.raises(LabelError, match="expected label values 0, 1, 9; received 255"):
+        find_scheme([label([[0, 1, 255]])], classes={"a": 1}, ignore=[9])
+    with pytest.raises(LabelError, match="array: expected label values 0, 1; received 255"):
+        find_scheme([label([[0, 1]]), label([[0, 255]])], classes={"a": 1})
+
+
+@pytest.mark.parametrize(("values", "ids"), [([[0, 2, 5]], "025"), ([[0, 1, 3]], "013"), ([[2, 5]], "025")])
+def test_ids_with_gaps_are_as_many_classes(values, ids, caplog):
+    scheme = find_scheme([label(values)])
+    assert (scheme.task, scheme.class_names) == ("multiclass", tuple(ids))
+    assert read(scheme, label([[0, int(ids[2])]])).tolist() == [[0, 2]]
+    assert "are 3 classes" in caplog.text
+
+
+def test_zero_and_another_value_is_a_mask():
+    scheme = find_scheme([label([[0, 7]])])
+    assert (scheme.task, read(scheme, label([[0, 7]]))[0, :, 0].tolist()) == ("binary", [0, 1])
+
+
+def test_nodata_does_not_count(caplog):
+    source = label(np.array([[0, 1, 2, -9999]], np.int16))
+    source.nodata = -9999.0
+    scheme = find_scheme([source])
+    assert (scheme.task, scheme.ignore) == ("multiclass", (-9999,))
+    assert read(scheme, source).tolist() == [[0, 1, 2, 255]]
+    assert "-9999, which files declare as nodata, does not count" in caplog.text
+
+
+@pytest.mark.parametrize(("values", "nodata"), [([[0, 1]], 0), ([[0, 255]], 255), ([[0, 1]], 7)])
+def test_nodata_that_a_mask_would_vanish_with_counts(values, nodata):
+    source = label(np.array(values, np.uint8))
+    source.nodata = float(nodata)
+    scheme = find_scheme([source])
+    assert (scheme.task, scheme.ignore, read(scheme, source)[0, :, 0].tolist()) == ("binary", (), [0, 1])
+
+
+def test_bands_are_compared_over_all_labels():
+    empty = np.zeros((2, 2, 4), np.uint8)
+    last = empty.copy()
+    last[0, 0, 3] = 1
+    sources = [label(empty), label(last)]
+    scheme = find_scheme(sources)
+    assert (scheme.task, scheme.class_names) == ("multilabel", ("1", "2", "3", "4"))
+    assert read(scheme, sources[1]).sum(axis=(0, 1)).tolist() == [0, 0, 0, 1]
+
+
+def colored(*pixels):
+    source = label(np.array([pixels], np.uint8))
+    source.roles = ("red", "green", "blue")
+    return source
+
+
+def test_colours_that_nobody_declared_are_named():
+    source = colored((255, 0, 0), (255, 255, 0), (255, 0, 0))
+    for options in ({}, {"task": "multiclass"}, {"classes": list("abcdefg")}):
+        with pytest.raises(LabelError, match=r"array: .*`colors` .* in the colours \[255, 0, 0\], \[255, 255, 0\]$"):
+            find_scheme([source], **options)
+
+
+def test_colours_may_be_declared_to_be_bands():
+    source = colored((255, 0, 0), (255, 255, 0))
+    for options in ({"task": "multilabel"}, {"classes": ["a", "b", "c"]}, {"classes": {"a": 1, "b": 2}}):
+        assert find_scheme([source], **options).task == "multilabel"
+    assert find_scheme([colored((1, 0, 0), (1, 1, 0))]).task == "multilabel"
+
+
 @pytest.mark.parametrize(
     ("values", "options", "message"),
     [

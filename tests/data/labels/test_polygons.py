@@ -100,3 +100,54 @@ def test_wrong_files_are_refused(tmp_path):
         PolygonSource(tmp_path / "a.geojson", IMAGE)
     with pytest.raises(LabelError, match=r"a.geojson: expected a GeoJSON file; received other JSON"):
         PolygonSource(saved(tmp_path / "a.geojson", {"shapes": []}), IMAGE)
+
+
+def test_classes_of_qupath_and_objects_without_one(tmp_path):
+    content = [
+        feature([box(0, 0, 5, 5)], classification={"names": ["Tumor", "Positive"], "color": [200, 0, 0]}),
+        feature([box(2, 2, 8, 8)], objectType="annotation"),
+        feature([box(9, 9, 11, 11)], classification=None),
+    ]
+    path = saved(tmp_path / "a.geojson", content)
+    source = PolygonSource(path, IMAGE, class_property="classification", classes=["Tumor: Positive"])
+    assert whole(source).sum() == 25
+    assert source.left_out == {"without a class": 2}
+    alone = PolygonSource(saved(path, content[1:]), IMAGE, class_property="classification", classes=["Tumor: Positive"])
+    assert (alone.areas, alone.channels, whole(alone).sum()) == (0, 1, 0)
+
+
+def test_no_outlines_are_an_empty_label(tmp_path):
+    for content in ({"type": "FeatureCollection", "features": []}, [feature([[[]]], "MultiPolygon"), feature([])]):
+        source = PolygonSource(saved(tmp_path / "a.geojson", content), IMAGE, class_property="kind", classes=["a", "b"])
+        assert (source.channels, whole(source).sum()) == (2, 0)
+        source.require_touching()
+
+
+def test_lines_of_a_width_and_what_is_left_out(tmp_path):
+    content = [feature([[5, 10], [25, 10]], "LineString"), feature([1, 2], "Point")]
+    path = saved(tmp_path / "a.geojson", content)
+    without = PolygonSource(path, IMAGE)
+    assert (whole(without).sum(), without.left_out) == (0, {"lines without `width`": 1, "points": 1})
+    mask = whole(PolygonSource(path, IMAGE, width=4))[..., 0]
+    expected = np.zeros((30, 40))
+    expected[8:12, 5:25] = 1
+    np.testing.assert_array_equal(mask[:, 5:25], expected[:, 5:25])
+    assert mask[:, :5].sum() == mask[:, 25:].sum() == 6  # half a disc of radius 2
+    coarse = open_source(np.zeros((30, 40)))
+    own = PolygonSource(saved(path, [feature([[5, 10], [25, 10]], "LineString", width=2)]), coarse, width=4)
+    assert whole(own)[9:11, 5:25].all()
+    assert not whole(own)[11:].any()
+
+
+def test_overlapping_parts_do_not_cancel_each_other(tmp_path):
+    content = feature([[box(2, 2, 8, 8)], [box(4, 4, 12, 12)]], "MultiPolygon")
+    assert whole(PolygonSource(saved(tmp_path / "a.geojson", content), IMAGE)).sum() == 36 + 64 - 16
+
+
+def test_outlines_beside_the_image_are_found(tmp_path):
+    beside = PolygonSource(saved(tmp_path / "a.geojson", feature([box(50, 2, 60, 9)])), IMAGE)
+    assert not beside.touches
+    with pytest.raises(
+        LabelError, match=r"a.geojson: expected outlines that touch array, 30 x 40, .* column 50 to row 9"
+    ):
+        beside.require_touching()

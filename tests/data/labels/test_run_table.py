@@ -106,3 +106,35 @@ def test_wrong_tables_are_refused(tmp_path):
     path.write_bytes(b"id,rle\n\xff\xfe\n")
     with pytest.raises(LabelError, match="expected a CSV file"):
         RunTable(path)
+
+
+def test_relative_runs_that_are_read_as_absolute_are_noticed(tmp_path):
+    """Starts that fall, or runs that overlap, are gaps."""
+    path = tmp_path / "train.csv"
+    for runs in ("20 3 7 2", "5 9 8 9"):
+        path.write_text(f"ImageId,EncodedPixels\na,{runs}\n")
+        with pytest.raises(
+            LabelError, match=r"train.csv \(a\): .* as they are with `rle: \{relative: true\}`; received"
+        ):
+            RunTable(path).open("a", (10, 10))
+        assert RunTable(path, dialect=Dialect(relative=True)).open("a", (10, 10)).read(Window((0, 0), (10, 10))).any()
+
+
+def test_absolute_runs_that_are_read_as_relative_are_noticed(tmp_path):
+    path = tmp_path / "train.csv"
+    path.write_text("ImageId,EncodedPixels\na,20 3 60 2 95 1\n")
+    with pytest.raises(LabelError, match=r"inside a mask of 10 x 10, as they are with `rle: \{relative: false\}`"):
+        RunTable(path, dialect=Dialect(relative=True)).open("a", (10, 10))
+
+
+def test_rows_of_one_image_may_come_in_any_order(tmp_path):
+    path = tmp_path / "train.csv"
+    path.write_text("ImageId,EncodedPixels\na,20 3\na,2 4 8 1\na,4 3\n")
+    assert RunTable(path).open("a", (10, 10)).read(Window((0, 0), (10, 10))).sum() == 3 + 5 + 1
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_what_separates_columns(tmp_path, separator):
+    path = tmp_path / "train.csv"
+    path.write_text(f"ImageId{separator}EncodedPixels\na{separator}2 2 5 2\n")
+    np.testing.assert_array_equal(read(RunTable(path), "a", (2, 3))[..., 0], MASK)

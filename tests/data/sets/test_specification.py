@@ -21,6 +21,13 @@ from maskzoo.errors import OptionError
         ("ignore", [3, ["a"], [0.5]], "a list of label values"),
         ("labels", [3, ["a"], {"a": 3}], "a file or folder, or a mapping from class names to folders"),
         ("rle", [{"relativ": True}], r"relative \(of relative, one_based, column_major\)"),
+        ("label_suffix", ["", 3], "the end of the names of label files"),
+        ("missing", ["ignored"], r"ignore \(of ignore, empty\)"),
+        ("missing", ["ignore"], "`labels` with a folder for each class"),
+        ("colors", [{}, ["red"], {1: [0, 0, 0]}], "a mapping from class names to colours"),
+        ("colors", [{"road": "red"}, {"road": [1, 2]}], r"colours such as \[255, 0, 0\]"),
+        ("crs", [4326], "a coordinate system such as EPSG:32633"),
+        ("width", [0, -1, "thick"], "how wide lines are, above 0"),
         ("level", [-1, 0.5, True], "a whole number, at least 0"),
         ("resolution", [0, -1, float("inf"), "fine"], "the size of a pixel, above 0"),
         (
@@ -44,6 +51,20 @@ def test_keys_that_exclude_each_other():
         with pytest.raises(OptionError, match="instances: expected a binary task without `ignore` and"):
             DataSpec(instances=True, **others)
     assert DataSpec(instances=True, task="binary", classes=["cell"]).instances
+
+
+def test_colours_go_with_names_and_may_be_ignored():
+    spec = DataSpec(colors={"a": [1, 1, 1], "b": "#020202"}, classes=["b", "a"], ignore=["#ffffff", 7])
+    assert spec.color_table is not None
+    assert spec.color_table.names == ("b", "a")
+    assert spec.ignored_values == (7, 255)
+    with pytest.raises(OptionError, match="classes: expected the names of `colors`, a; received b"):
+        DataSpec(colors={"a": [1, 1, 1]}, classes=["b"])
+    for others in ({"instances": True}, {"labels": {"a": "a"}}, {"classes": {"a": 1}}):
+        with pytest.raises(OptionError, match="colors: expected `labels` in one folder"):
+            DataSpec(colors={"a": [1, 1, 1]}, **others)
+    assert DataSpec(labels={"a": "a"}, missing="ignore").ignored_values == (-1,)
+    assert DataSpec(labels={"a": "a"}, missing="empty").ignored_values == ()
 
 
 def test_the_dialect_of_runs():

@@ -1,0 +1,165 @@
+"""Labels of a data set belong to their images by name and place, whatever they are."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+
+from maskzoo.data import DataSpec, Window, labelled_cases, load_data
+from maskzoo.errors import LabelError, MissingFile
+
+MASK = np.zeros((20, 30), np.uint8)
+MASK[4:9, 6:16] = 1
+
+
+def images(folder, *names):
+    (folder / "images").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for name in names:
+        path = folder / "images" / name
+        pixels = rng.integers(0, 256, MASK.shape).astype(np.uint8)
+        tifffile.imwrite(path, pixels) if path.suffix == ".tif" else cv2.imwrite(str(path), pixels)
+
+
+def labels(folder, **named):
+    folder.mkdir(parents=True)
+    for name, pixels in named.items():
+        cv2.imwrite(str(folder / f"{name}.png"), pixels)
+
+
+def loaded(folder, **keys):
+    data = load_data(DataSpec(path=str(folder), **keys), spatial_dims=2)
+    return data, {case.name: case for case in sorted(data.train + data.validation, key=lambda case: case.name)}
+
+
+def read(case):
+    return case.read_label(Window((0, 0), case.image.shape))
+
+
+def test_ome_at_the_end_of_a_name_makes_no_difference(tmp_path):
+    images(tmp_path, "a0.ome.tif", "a1.png")
+    labels(tmp_path / "masks", a0=MASK, **{"a1.ome": MASK})
+    _, cases = loaded(tmp_path)
+    assert list(cases) == ["a0.ome", "a1"]
+    assert all(read(case).sum() == 50 for case in cases.values())
+
+
+def test_names_of_labels_may_have_an_end_of_their_own(tmp_path):
+    images(tmp_path, "a.png", "b.ome.tif")
+    labels(tmp_path / "masks", a_mask=MASK, b_mask=MASK * 255, a_overlay=MASK)
+    _, cases = loaded(tmp_path, label_suffix="_mask")
+    assert list(cases) == ["a", "b.ome"]
+    with pytest.raises(MissingFile, match=r"a.png: expected a counterpart of the same name"):
+        loaded(tmp_path, label_suffix="_seg")
+
+
+def test_images_and_labels_in_one_folder(tmp_path):
+    images(tmp_path, "a.png", "b.png")
+    for name in "ab":
+        cv2.imwrite(str(tmp_path / "images" / f"{name}_mask.png"), MASK)
+    _, cases = loaded(tmp_path, labels="images", label_suffix="_mask")
+    assert {name: int(read(case).sum()) for name, case in cases.items()} == {"a": 50, "b": 50}
+
+
+def test_a_class_whose_file_is_missing_is_unknown(tmp_path):
+    images(tmp_path, "a.png", "b.png", "c.png")
+    labels(tmp_path / "liver", a=MASK, b=MASK * 255, c=MASK)
+    labels(tmp_path / "tumour", b=MASK)
+    places = {"liver": "liver", "tumour": "tumour"}
+    with pytest.raises(MissingFile, match=r"a.png: expected a counterpart"):
+        loaded(tmp_path, labels=places)
+    data, cases = loaded(tmp_path, labels=places, missing="ignore")
+    assert (data.task, data.class_names, data.ignore_index) == ("multilabel", ["liver", "tumour"], 255)
+    assert [case.unknown for case in cases.values()] == [(1,), (), (1,)]
+    assert (read(cases["a"])[..., 1] == 255).all()
+    assert read(cases["a"])[..., 0].sum() == read(cases["b"])[..., 1].sum() == 50
+    again = labelled_cases(json.loads(json.dumps(data.as_mapping())))
+    assert {case.name: case.unknown for case in again} == {case.name: case.unknown for case in data.validation}
+    _, cases = loaded(tmp_path, labels=places, missing="empty")
+    assert not read(cases["a"])[..., 1].any()
+    images(tmp_path / "more", "a.png", "b.png", "d.png")
+    labels(tmp_path / "more" / "liver", a=MASK)
+    labels(tmp_path / "more" / "tumour", b=MASK)
+    with pytest.raises(MissingFile, match=r"d.png: expected a counterpart"):
+        loaded(tmp_path / "more", labels=places, missing="ignore")
+
+
+def test_colours_say_the_class(tmp_path):
+    colors = np.zeros((20, 30, 3), np.uint8)
+    colors[:5], colors[5:8, 3:] = (0, 0, 255), (0, 255, 255)  # red and yellow: OpenCV has blue first
+    colors[19] = 255
+    images(tmp_path, "a.png", "b.png")
+    labels(tmp_path / "masks", a=colors, b=colors)
+    with pytest.raises(LabelError, match=r"a.png: .*`colors`.* in the colours \[0, 0, 0\], \[255, 0, 0\], "):
+        loaded(tmp_path)
+    keys = {"colors": {"road": [255, 0, 0], "tree": "#ffff00"}, "ignore": [[255, 255, 255]]}
+    data, cases = loaded(tmp_path, **keys)
+    assert (data.task, data.class_names) == ("multiclass", ["background", "road", "tree"])
+    found, counts = np.unique(read(cases["a"]), return_counts=True)
+    assert dict(zip(found.tolist(), counts.tolist(), strict=True)) == {0: 339, 1: 150, 2: 81, 255: 30}
+    again = labelled_cases(json.loads(json.dumps(data.as_mapping())))
+    np.testing.assert_array_equal(read(again[0]), read(cases["a"]))
+    ordered, _ = loaded(tmp_path, classes=["tree", "road"], **keys)
+    assert ordered.class_names == ["background", "tree", "road"]
+    with pytest.raises(LabelError, match=r"a.png: expected the colours of `colors`, .*; received \[255, 255, 255\]"):
+        loaded(tmp_path, colors=keys["colors"])
+
+
+def test_object_numbers_are_read_without_a_word(tmp_path, caplog):
+    """As the README promises: `masks/` may hold instance ids."""
+    names = [f"{letter}.png" for letter in "abcde"]
+    images(tmp_path, *names)
+    numbers = {}
+    for count, name in enumerate(names, 6):
+        label = np.zeros(MASK.shape, np.uint16)
+        for number in range(count):
+            label[4 * (number // 7) : 4 * (number // 7) + 2, 4 * (number % 7) : 4 * (number % 7) + 3] = number + 1
+        numbers[name[0]] = label
+    labels(tmp_path / "masks", **numbers)
+    data, cases = loaded(tmp_path)
+    assert (data.task, data.class_names) == ("binary", ["foreground"])
+    assert "values number objects" in caplog.text
+    for name, case in cases.items():
+        np.testing.assert_array_equal(read(case)[..., 0], numbers[name] > 0)
+        np.testing.assert_array_equal(case.read_instances(Window((0, 0), MASK.shape)), numbers[name])
+    assert loaded(tmp_path, task="multiclass")[0].num_classes == 11
+
+
+def outline(left, top, right, bottom, **properties):
+    ring = [[left, top], [right, top], [right, bottom], [left, bottom], [left, top]]
+    geometry = {"type": "Polygon", "coordinates": [ring]}
+    return {"type": "Feature", "properties": properties, "geometry": geometry}
+
+
+def save_outlines(folder, **named):
+    folder.mkdir()
+    for name, features in named.items():
+        (folder / f"{name}.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+
+
+def test_an_image_without_outlines_is_an_empty_label(tmp_path):
+    images(tmp_path, "a.png", "b.png")
+    save_outlines(tmp_path / "labels", a=[outline(3, 4, 9, 8)], b=[])
+    _, cases = loaded(tmp_path)
+    assert [int(read(case).sum()) for case in cases.values()] == [24, 0]
+
+
+def test_outlines_that_touch_no_image_are_refused(tmp_path):
+    images(tmp_path, "a.png", "b.png")
+    save_outlines(tmp_path / "labels", a=[outline(3, 4, 9, 8)], b=[outline(300, 4, 310, 9)])
+    with pytest.raises(LabelError, match=r"b.geojson: expected outlines that touch .*b.png, 20 x 30"):
+        loaded(tmp_path)
+    (tmp_path / "all.geojson").write_text(json.dumps([outline(300, 4, 310, 9)]))
+    with pytest.raises(LabelError, match=r"all.geojson: expected outlines that touch .*a.png, 20 x 30"):
+        loaded(tmp_path, labels="all.geojson")
+
+
+def test_objects_without_a_class_are_left_out_and_said(tmp_path, caplog):
+    images(tmp_path, "a.png", "b.png")
+    tumour = outline(3, 4, 9, 8, classification={"names": ["Tumor"]})
+    save_outlines(tmp_path / "labels", a=[tumour, outline(0, 0, 30, 20)], b=[outline(0, 0, 5, 5)])
+    _, cases = loaded(tmp_path, class_property="classification", classes=["Tumor"])
+    assert [int(read(case).sum()) for case in cases.values()] == [24, 0]
+    assert "left out: 2 without a class" in caplog.text
