@@ -169,8 +169,8 @@ def color_bands(source: Source) -> list[int]:
 
 
 def has_colors(source: Source) -> bool:
-    """Says whether a file says of a label image that it has red, green and blue."""
-    return {"red", "green", "blue"} <= set(source.roles)
+    """Says whether a file says of a label image that it has red, green and blue, and nothing else."""
+    return sorted(source.roles) == ["blue", "green", "red"]
 
 
 def color_codes(source: Source, window: Window) -> np.ndarray:

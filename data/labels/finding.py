@@ -31,6 +31,8 @@ from .values import (
 
 logger = logging.getLogger(__name__)
 
+# White in masks of 16 bits.
+WHITE = 65535
 MOST_DECLARED_CLASSES = 3 * MOST_CLASSES
 MOST_VALUES = 1 << 12
 WIDEST_RANGE = 1 << 20
@@ -264,7 +266,7 @@ def value_scheme(
             remarks.append("some files have 0 and 1, others 0 and 255: both are background and class")
         present = tuple(value for value in (1, 255) if value not in ignore)
         return Understanding(LabelScheme("binary", (name,), ((0,), present), ignore), remarks)
-    if task != "multiclass" and len(every) == 2 and every[0] == 0 and every[1] < MOST_CLASSES:
+    if task != "multiclass" and len(every) == 2 and every[0] == 0 and (every[1] < MOST_CLASSES or every[1] == WHITE):
         remarks.append(f"{every[1]} is the class and 0 the background")
         return Understanding(LabelScheme("binary", (name,), ((0,), (every[1],)), ignore), remarks)
     where = {value: label for label, values in found for value in values}

@@ -129,9 +129,10 @@ def test_ids_with_gaps_are_as_many_classes(values, ids, caplog):
     assert "are 3 classes" in caplog.text
 
 
-def test_zero_and_another_value_is_a_mask():
-    scheme = find_scheme([label([[0, 7]])])
-    assert (scheme.task, read(scheme, label([[0, 7]]))[0, :, 0].tolist()) == ("binary", [0, 1])
+@pytest.mark.parametrize("value", [7, 65535])
+def test_zero_and_another_value_is_a_mask(value):
+    scheme = find_scheme([label([[0, value]])])
+    assert (scheme.task, read(scheme, label([[0, value]]))[0, :, 0].tolist()) == ("binary", [0, 1])
 
 
 def test_nodata_does_not_count(caplog):

@@ -8,6 +8,7 @@ import pytest
 import tifffile
 
 from maskzoo.data import DataSpec, Window, labelled_cases, load_data
+from maskzoo.data.images.rasterio_source import open_raster
 from maskzoo.errors import LabelError, MissingFile
 
 MASK = np.zeros((20, 30), np.uint8)
@@ -163,3 +164,36 @@ def test_objects_without_a_class_are_left_out_and_said(tmp_path, caplog):
     _, cases = loaded(tmp_path, class_property="classification", classes=["Tumor"])
     assert [int(read(case).sum()) for case in cases.values()] == [24, 0]
     assert "left out: 2 without a class" in caplog.text
+
+
+def save_raster(path, *bands, **profile):
+    path.parent.mkdir(exist_ok=True)
+    height, width = bands[0].shape
+    with open_raster(path, "w", driver="GTiff", count=len(bands), height=height, width=width, **profile) as file:
+        file.write(np.stack(bands))
+
+
+@pytest.mark.parametrize("high", [1, 255])
+@pytest.mark.parametrize("options", [{}, {"photometric": "RGB"}, {"photometric": "MINISBLACK"}])
+def test_four_bands_that_were_written_as_colours_are_four_classes(tmp_path, high, options):
+    """rasterio marks a fourth band of 8 bits as alpha by itself; one file alone does not show that bands differ."""
+    images(tmp_path, "a.png", "b.png")
+    empty, last = np.zeros_like(MASK), MASK[::-1] * high
+    save_raster(tmp_path / "masks" / "a.tif", empty, empty, empty, last, dtype="uint8", **options)
+    save_raster(tmp_path / "masks" / "b.tif", MASK * high, empty, empty, last, dtype="uint8", **options)
+    data, cases = loaded(tmp_path)
+    assert data.class_names == ["1", "2", "3", "4"]
+    assert read(cases["a"]).sum(axis=(0, 1)).tolist() == [0, 0, 0, 50]
+    assert read(cases["b"]).sum(axis=(0, 1)).tolist() == [50, 0, 0, 50]
+
+
+def test_nodata_of_a_raster_does_not_count(tmp_path):
+    images(tmp_path, "a.png", "b.png")
+    label = MASK.astype(np.int16)
+    label[12:] = 2
+    label[:2] = -1
+    for name in "ab":
+        save_raster(tmp_path / "masks" / f"{name}.tif", label, dtype="int16", nodata=-1)
+    data, cases = loaded(tmp_path)
+    assert (data.task, data.num_classes, data.ignore_index) == ("multiclass", 3, 255)
+    assert (read(cases["a"])[:2] == 255).all()
