@@ -21,7 +21,7 @@ class OptionError(MaskzooError, ValueError):
 
     def __init__(self, name: str, expected: object, received: object):
         super().__init__(f"{name}: expected {expected}; received {received}")
-        self.name, self.expected, self.received = name, expected, received
+        self.name, self.expected, self.received = name, str(expected), str(received)
 
     def __reduce__(self):
         return type(self), (self.name, self.expected, self.received)

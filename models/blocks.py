@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import keras
-from keras import layers, ops
+from keras import layers
 
 from maskzoo.errors import OptionError
 
@@ -13,6 +13,8 @@ from . import analysis
 # A symbolic `keras.KerasTensor` while a model is built, or a tensor of the current backend when a layer runs: the two
 # have no type in common.
 Tensor = Any
+# Keras does not say what its operations return, so that a type checker guesses, by its backends, and wrongly.
+ops: Any = keras.ops
 # `(*spatial, channels)`; `None` stands for a free spatial size.
 Shape = Sequence[int | None]
 # `(batch, *spatial, channels)` of a tensor: whole numbers. All but the last may be `None`, which no type can say.

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-from keras import layers, ops, tree
+from keras import layers, tree
 
 from maskzoo.errors import OptionError
 
 from . import analysis
-from .blocks import TRANSPOSED, Shape, Tensor, TensorShape, add, conv, spatial_dims
+from .blocks import TRANSPOSED, Shape, Tensor, TensorShape, add, conv, ops, spatial_dims
 from .registry import build_model, register_model
 
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import layers, ops
+from keras import layers
 
 from maskzoo.errors import OptionError
 
 from . import analysis
-from .blocks import Tensor, TensorShape, shape_of
+from .blocks import Tensor, TensorShape, ops, shape_of
 from .checks import check_choice, check_count
 
 TASKS = ("binary", "multilabel", "multiclass")

@@ -4,12 +4,11 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from maskzoo.errors import OptionError
 
 from .analysis import outputs_by_name
-from .blocks import Shape, Tensor
+from .blocks import Shape, Tensor, ops
 from .heads import auxiliary_head
 from .registry import build_model, register_model
 

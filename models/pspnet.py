@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-from keras import layers, ops
+from keras import layers
 
 from . import analysis
-from .blocks import Shape, Tensor, TensorShape, concat, conv_block, shape_of
+from .blocks import Shape, Tensor, TensorShape, concat, conv_block, ops, shape_of
 from .checks import check_choice
 from .encoders import encode
 from .heads import auxiliary_head

@@ -5,10 +5,10 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import layers, ops
+from keras import layers
 
 from . import analysis
-from .blocks import Tensor, TensorShape, shape_of
+from .blocks import Tensor, TensorShape, ops, shape_of
 from .checks import check_choice
 
 # Along one axis of a batch of images: where each box begins and where it stops, `(batch, 1)` each.

@@ -5,12 +5,12 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import layers, ops, tree
+from keras import layers, tree
 
 from maskzoo.errors import OptionError
 
 from .analysis import AxisGeometry, layer_behind, register
-from .blocks import Tensor, TensorShape, shape_of
+from .blocks import Tensor, TensorShape, ops, shape_of
 from .checks import check_count
 
 

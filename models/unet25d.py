@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import keras
-from keras import layers, ops
+from keras import layers
 
 from maskzoo.errors import OptionError
 
@@ -20,6 +20,7 @@ from .blocks import (
     max_pool,
     multiply,
     norm_act,
+    ops,
     shape_of,
 )
 from .checks import check_filters, check_input_shape

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 import keras
-from keras import layers, ops
+from keras import layers
 
 from maskzoo.errors import OptionError
 
 from . import analysis
-from .blocks import Shape, Tensor, TensorShape, concat, conv, conv_block, linear_upsample, norm_act, shape_of
+from .blocks import Shape, Tensor, TensorShape, concat, conv, conv_block, linear_upsample, norm_act, ops, shape_of
 from .encoders import encode
 from .encoders.attention import SplitChannels
 from .heads import auxiliary_head

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-from keras import layers, ops
+from keras import layers
 
 from maskzoo.errors import OptionError
 
@@ -17,6 +17,7 @@ from .blocks import (
     conv,
     conv_block,
     norm_act,
+    ops,
     shape_of,
 )
 from .checks import check_count, check_input_shape

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-from keras import layers, ops
+from keras import layers
 
 from .. import analysis
-from ..blocks import Tensor, TensorShape, shape_of
+from ..blocks import Tensor, TensorShape, ops, shape_of
 
 # Any: Keras gives its initialiser parameters no types, so that checkers infer str from their defaults.
 Initializer = Any

@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-from keras import layers, ops
+from keras import layers
 
 from .. import analysis
-from ..blocks import LinearUpsampling, Shape, Tensor, TensorShape, shape_of
+from ..blocks import LinearUpsampling, Shape, Tensor, TensorShape, ops, shape_of
 from ..checks import check_input_shape
 from ..registry import Builder, EncoderWeights, register_encoder
 from .attention import TRUNCATED_NORMAL, SplitChannels, add_residual, dense, gelu

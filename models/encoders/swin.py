@@ -5,10 +5,10 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import layers, ops
+from keras import layers
 
 from .. import analysis
-from ..blocks import Shape, Tensor, TensorShape, shape_of
+from ..blocks import Shape, Tensor, TensorShape, ops, shape_of
 from ..checks import check_input_shape
 from ..registry import Builder, EncoderWeights, register_encoder
 from .attention import TRUNCATED_NORMAL, add_residual, dense, drop_path_rates, gelu
