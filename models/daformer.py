@@ -6,7 +6,7 @@ import keras
 from keras import layers
 
 from . import analysis
-from .blocks import Shape, Tensor, TensorShape, concat, conv_block, linear_upsample, upsample
+from .blocks import Shape, Tensor, TensorShape, concat, conv_block, linear_upsample, ops, upsample
 from .encoders import encode
 from .heads import auxiliary_head
 from .registry import EncoderWeights, register_model
@@ -73,7 +73,7 @@ class LearnedMix(layers.Layer):
 
     def call(self, inputs: Sequence[Tensor]) -> Tensor:
         first, second = inputs
-        mix = keras.ops.cast(self.mix, first.dtype)
+        mix = ops.cast(self.mix, first.dtype)
         return mix * first + (1 - mix) * second
 
     def compute_output_shape(self, input_shape: Sequence[TensorShape]) -> TensorShape:
