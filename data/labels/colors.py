@@ -82,6 +82,11 @@ class ColorSource(Source):
         self.path, self.name, self.shape, self.frame = source.path, source.name, source.shape, source.frame
         self.dtype, self.channels = np.dtype(np.uint8), 1
 
+    @property
+    def reading(self) -> str:
+        """How the file is read, in text that differs if that does."""
+        return repr(self._table)
+
     def close(self) -> None:
         """Closes what this process holds open of the file."""
         self._source.close()
@@ -114,6 +119,11 @@ class RemappedSource(Source):
         self._source, self._table = source, table
         self.path, self.name, self.shape, self.frame = source.path, source.name, source.shape, source.frame
         self.dtype, self.channels = table.dtype, 1
+
+    @property
+    def reading(self) -> str:
+        """How the file is read, in text that differs if that does."""
+        return repr(self._table.tolist())
 
     def close(self) -> None:
         """Closes what this process holds open of the file."""

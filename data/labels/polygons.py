@@ -65,6 +65,8 @@ class PolygonSource(Source):
         self.dtype = np.dtype(np.uint8)
         self.frame = image.frame
         self._image_name = image.name
+        # How the file is read, in text that differs if that does.
+        self.reading = repr((class_property, None if classes is None else list(classes), crs, width))
         content = read_geojson(self.path)
         self.left_out: Counter[str] = Counter()
         shapes = self._counted(list(shapes_of(self.path, content, class_property, width)), class_property)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -48,6 +49,11 @@ class StackedSource(Source):
         for source in self.sources:
             if source.shape != self.shape:
                 raise LabelError(source.name, f"the size of {self.name}, {by(self.shape)}", by(source.shape))
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that the values come from."""
+        return [file for source in self.sources for file in source.files]
 
     def read(self, window: Window) -> np.ndarray:
         """Returns the label of a window as an array `(*size, bands)`."""

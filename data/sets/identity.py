@@ -8,6 +8,8 @@ from collections.abc import Iterable
 
 from ..images.image_files import ends_of_file, file_version
 from ..images.source import Source
+from ..labels.colors import ColorSource, RemappedSource
+from ..labels.polygons import PolygonSource
 from ..labels.run_source import RunSource
 from ..labels.values import StackedSource, unresampled
 from ..windows import Window
@@ -33,7 +35,13 @@ def fingerprint(pairs: Iterable[Pair]) -> str:
 
 def label_version(label: Source) -> str:
     """Returns text that differs if the content or the size of a label does: its file's state, or a hash of values."""
-    return " ".join([str(label.shape), *map(content_version, files_of(label))])
+    return " ".join([str(label.shape), *(content_version(file) + reading_of(file) for file in files_of(label))])
+
+
+def reading_of(label: Source) -> str:
+    """Returns text that differs if the same file is read in another way: colours, palettes, coordinate systems."""
+    label = unresampled(label)
+    return label.reading if isinstance(label, ColorSource | RemappedSource | PolygonSource) else ""
 
 
 def content_version(source: Source) -> str:

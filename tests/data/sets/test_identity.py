@@ -9,6 +9,8 @@ import numpy as np
 
 from maskzoo.data import load_data, open_source
 from maskzoo.data.images.pyramid import ResampledSource
+from maskzoo.data.labels.colors import ColorSource, ColorTable, RemappedSource
+from maskzoo.data.labels.polygons import PolygonSource
 from maskzoo.data.labels.run_source import RunSource
 from maskzoo.data.labels.values import StackedSource
 from maskzoo.data.sets.identity import fingerprint, label_version
@@ -72,3 +74,23 @@ def test_the_version_of_a_label_follows_content_and_size(tmp_path):
     assert len(set(versions)) == len(labels)
     assert versions[0] == label_version(open_source(values.copy(), spatial_dims=2))
     assert versions == [label_version(label) for label in labels]
+
+
+def test_a_label_that_is_read_in_another_way_has_another_version(tmp_path):
+    values = np.array([[0, 1], [1, 0]], np.uint8)
+    np.save(tmp_path / "a.npy", values)
+    source, image = open_source(tmp_path / "a.npy"), open_source(values)
+    red, green = [255, 0, 0], [0, 255, 0]
+    (tmp_path / "a.geojson").write_text("[]")
+    read = [
+        source,
+        ColorSource(source, ColorTable.of({"a": red, "b": green})),
+        ColorSource(source, ColorTable.of({"a": green, "b": red})),
+        RemappedSource(source, np.array([0, 1], np.uint8)),
+        RemappedSource(source, np.array([1, 0], np.uint8)),
+        PolygonSource(tmp_path / "a.geojson", image, width=1),
+        PolygonSource(tmp_path / "a.geojson", image, width=2),
+        PolygonSource(tmp_path / "a.geojson", image, crs="pixels"),
+    ]
+    assert len({label_version(label) for label in read}) == len(read)
+    assert label_version(read[1]) == label_version(ColorSource(source, ColorTable.of({"a": red, "b": green})))
