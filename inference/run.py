@@ -148,7 +148,7 @@ def read_run(path: str | os.PathLike[str]) -> Run:
 
     Raises:
         MissingFile: If a part of it is missing.
-        RunError: If its model or one of its descriptions cannot be read.
+        RunError: If its model or one of its descriptions cannot be read, or its weights are not finite.
     """
     folder, model_file = split_epoch(check_run(path))
     described, decision = read_run_data(folder), read_decision(folder)
@@ -161,6 +161,9 @@ def read_run(path: str | os.PathLike[str]) -> Run:
         )
     except (OSError, ValueError, KeyError) as error:
         raise RunError(folder / model_file, "a Keras model that can be read", error) from error
+    if (broken := models.broken_weights(model)) is not None:
+        expected = "finite weights, as in a checkpoint from before its training diverged"
+        raise RunError(folder / model_file, expected, broken)
     if described.roi_classes is not None:
         model = models.two_stage(model, **described.roi_classes)
     return Run(folder, model, described, decision.thresholds, decision, model_file)

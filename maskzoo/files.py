@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,6 +45,30 @@ def written_atomically(path: str | os.PathLike[str], unfinished: Path | None = N
 def temporary_path(path: Path) -> Path:
     """Returns a path beside another that no other process writes to, with the same suffix."""
     return path.with_name(f".{path.name}.{os.getpid()}.unfinished{''.join(path.suffixes[-2:])}")
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Removes temporary files and folders of `written_atomically` whose process was killed and is no longer there."""
+    for path in folder.glob(".*"):
+        found = re.fullmatch(r"\..+\.(\d+)(\.unfinished)?(\.[^.]+)*", path.name)
+        if found and not is_running(int(found[1])):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def is_running(process: int) -> bool:
+    """Returns whether a process of this machine is there, whoever started it."""
+    if os.name == "nt":  # where a signal would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:

@@ -24,6 +24,7 @@ from . import (  # noqa: F401 (registers)
     vnet3d_depthwise,
 )
 from .crf import with_crf
+from .finite import broken_weights
 from .heads import add_auxiliary_heads, add_label_head
 from .regions import cut_regions, two_stage
 from .registry import (
@@ -48,6 +49,7 @@ from .unet_plus_plus import prune
 __all__ = [
     "add_auxiliary_heads",
     "add_label_head",
+    "broken_weights",
     "build_encoder",
     "build_model",
     "cut_regions",

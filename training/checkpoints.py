@@ -12,6 +12,7 @@ import numpy as np
 from maskzoo.errors import RunError
 from maskzoo.files import written_atomically
 
+from .. import models
 from .keras_types import load_model, to_numpy
 from .run_folder import LAST
 from .step import Trainer
@@ -44,7 +45,7 @@ def load_last(run: Path) -> tuple[keras.Model, State] | None:
     """Returns the model of a run's last checkpoint and its state; `None` if no epoch was finished.
 
     Raises:
-        RunError: If the file holds no state.
+        RunError: If the file holds no state, or its weights are not finite.
     """
     path = run / LAST
     if not path.is_file():
@@ -54,7 +55,10 @@ def load_last(run: Path) -> tuple[keras.Model, State] | None:
             raise RunError(path, "a model with the state of its training, to resume it", "a model alone")
         with np.load(io.BytesIO(file.read(STATE))) as stored:
             state = dict(stored)
-    return load_model(path), state
+    network = load_model(path)
+    if (broken := models.broken_weights(network)) is not None:
+        raise RunError(path, "finite weights to resume from; start a new run with a smaller `learning_rate`", broken)
+    return network, state
 
 
 def training_state(trainer: Trainer, epochs: int, stage: int) -> State:
@@ -71,6 +75,21 @@ def training_state(trainer: Trainer, epochs: int, stage: int) -> State:
         **numbered("optimizer", trainer.optimizer.variables),
         **numbered("random", random_states(trainer.network)),
     }
+
+
+def broken_state(trainer: Trainer) -> str | None:
+    """Returns what is not finite in the weights, their averages and the optimizer's moments; `None` if all is finite.
+
+    The learning rate is left out, which is set anew before every step.
+    """
+    broken = models.broken_weights(trainer.network)
+    if broken is not None:
+        return broken
+    for variable in trainer.optimizer.variables:
+        values = to_numpy(variable)
+        if values.dtype.kind == "f" and variable.name != "learning_rate" and not np.isfinite(values).all():
+            return f"no finite number in {variable.path}"
+    return None
 
 
 def restore_optimizer(trainer: Trainer, state: State) -> None:

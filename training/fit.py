@@ -23,7 +23,7 @@ from .network import encoder_layers, new_network, regions_of
 from .options import Value
 from .pictures import Pictures
 from .recipe import Recipe
-from .recorder import RunRecorder, Throughput
+from .recorder import FiniteLoss, RunRecorder, Throughput
 from .run_folder import BEST, Manifest, write_recipe
 from .schedules import FrozenLayers, HardExamples, LearningRate
 from .session import Session, build_loss, new_objective, new_trainer
@@ -218,6 +218,7 @@ def fit_stage(
         *schedules(stage, objective, history, encoder),
         *([HardExamples(training, grid_of_training_windows(session, recipe))] if recipe.hard_example_fraction else []),
         *([AveragedWeights()] if recipe.ema else []),
+        FiniteLoss(recipe),
         RunRecorder(history, recipe, stage.number),
         Pictures(history.run, (images[:4], labels[:4]), session.dataset, session.geometry.offset),
         Throughput(training, recipe.batch_size),

@@ -59,7 +59,7 @@ def weights_by_layer(path: Path) -> dict[str, list[np.ndarray]]:
 
     Raises:
         MissingFile: If there is no such file.
-        WeightsError: If it is not a Keras model.
+        WeightsError: If it is not a Keras model, or its weights are not finite.
     """
     if not path.is_file():
         raise MissingFile(path, "a run folder or a .keras file for `init_from`", "none")
@@ -69,4 +69,6 @@ def weights_by_layer(path: Path) -> dict[str, list[np.ndarray]]:
         model = load_model(path)
     except (OSError, ValueError, KeyError) as error:
         raise WeightsError(path, "a Keras model", "a file that Keras cannot load") from error
+    if (broken := models.broken_weights(model)) is not None:
+        raise WeightsError(path, "finite weights", broken)
     return {layer.name: layer.get_weights() for layer in model.layers if layer.weights}

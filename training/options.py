@@ -88,7 +88,7 @@ class BatchOptions:
     )
     validation_windows: int | None = setting(
         None,
-        "maximum number of validation windows per epoch, spread evenly over the images; by default twice the number "
+        "maximum number of validation windows per epoch, of every image and every class; by default twice the number "
         "of training windows per epoch",
     )
 

@@ -1,6 +1,7 @@
 """What is recorded of every epoch: the history, the best model, the checkpoint from which to resume, and the speed."""
 
 import time
+from collections.abc import Mapping
 
 import keras
 import numpy as np
@@ -9,13 +10,16 @@ from maskzoo.errors import TrainingError
 
 from . import optimisation
 from .averaging import averaged, keep_model
-from .checkpoints import save_model, training_state
+from .checkpoints import broken_state, save_model, training_state
 from .history import MONITOR, History
 from .keras_types import Logs
 from .recipe import Recipe
 from .run_folder import BEST, LAST
-from .step import TrainerCallback
+from .step import Trainer, TrainerCallback
 from .windows import TimedWindows
+
+# What has to be finite.
+LOSSES = ("loss", "val_loss", MONITOR)
 
 
 class RunRecorder(TrainerCallback):
@@ -41,6 +45,8 @@ class RunRecorder(TrainerCallback):
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         seconds = round(time.perf_counter() - self.started, 2)
         values = {name: float(value) for name, value in (logs or {}).items()}
+        # Before anything is written: the last finite checkpoint stays, to go on from.
+        check_finite(values, epoch, self.recipe, self.trainer)
         self.history.add({"epoch": epoch + 1, "stage": self.stage, **values, "seconds": seconds})
         recipe, run = self.recipe, self.history.run
         if values[MONITOR] > self.best:
@@ -50,14 +56,58 @@ class RunRecorder(TrainerCallback):
         if recipe.average_best:
             keep_model(self.trainer, self.history, epoch + 1, recipe.average_best)
         save_model(self.trainer.network, run / LAST, training_state(self.trainer, epoch + 1, self.stage))
-        if not np.isfinite(values["loss"]):
-            raise TrainingError(
-                f"training: expected a finite loss; received {values['loss']} in epoch {epoch + 1}: try a smaller "
-                "`learning_rate`, or `mixed_precision` bfloat16 instead of float16"
-            )
         scores = self.history.stage_scores(self.stage)
         if optimisation.is_over(scores, recipe.epochs, recipe.patience, recipe.min_epochs):
             self.trainer.stop_training = True
+
+
+class FiniteLoss(TrainerCallback):
+    """Ends a training whose loss is no number within the epoch, instead of hours later at its end.
+
+    The loss so far is asked for now and then only: on a GPU the answer waits for the steps before it.
+
+    Args:
+        recipe: The recipe of the stage.
+        seconds: Time between two questions.
+    """
+
+    def __init__(self, recipe: Recipe, seconds: float = 10.0) -> None:
+        super().__init__()
+        self.recipe, self.seconds, self.asked = recipe, seconds, time.monotonic()
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        if time.monotonic() - self.asked >= self.seconds:
+            self.asked = time.monotonic()
+            check_finite({"loss": float((logs or {}).get("loss", 0.0))}, self.epoch, self.recipe)
+
+
+def check_finite(values: Mapping[str, float], epoch: int, recipe: Recipe, trainer: Trainer | None = None) -> None:
+    """Refuses to go on with a loss, weights or moments that are no finite numbers.
+
+    Args:
+        values: Losses and metrics of the epoch by name.
+        epoch: Number of the epoch, from 0.
+        recipe: The recipe of the stage.
+        trainer: Whose weights are looked at, or `None`.
+
+    Raises:
+        TrainingError: With what to do.
+    """
+    bad = next((f"{values[name]} as {name}" for name in LOSSES if not np.isfinite(values.get(name, 0.0))), None)
+    if bad is None and trainer is not None:
+        bad = broken_state(trainer)
+    if bad is None:
+        return
+    if epoch:
+        advice = f"the checkpoint of epoch {epoch} is kept: go on from it with `resume` and a smaller `learning_rate`"
+    else:
+        advice = "start again with a smaller `learning_rate`"
+    if recipe.mixed_precision == "float16":
+        advice += ", or start a new run with `mixed_precision` bfloat16"
+    raise TrainingError(f"training: expected finite losses and weights; received {bad} in epoch {epoch + 1}; {advice}")
 
 
 class Throughput(keras.callbacks.Callback):

@@ -6,7 +6,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -16,7 +16,7 @@ from pathlib import Path
 import yaml
 
 from maskzoo.errors import ExistingFile, MissingFile, OptionError, RunError
-from maskzoo.files import write_json, write_text
+from maskzoo.files import remove_abandoned, write_json, write_text
 
 from .options import Value
 from .recipe import Recipe
@@ -25,7 +25,9 @@ BEST, LAST, RECIPE, MANIFEST = "best.keras", "last.keras", "recipe.yaml", "manif
 # What a training that another process started prints.
 LOG = "train.log"
 # What a resumed run may do differently: train longer, at another rate, on other devices, tracked elsewhere.
-MAY_CHANGE = ("epochs", "learning_rate", "devices", "track", "seeds")
+MAY_CHANGE = ("epochs", "learning_rate", "encoder_learning_rate", "devices", "track", "seeds")
+# The same in each of its stages.
+STAGE_MAY_CHANGE = ("epochs", "learning_rate", "encoder_learning_rate")
 MANIFEST_FORMAT = 1
 PACKAGES = ("keras", "tensorflow", "numpy", "rasterio", "albumentations")
 
@@ -108,6 +110,8 @@ def create_run(recipe: Recipe) -> Path:
         elif run.exists() and any(path.name != LOG for path in run.iterdir()):
             raise ExistingFile(run, "a new folder, or `resume` to continue the run in it", "one that holds a run")
     run.mkdir(parents=True, exist_ok=True)
+    for folder in (run, *(path for path in run.iterdir() if path.is_dir())):
+        remove_abandoned(folder)
     return run
 
 
@@ -180,8 +184,14 @@ def check_same(recipe: Recipe, earlier: Recipe) -> None:
     """
     for name, value in earlier.as_mapping().items():
         received = getattr(recipe, name)
-        if name not in MAY_CHANGE and received != value:
+        same = lasting(received) == lasting(value) if name == "stages" else received == value
+        if name not in MAY_CHANGE and not same:
             raise OptionError(name, f"{value} to resume {recipe.run}", received)
+
+
+def lasting(stages: Sequence[Mapping[str, Value]] | None) -> list[dict[str, Value]]:
+    """Returns what a resumed run cannot change in its stages."""
+    return [{key: value for key, value in stage.items() if key not in STAGE_MAY_CHANGE} for stage in stages or ()]
 
 
 def checkout_commit() -> str | None:

@@ -86,7 +86,10 @@ def grid_of_training_windows(session: Session, recipe: Recipe) -> data.WindowDat
 def validation_windows(
     session: Session, recipe: Recipe, limit: int | None = None, workers: int = 1
 ) -> data.WindowDataset:
-    """Returns the validation windows: of all held-out images, or as many as do not hold up the training.
+    """Returns the validation windows: all of the held-out images, or as many as do not hold up the training.
+
+    Which ones follows from the images, the patch and their number alone, so that runs with other seeds are measured on
+    the same. By default every image takes part.
 
     Args:
         session: What is trained, on what.
@@ -95,13 +98,15 @@ def validation_windows(
         workers: Number of threads that read ahead.
     """
     patch, halo = label_patch(session, recipe)
+    images = session.dataset.validation
+    default = max(VALIDATION_FACTOR * recipe.steps * recipe.batch_size, len(images))
     return data.WindowDataset(
-        session.dataset.validation,
+        images,
         patch,
         recipe.batch_size,
         halo=halo,
         shuffle=False,
-        limit=limit or recipe.validation_windows or VALIDATION_FACTOR * recipe.steps * recipe.batch_size,
+        limit=limit or recipe.validation_windows or default,
         loading=loading(session, workers),
     )
 

@@ -12,6 +12,7 @@ import numpy as np
 from maskzoo.errors import OptionError
 
 from ..windows import Halo, Window, halo_pairs, per_axis, window_grid
+from .strata import chosen_windows
 
 if TYPE_CHECKING:
     from ..sets.cases import Case
@@ -33,8 +34,9 @@ class CaseGrid(Sequence[tuple["Case", Window]]):
         if not 0 <= overlap < 1:
             raise OptionError("overlap", "a fraction from 0 to below 1", overlap)
         self._cases = cases
-        self._grids = [covering_windows(case.image.shape, patch, overlap) for case in cases]
-        self._ends = list(itertools.accumulate(len(grid) for grid in self._grids))
+        #: The windows of each case.
+        self.windows_by_case = [covering_windows(case.image.shape, patch, overlap) for case in cases]
+        self._ends = list(itertools.accumulate(len(windows) for windows in self.windows_by_case))
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -52,7 +54,8 @@ class CaseGrid(Sequence[tuple["Case", Window]]):
             raise IndexError(f"windows: expected a number below {len(self)}; received {index}")
         number = int(index) % len(self)
         which = bisect.bisect_right(self._ends, number)
-        return self._cases[which], self._grids[which][number - self._ends[which] + len(self._grids[which])]
+        windows = self.windows_by_case[which]
+        return self._cases[which], windows[number - self._ends[which] + len(windows)]
 
 
 class WindowBatches(Protocol):
@@ -69,14 +72,17 @@ class WindowBatches(Protocol):
 class GridWindows:
     """Batches that show every image once, window by window; the last is filled up with samples of weight 0.
 
+    With a limit some windows stand for the others and weigh accordingly: see `strata.chosen_windows`.
+
     Args:
         cases: The cases.
         patch: Size of the label windows, one number or one per axis.
         batch_size: Samples per batch.
         halo: Pixels that the image windows show around the label windows: see `windows.halo_pairs`.
         overlap: Fraction of a window, from 0 to below 1, by which neighbours overlap.
-        limit: Most windows to show, evenly spread over all of them; `None`: all.
+        limit: Most windows to show, of every image and class; `None`: all.
         shard: `(index, count)`: `batch` makes only this one of `count` equal parts of a batch.
+        seed: What the choice of the windows follows from, if there is a limit.
     """
 
     def __init__(
@@ -89,13 +95,15 @@ class GridWindows:
         overlap: float = 0.0,
         limit: int | None = None,
         shard: tuple[int, int] = (0, 1),
+        seed: int = 0,
     ) -> None:
         self._cases, self._patch, self._halo = check_geometry(cases, patch, halo)
         self._batch_size = batch_size
         self.grid = CaseGrid(self._cases, self._patch, overlap)
-        number = len(self.grid) if limit is None else min(limit, len(self.grid))
-        self._shown = np.arange(number) * len(self.grid) // number
-        self.steps = -(-number // batch_size)
+        number = len(self.grid) if limit is None else limit
+        #: Numbers of the windows that are shown, and their weights.
+        self.shown, self.weights = chosen_windows(self._cases, self.grid.windows_by_case, number, seed)
+        self.steps = -(-len(self.shown) // batch_size)
         self._samples = shard_samples(shard, batch_size)
 
     def batch(self, epoch: int, index: int, hardness: np.ndarray | None = None) -> Batch:
@@ -104,10 +112,11 @@ class GridWindows:
         numbers = [index * self._batch_size + sample for sample in self._samples]
         labels = []
         for number, image in zip(numbers, images, strict=True):
-            case, window = self.grid[int(self._shown[min(number, len(self._shown) - 1)])]
+            case, window = self.grid[int(self.shown[min(number, len(self.shown) - 1)])]
             case.read_image(window.padded(self._halo), image)
             labels.append(case.read_label(window))
-        return images, np.stack(labels), np.array([number < len(self._shown) for number in numbers], np.float32)
+        weights = [self.weights[number] if number < len(self.shown) else 0.0 for number in numbers]
+        return images, np.stack(labels), np.array(weights, np.float32)
 
 
 def check_geometry(

@@ -37,11 +37,7 @@ class ClassIndex:
         self._cases = cases
         self._cell = per_axis("cell", cell, len(cases[0].image.shape))
         self._scheme = cases[0].read_label.scheme
-        pixels = sum(prod(case.image.shape) for case in cases)
-        if pixels >= CACHED_FROM_PIXELS:
-            presence = cached_presence(cases, self._cell, cache)
-        else:
-            presence = class_presence(cases, self._cell)
+        presence = presence_in_cells(cases, self._cell, cache)
         self._grids = [cells.shape[:-1] for cells in presence]
         # Per class, and last for any but the background: the images that show it, each with the flat numbers of its
         # cells.
@@ -77,6 +73,13 @@ class ClassIndex:
         masks = self._scheme.masks(case.read_label(window))
         pixels = np.argwhere(masks[..., self._foreground if number == FOREGROUND else [number]].any(axis=-1))
         return case, pixels[rng.integers(len(pixels))] + offset
+
+
+def presence_in_cells(cases: Sequence[Case], cell: tuple[int, ...], cache: Path | None = None) -> list[np.ndarray]:
+    """Returns what `class_presence` does, for large data sets from a cache."""
+    if sum(prod(case.image.shape) for case in cases) >= CACHED_FROM_PIXELS:
+        return cached_presence(cases, cell, cache)
+    return class_presence(cases, cell)
 
 
 def class_presence(cases: Sequence[Case], cell: tuple[int, ...]) -> list[np.ndarray]:

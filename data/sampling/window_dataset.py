@@ -13,7 +13,7 @@ import numpy as np
 
 from maskzoo.errors import OptionError
 
-from ..windows import Halo
+from ..windows import Halo, Window
 from .case_grid import Batch, CaseGrid, GridWindows, WindowBatches
 from .options import LoadingOptions, WindowOptions
 from .random_windows import RandomWindows, cumulated_weights
@@ -30,7 +30,8 @@ class WindowDataset(keras.utils.PyDataset):
 
     With `shuffle` a batch is `(images, labels)`: each sample shows a random place of a random image, fully determined
     by `(seed, epoch, index)`. Without, the windows of a grid over every image come once, in order, as
-    `(images, labels, weights)`; the last batch is filled up with samples of weight 0.
+    `(images, labels, weights)`, or a chosen part of them with a `limit`; the last batch is filled up with samples of
+    weight 0.
 
     The workers are our own: those of Keras 3.15 hand batches that they read for building the model to the first epoch.
     Pass `shuffle=False` to `fit`, which would otherwise ask for the batches in an order that the seed does not
@@ -45,7 +46,8 @@ class WindowDataset(keras.utils.PyDataset):
         halo: Pixels that the image windows show around the label windows: one number, or per axis a number or a pair
             (before, after).
         shuffle: Random windows for training, or all windows once for validation.
-        limit: Most windows to show, evenly spread over the grid, without `shuffle`.
+        limit: Most windows to show without `shuffle`: some of every image and of every class, chosen by the seed, with
+            weights as many as each stands for.
         loading: How batches are loaded and divided; by default on demand, for one device.
 
     Raises:
@@ -76,7 +78,14 @@ class WindowDataset(keras.utils.PyDataset):
             self._batches = RandomWindows(cases, patch, batch_size, options, halo=halo, shard=loading.shard)
         else:
             self._batches = GridWindows(
-                cases, patch, batch_size, halo=halo, overlap=options.overlap, limit=limit, shard=loading.shard
+                cases,
+                patch,
+                batch_size,
+                halo=halo,
+                overlap=options.overlap,
+                limit=limit,
+                shard=loading.shard,
+                seed=options.seed,
             )
         self._hardness: np.ndarray | None = None
         self._loading = loading
@@ -113,6 +122,13 @@ class WindowDataset(keras.utils.PyDataset):
         A data set of the same cases, patch and overlap with `shuffle=False` shows them in this order.
         """
         return self._batches.grid
+
+    @property
+    def shown(self) -> list[tuple[Case, Window]]:
+        """The windows that an epoch shows without `shuffle`, in order."""
+        if not isinstance(self._batches, GridWindows):
+            return []
+        return [self.grid_windows[int(number)] for number in self._batches.shown]
 
     def set_hardness(self, weights: Sequence[float] | np.ndarray) -> None:
         """Sets how often each of `grid_windows` is drawn among the hard examples, from the next batch on.

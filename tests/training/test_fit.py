@@ -2,13 +2,15 @@
 
 import json
 import logging
+import shutil
 
 import keras
 import numpy as np
 import pytest
 
 from maskzoo import data, evaluation, inference, models
-from maskzoo.training import read_history, recorder
+from maskzoo.errors import RunError, TrainingError, WeightsError
+from maskzoo.training import checkpoints, read_history, recorder
 from maskzoo.training.history import History
 
 
@@ -157,3 +159,36 @@ def test_mistakes_are_reported_before_training(train_tiny, tmp_path, options, ex
     with pytest.raises(ValueError, match=expected):
         train_tiny(tmp_path / "run", **options)
     assert not (tmp_path / "run" / "history.csv").exists()
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_from_its_last_finite_checkpoint(train_tiny, tmp_path):
+    run = tmp_path / "run"
+    before = train_tiny(run, schedule="constant")
+    best = weights(run, "best.keras")
+    with pytest.raises(TrainingError, match="the checkpoint of epoch 2 is kept: go on from it with `resume`"):
+        train_tiny(run, schedule="constant", epochs=4, learning_rate=1e38, resume=True)
+    for one, other in zip(weights(run, "best.keras"), best, strict=True):
+        np.testing.assert_array_equal(one, other)
+    rows = train_tiny(run, schedule="constant", epochs=4, learning_rate=1e-3, resume=True)
+    assert rows[:2] == before
+    assert len(rows) == 4
+    assert np.isfinite([float(row["val_loss"]) for row in rows]).all()
+
+
+def test_a_run_whose_weights_are_not_finite_is_refused_by_all_that_read_it(
+    short_run, train_tiny, short_options, tmp_path
+):
+    run = tmp_path / "run"
+    shutil.copytree(short_run, run)
+    for name in ("best.keras", "last.keras"):
+        model, state = checkpoints.load_model(run / name), {"epochs": np.array(2), "stage": np.array(1)}
+        model.get_layer("mask").kernel.assign(np.full_like(model.get_layer("mask").kernel, np.nan))
+        checkpoints.save_model(model, run / name, state)
+    for path in (run, f"{run}:last"):
+        with pytest.raises(RunError, match=r"expected finite weights.*; received NaN in mask/kernel"):
+            inference.load_run(path)
+    with pytest.raises(RunError, match=r"last\.keras: expected finite weights to resume from.*received NaN"):
+        train_tiny(run, **short_options, resume=True)
+    with pytest.raises(WeightsError, match=r"best\.keras: expected finite weights; received NaN"):
+        train_tiny(tmp_path / "other", init_from=str(run))

@@ -2,6 +2,8 @@
 
 import types
 
+import keras
+import numpy as np
 import pytest
 
 from maskzoo.errors import TrainingError
@@ -22,8 +24,11 @@ def written(tmp_path, monkeypatch):
 
 def recorder_of(tmp_path, **options):
     callback = recorder.RunRecorder(History(tmp_path, []), Recipe(**options), stage=1)
-    optimizer = types.SimpleNamespace(exchange_averages=lambda: None)
-    callback.set_model(types.SimpleNamespace(network=None, optimizer=optimizer, stop_training=False))
+    # The learning rate of a step that is over says nothing about the next one.
+    variables = [keras.Variable(np.inf, name="learning_rate"), keras.Variable([0.0, 0.0], name="moments")]
+    optimizer = types.SimpleNamespace(exchange_averages=lambda: None, variables=variables)
+    network = types.SimpleNamespace(weights=[keras.Variable([0.0, 0.0], name="kernel")])
+    callback.set_model(types.SimpleNamespace(network=network, optimizer=optimizer, stop_training=False))
     return callback
 
 
@@ -47,6 +52,34 @@ def test_a_training_without_progress_stops_early(tmp_path, written):
     assert callback.model.stop_training
 
 
-def test_a_loss_that_is_not_finite_ends_the_training_with_advice(tmp_path, written):
-    with pytest.raises(TrainingError, match="received nan in epoch 1: try a smaller `learning_rate`"):
-        epoch(recorder_of(tmp_path), 0, loss=float("nan"), val_dice=0.0)
+@pytest.mark.parametrize("name", ["loss", "val_loss", "val_dice"])
+def test_a_loss_that_is_not_finite_ends_the_training_with_advice_and_writes_nothing(tmp_path, written, name):
+    with pytest.raises(TrainingError, match=f"received nan as {name} in epoch 1; start again with a smaller `learning"):
+        epoch(recorder_of(tmp_path), 0, **({"val_dice": 0.0} | {name: float("nan")}))
+    assert written == []
+
+
+def test_weights_that_are_not_finite_end_the_training_and_the_last_finite_checkpoint_stays(tmp_path, written):
+    callback = recorder_of(tmp_path, mixed_precision="float16")
+    epoch(callback, 0, val_dice=0.5)
+    written.clear()
+    callback.model.network.weights[0].assign([np.nan, 1.0])
+    expected = "received NaN in .* in epoch 2; the checkpoint of epoch 1 is kept: .*`resume` and a smaller .*bfloat16"
+    with pytest.raises(TrainingError, match=expected):
+        epoch(callback, 1, val_dice=0.9)
+    assert written == []
+
+
+def test_moments_that_are_not_finite_end_the_training(tmp_path, written):
+    callback = recorder_of(tmp_path)
+    callback.model.optimizer.variables[1].assign([0.0, np.inf])
+    with pytest.raises(TrainingError, match="received no finite number in moments"):
+        epoch(callback, 0, val_dice=0.5)
+
+
+def test_a_loss_that_is_not_finite_ends_the_training_within_the_epoch(tmp_path):
+    callback = recorder.FiniteLoss(Recipe(), seconds=0)
+    callback.on_epoch_begin(2)
+    callback.on_train_batch_end(0, {"loss": 0.5})
+    with pytest.raises(TrainingError, match="received nan as loss in epoch 3; the checkpoint of epoch 2 is kept"):
+        callback.on_train_batch_end(1, {"loss": float("nan")})

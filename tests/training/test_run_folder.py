@@ -1,6 +1,7 @@
 """Run folders: new ones, ones to resume, and what they say about themselves."""
 
 import json
+import os
 import sys
 
 import pytest
@@ -34,6 +35,29 @@ def test_a_run_is_resumed_with_its_own_options(tmp_path):
     assert create_run(Recipe(run=str(run), resume=True, epochs=5, patch=64)) == run
     with pytest.raises(OptionError, match=r"^patch: expected 64 to resume .*; received 32"):
         create_run(Recipe(run=str(run), resume=True, epochs=3, patch=32))
+
+
+def test_stages_are_resumed_at_other_rates_but_with_the_same_windows(tmp_path):
+    run = tmp_path / "run"
+    recipe = Recipe(run=str(run), stages=[{"patch": 32, "learning_rate": 1.0}])
+    run_folder.write_recipe(recipe, create_run(recipe))
+    assert create_run(Recipe(run=str(run), resume=True, stages=[{"patch": 32, "learning_rate": 1e-3}])) == run
+    with pytest.raises(OptionError, match=r"^stages: expected"):
+        create_run(Recipe(run=str(run), resume=True, stages=[{"patch": 16}]))
+
+
+def test_what_killed_processes_left_is_removed_at_the_next_start(tmp_path):
+    (tmp_path / "run" / "kept").mkdir(parents=True)
+    dead = 2**22 + 1  # more than Linux gives to a process
+    left = [tmp_path / "run" / f".best.{dead}.keras", tmp_path / "run" / "kept" / f".a.keras.{dead}.unfinished.keras"]
+    ours = tmp_path / "run" / f".last.keras.{os.getpid()}.unfinished.keras"
+    for path in (*left, ours):
+        path.touch()
+    recipe = Recipe(run=str(tmp_path / "run"))
+    run_folder.write_recipe(recipe, tmp_path / "run")
+    create_run(Recipe(run=str(tmp_path / "run"), resume=True))
+    assert not any(path.exists() for path in left)
+    assert ours.exists()
 
 
 def test_the_recipe_of_an_earlier_version_is_read_and_resumed_by_its_new_names(tmp_path):

@@ -40,10 +40,13 @@ def test_a_grid_shows_every_pixel_of_every_image_once_in_order():
     assert collections.Counter(np.concatenate(shown)) == collections.Counter(expected)
 
 
-def test_a_limit_spreads_the_windows_evenly():
-    windows = GridWindows(cases([(32, 32)]), 8, 4, limit=4)
+def test_a_limit_chooses_windows_with_weights_and_fills_up_with_weight_0():
+    windows = GridWindows(cases([(32, 32)]), 8, 4, limit=6)
     every = first_values(batches(GridWindows(cases([(32, 32)]), 8, 16)))
-    assert first_values(batches(windows)) == every[::4]
+    made = batches(windows)
+    assert first_values(made)[:6] == [every[number] for number in windows.shown]
+    weights = np.concatenate([weight for *_, weight in made])
+    assert weights.tolist() == [*windows.weights, 0.0, 0.0]
 
 
 @pytest.mark.parametrize("shape", [(30, 21), (5, 40), (3, 3), (20, 9, 11)])
