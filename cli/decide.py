@@ -72,7 +72,7 @@ def run(arguments: Namespace) -> None:
         raise OptionError("metric", one_of(arguments.metric, evaluation.METRICS), repr(arguments.metric))
     folders = [inference.check_run(path) for path in arguments.runs]
     load_keras()
-    runs = [inference.load_run(folder) for folder in folders]
+    runs = [inference.read_run(folder) for folder in folders]
     tuning = evaluation.decide(
         runs,
         metric=arguments.metric,
@@ -105,11 +105,15 @@ def run(arguments: Namespace) -> None:
 
 
 def write_decision(run: Run, result: SearchResult, together: SearchResult | None) -> None:
-    """Writes a result into a run folder; that of an ensemble found earlier stays if there is no new one."""
-    ensemble = together.decision if together else run.decision.ensemble
-    # The thresholds of a run belong to the model of its best epoch.
-    own = run.decision if run.name.endswith(":last") else result.decision
-    replace(own, ensemble=ensemble).write(Path(run.path))
+    """Writes a result into a run folder, for the one of its two models that it was found for.
+
+    What was found for the other model stays; so does that of an ensemble found earlier if there is no new one.
+    """
+    stored = inference.read_decision(run.path)
+    found = replace(result.decision, models=(run.identity,))
+    is_last = run.model_file == inference.LAST
+    own = replace(stored, last=found) if is_last else replace(found, last=stored.last)
+    replace(own, ensemble=together.decision if together else stored.ensemble).write(Path(run.path))
 
 
 def result_table(result: SearchResult, classes: Sequence[str]) -> str:

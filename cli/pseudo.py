@@ -73,7 +73,7 @@ def run(arguments: Namespace) -> None:
         raise OptionError("images", "some that a run was not trained on", f"{len(seen)} others in {place}")
     pseudo = training.PseudoSet(arguments.output, descriptions[0], arguments.threshold, arguments.fraction)
     load_keras()
-    trained = [inference.load_run(folder) for folder in folders]
+    trained = [inference.read_run(folder) for folder in folders]
     with pseudo, tempfile.TemporaryDirectory(prefix="maskzoo-pseudo-") as scratch:
         for numbers, members in groups.items():
             runs = [trained[number] for number in numbers]

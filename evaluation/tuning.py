@@ -9,6 +9,7 @@ import numpy as np
 
 from maskzoo.errors import OptionError, RunError
 
+from ..inference.decisions import distinct_names
 from ..inference.ensemble import check_members
 from ..inference.options import DEFAULT_TILES, TileOptions
 from ..inference.run import Run
@@ -66,9 +67,12 @@ class Tuning:
     def named(self) -> dict[str, SearchResult]:
         """What was found, by the names of the runs that it was found for."""
         columns = zip(*self.folds, strict=True)
-        results = {
-            " + ".join(run.name for run in column): found for column, found in zip(columns, self.members, strict=True)
-        }
+        columns = [list(column) for column in columns]
+        names = [" + ".join(run.name for run in column) for column in columns]
+        if len(set(names)) < len(names):
+            told = distinct_names([run for column in columns for run in column])
+            names = [" + ".join(told[n * len(self.folds) : (n + 1) * len(self.folds)]) for n in range(len(columns))]
+        results = dict(zip(names, self.members, strict=True))
         return results | ({"ensemble": self.ensemble} if self.ensemble else {})
 
 
@@ -119,10 +123,13 @@ def decide(
             weights = search_weights(space, images)
             mean = [weighted_mean(parts, weights, space.task) for parts in zip(*images, strict=True)]
             found = chosen_on(search(space, mean), runs, tta)
+            everyone = [run for fold in folds for run in fold]
             together = replace(
                 found.decision,
-                members=tuple(run.name for fold in folds for run in fold),
+                members=tuple(distinct_names(everyone)),
                 weights=tuple(weight / len(folds) for _ in folds for weight in weights),
+                models=tuple(run.identity for run in everyone),
+                folds=tuple(number for number, fold in enumerate(folds) for _ in fold),
             )
             ensemble = replace(found, decision=together)
     return Tuning(folds, members, ensemble)
@@ -151,7 +158,34 @@ def arrange_folds(runs: Sequence[Run]) -> list[list[Run]]:
     if len(sizes) > 1:
         received = f"{sizes[0]} for one set and {sizes[-1]} for another"
         raise OptionError("runs", "the same number of runs for each set of held-out images", received)
-    return list(folds.values())
+    return aligned(list(folds.values()))
+
+
+def aligned(folds: Sequence[Sequence[Run]]) -> list[list[Run]]:
+    """The folds with their runs in one order of architectures, that of the first fold: a weight is an architecture's.
+
+    Raises:
+        OptionError: If the folds differ in their architectures.
+    """
+    order = [architecture(run) for run in folds[0]]
+    found = []
+    for fold in folds:
+        left = list(fold)
+        if sorted(order) != sorted(map(architecture, left)):
+            expected = "the same architectures for each set of held-out images"
+            raise OptionError(
+                "runs", expected, f"{distinct_names(folds[0])} for one and {distinct_names(fold)} for another"
+            )
+        column = []
+        for kind in order:
+            column.append(left.pop(next(n for n, run in enumerate(left) if architecture(run) == kind)))
+        found.append(column)
+    return found
+
+
+def architecture(run: Run) -> list[tuple[int, ...]]:
+    """What tells the architecture of a run from another: the shapes of its weights, in their order."""
+    return [tuple(weight.shape) for weight in run.model.weights]
 
 
 def search(space: SearchSpace, images: Sequence[HeldOutImage]) -> SearchResult:

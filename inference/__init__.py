@@ -7,6 +7,7 @@ import lazy_loader
 if TYPE_CHECKING:
     from .cluster import Cluster as Cluster
     from .cluster import open_cluster as open_cluster
+    from .decisions import distinct_names as distinct_names
     from .engines.choice import open_engine as open_engine
     from .engines.choice import with_engine as with_engine
     from .engines.engine import Engine as Engine
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from .predictor import thresholds_for as thresholds_for
     from .results import check_output as check_output
     from .run import Run as Run
+    from .run import read_run as read_run
+    from .run_files import LAST as LAST
     from .run_files import Decision as Decision
     from .run_files import RunData as RunData
     from .run_files import check_run as check_run
@@ -47,6 +50,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "cluster": ["Cluster", "open_cluster"],
+        "decisions": ["distinct_names"],
         "engines.choice": ["open_engine", "with_engine"],
         "engines.engine": ["Engine"],
         "ensemble": ["Ensemble"],
@@ -61,8 +65,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "predict_image": ["predict_image"],
         "predictor": ["PostProcessing", "Predictor", "load_run", "plan_image", "post_processing", "thresholds_for"],
         "results": ["check_output"],
-        "run": ["Run"],
-        "run_files": ["Decision", "RunData", "check_run", "read_decision", "read_run_data", "run_spatial_dims"],
+        "run": ["Run", "read_run"],
+        "run_files": ["LAST", "Decision", "RunData", "check_run", "read_decision", "read_run_data", "run_spatial_dims"],
         "seen_images": ["SeenImages", "held_out_by", "identities_of_files", "seen_by"],
         "tile_plan": ["TilePlan", "plan_tiles"],
         "tiles": ["TileSelection", "predict_tiles"],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from maskzoo.files import JSON
 
 from .. import data
 from ..models import analysis
+from .decisions import agreed, decided_together
 from .ensemble_plan import EnsemblePlan, plan_members
 from .ensemble_scorer import EnsembleScorer, Reduction, ScoringMember
 from .options import DEFAULT_TILES, REDUCTIONS, TileOptions, check_one_of
@@ -38,7 +38,7 @@ class Ensemble:
     Args:
         runs: The members; architectures, folds, seeds, normalisation and patch sizes may differ.
         weights: A weight from 0 for each run, of which only the ratios matter; `None` for those that `decide` found for
-            these runs, else equal ones.
+            these runs, known by their models wherever they lie, else equal ones.
         reduction: `probabilities` or `logits`, of which the mean is taken, or `votes`: the fraction of the members that
             see the class, each at its own threshold (in a multiclass task, as the likeliest).
         temperature: Each member's logits are divided by it first; below 1 it sharpens, above 1 it softens.
@@ -211,25 +211,6 @@ def checked_weights(weights: Sequence[float] | None, number: int) -> tuple[float
     if found.shape != (number,) or not np.isfinite(found).all() or found.min() < 0 or found.sum() == 0:
         raise OptionError("weights", f"{number} numbers from 0, one per run", found.tolist())
     return tuple((found / found.sum()).tolist())
-
-
-def decided_together(runs: Sequence[Run]) -> Decision | None:
-    """What `decide` found for exactly these runs together, its weights in their order; `None` where there is none."""
-    if len(runs) == 1:
-        return runs[0].decision
-    found = runs[0].decision.ensemble
-    if found is None or found.members is None or found.weights is None:
-        return None
-    weights = dict(zip(found.members, found.weights, strict=True))
-    if sorted(weights) != sorted(run.name for run in runs):
-        return None
-    return replace(found, weights=tuple(weights[run.name] for run in runs))
-
-
-def agreed(runs: Sequence[Run]) -> Decision:
-    """What all runs have decided alike."""
-    first, *others = (run.decision for run in runs)
-    return first.agreed_with(others)
 
 
 def distinct(values: Sequence[Mapping[str, JSON]]) -> list[Mapping[str, JSON]]:

@@ -15,6 +15,7 @@ from maskzoo.files import JSON
 
 from .. import data
 from ..postprocessing import Cleaning, cleaning_of
+from .decisions import warn_of_other_conditions
 from .ensemble import Ensemble
 from .options import DEFAULT_TILES, PredictOptions, TileOptions, listed
 from .run import Run, read_run
@@ -139,6 +140,7 @@ def load_run(
             temperature=options.temperature,
             tta=options.tta,
         )
+    warn_of_other_conditions(predictor.decision, options)
     if options.threshold is None:
         return predictor
     thresholds = one_per_class("threshold", listed(options.threshold), predictor.data.num_classes)

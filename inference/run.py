@@ -19,6 +19,8 @@ from maskzoo.names import counted
 from .. import data, models
 from .engines.engine import Engine
 from .halo_search import Probe, blending_report, shorten_halo
+from .model_decision import decision_for_model
+from .model_identity import model_identity
 from .options import DEFAULT_TILES, TileOptions
 from .run_files import (
     DECISION_FILE,
@@ -71,6 +73,11 @@ class Run:
     def name(self) -> str:
         """The folder's name, with `:last` behind it for the model of the last epoch."""
         return self.path.resolve().name + (":last" if self.model_file == LAST else "")
+
+    @property
+    def identity(self) -> str | None:
+        """What its model is, wherever the run lies and whatever it is called; `None` of one that is in no file."""
+        return model_identity(self.path / self.model_file)
 
     @property
     def members(self) -> tuple[Run, ...]:
@@ -166,6 +173,8 @@ def read_run(path: str | os.PathLike[str]) -> Run:
         raise RunError(folder / model_file, expected, broken)
     if described.roi_classes is not None:
         model = models.two_stage(model, **described.roi_classes)
+    path = folder / model_file
+    decision = decision_for_model(decision, path, model_identity(path) if decision.has_models else None)
     return Run(folder, model, described, decision.thresholds, decision, model_file)
 
 

@@ -143,6 +143,8 @@ class Decision:
         gate: For each class, the least probability of its image-level label.
         members: Names of the runs of an ensemble.
         weights: Their weights.
+        models: What the models are that it was chosen for, one for each member: `model_identity.model_identity`.
+        folds: For each member the number of the set of images that it held out.
         metric: What the choice was made by.
         score: Its value with all that was chosen.
         score_at_half: Its value at a threshold of 0.5.
@@ -150,6 +152,7 @@ class Decision:
         gain_of_thresholds_left_out: The gain on images that had no part in the choice of their thresholds.
         chosen_on: The number of `images`, the names of the `runs` and the `tta` that the choice was made with.
         ensemble: What was chosen for this run together with others.
+        last: What was chosen for the model of this run's last epoch.
         format: Number of the file's format.
     """
 
@@ -160,6 +163,8 @@ class Decision:
     gate: tuple[float, ...] | None = None
     members: tuple[str, ...] | None = None
     weights: tuple[float, ...] | None = None
+    models: tuple[str | None, ...] | None = None
+    folds: tuple[int, ...] | None = None
     metric: str | None = None
     score: float | None = None
     score_at_half: float | None = None
@@ -167,6 +172,7 @@ class Decision:
     gain_of_thresholds_left_out: float | None = None
     chosen_on: Mapping[str, JSON] | None = None
     ensemble: Decision | None = None
+    last: Decision | None = None
     format: int = field(default=DECISION_FORMAT, compare=False)
 
     @classmethod
@@ -182,15 +188,16 @@ class Decision:
         """
         known = {entry.name: values[entry.name] for entry in fields(cls) if entry.name in values}
         known["format"] = checked_format(values, DECISION_FORMAT, path)
-        for name in ("thresholds", "holes", "minimum_area", "gate", "members", "weights"):
+        for name in ("thresholds", "holes", "minimum_area", "gate", "members", "weights", "models", "folds"):
             if known.get(name) is not None:
                 known[name] = tuple(known[name])
         if known.get("groups") is not None:
             groups = known["groups"]
             thresholds = {group: tuple(values) for group, values in groups["thresholds"].items()}
             known["groups"] = ThresholdGroups(groups["pattern"], thresholds)
-        if known.get("ensemble") is not None:
-            known["ensemble"] = cls.from_mapping(known["ensemble"], path)
+        for name in ("ensemble", "last"):
+            if known.get(name) is not None:
+                known[name] = cls.from_mapping(known[name], path)
         return cls(**known)
 
     def as_mapping(self) -> dict[str, JSON]:
@@ -199,9 +206,15 @@ class Decision:
         found = {name: plain(value) for name, value in values.items() if value is not None}
         if self.groups is not None:
             found["groups"] = {"pattern": self.groups.pattern, "thresholds": plain(self.groups.thresholds)}
-        if self.ensemble is not None:
-            found["ensemble"] = {k: v for k, v in self.ensemble.as_mapping().items() if k != "format"}
+        for name, part in (("ensemble", self.ensemble), ("last", self.last)):
+            if part is not None:
+                found[name] = {key: value for key, value in part.as_mapping().items() if key != "format"}
         return found | {"format": DECISION_FORMAT}
+
+    @property
+    def has_models(self) -> bool:
+        """Whether it says for which model it was chosen, of the best or of the last epoch."""
+        return self.models is not None or (self.last is not None and self.last.models is not None)
 
     def agreed_with(self, others: Sequence[Decision]) -> Decision:
         """Returns the part that was chosen alike in all of several decisions, each for one run."""
@@ -210,7 +223,7 @@ class Decision:
             for entry in fields(self)
             if any(getattr(other, entry.name) != getattr(self, entry.name) for other in others)
         }
-        return replace(self, **different | {"ensemble": None})
+        return replace(self, **different | {"ensemble": None, "models": None, "last": None})
 
     def write(self, run: Path) -> None:
         """Writes the file into a run folder."""

@@ -1,0 +1,33 @@
+"""What a model is: a hash of its architecture and its weights, wherever its file lies and whenever it was saved."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from functools import lru_cache
+from pathlib import Path
+
+from .run_files import file_checksum
+
+# Entries of a .keras file that say nothing about its answers: when it was saved, and the state of its training.
+LEFT_OUT = ("metadata.json", "training.npz")
+
+
+def model_identity(path: Path) -> str | None:
+    """Returns the hash of a `.keras` file's content; `None` if there is no such file."""
+    return identity_at(path, path.stat().st_mtime_ns) if path.is_file() else None
+
+
+@lru_cache
+def identity_at(path: Path, modified: int) -> str:
+    """Returns the identity of a file that was last written at a time."""
+    if not zipfile.is_zipfile(path):
+        return file_checksum(path)
+    digest = hashlib.sha256()
+    with zipfile.ZipFile(path) as file:
+        for name in sorted(set(file.namelist()) - set(LEFT_OUT)):
+            digest.update(name.encode())
+            with file.open(name) as entry:
+                while block := entry.read(1 << 20):
+                    digest.update(block)
+    return digest.hexdigest()
