@@ -2,11 +2,13 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
+
+from maskzoo.errors import RunError
 
 from .. import data, metrics
 from ..inference.ensemble import Ensemble
@@ -27,12 +29,14 @@ class HeldOutImage:
         shape: Spatial sizes.
         truth: Reads labels as `Case.read_label` gives them.
         logits: Reads logits `(rows, *shape[1:], classes)`.
+        identity: What the image is, whatever a run calls it.
     """
 
     name: str
     shape: tuple[int, ...]
     truth: ReadRows
     logits: ReadRows
+    identity: data.ImageIdentity = field(default_factory=data.ImageIdentity)
 
     def strips(self, read: ReadRows) -> Strips:
         """The image as strips of what a function reads."""
@@ -49,6 +53,7 @@ def predict_held_out(run: Run, folder: Path, tta: str, tiles: TileOptions) -> li
     ensemble = Ensemble([run], reduction="logits" if tta == "none" else "probabilities", tta=tta)
     images = []
     cases = data.labelled_cases(run.data.as_mapping())
+    identities = data.identities_of([case.image for case in cases])
     quiet = None if logger.isEnabledFor(logging.WARNING) else True
     for number, case in enumerate(tqdm(cases, unit="image", desc=run.name, disable=quiet)):
         plan = ensemble.plan(case.image, tiles)
@@ -57,8 +62,35 @@ def predict_held_out(run: Run, folder: Path, tta: str, tiles: TileOptions) -> li
         for window, outputs in predict_tiles(ensemble.scorer(plan), ensemble.reader(case.image), plan):
             logits[window.slices] = outputs
         logits.flush()
-        images.append(HeldOutImage(case.name, plan.shape, rows_of_case(case), rows_of_array(logits)))
+        truth = rows_of_case(case)
+        images.append(HeldOutImage(case.name, plan.shape, truth, rows_of_array(logits), identities[number]))
     return images
+
+
+def in_order_of(images: Sequence[HeldOutImage], first: Sequence[HeldOutImage], run: Run) -> list[HeldOutImage]:
+    """Returns the images of a run in the order of the same images of another, which may have other names for them.
+
+    Args:
+        images: The images as the run predicts them.
+        first: The images as the other run predicts them.
+        run: The run, for messages.
+
+    Raises:
+        RunError: If they are not the same images, or of another size.
+    """
+    left, found = list(images), []
+    for wanted in first:
+        same = [
+            number
+            for number, image in enumerate(left)
+            if (image.identity in data.KnownImages([wanted.identity]))
+            or (image.identity == wanted.identity and image.name == wanted.name)
+        ]
+        named = [number for number in same if left[number].name == wanted.name]
+        if not same or left[(named or same)[0]].shape != wanted.shape:
+            raise RunError(run.path, f"{wanted.name} of {wanted.shape} pixels among the held-out images", "none")
+        found.append(left.pop((named or same)[0]))
+    return found
 
 
 def rows_of_case(case: data.Case) -> ReadRows:

@@ -17,7 +17,7 @@ from ..inference.run_files import Decision
 from ..inference.seen_images import held_out_by
 from ..postprocessing.cleaning import cleaning_of
 from .ensemble_weights import search_weights
-from .held_out import HeldOutImage, predict_held_out, weighted_mean
+from .held_out import HeldOutImage, in_order_of, predict_held_out, weighted_mean
 from .object_sizes import class_mask, search_sizes
 from .search_space import METRICS, SearchSpace
 from .thresholds import ChosenThresholds, label_counts, search_thresholds
@@ -92,7 +92,7 @@ def decide(
     images are the same models trained on another fold; there is one decision for all folds of a model.
 
     Args:
-        runs: The runs; every fold has as many, in the same order.
+        runs: The runs; every fold has as many, of the same architectures.
         metric: One of `METRICS`.
         shared: One threshold for all classes.
         groups: Regular expression that finds the group of an image in its name.
@@ -105,15 +105,18 @@ def decide(
         RunError: The runs do not belong together, or held out nothing.
     """
     folds = arrange_folds(runs)
-    first = runs[0].data
-    space = SearchSpace(first.task, first.class_names, first.ignore_index, metric, shared, groups, areas)
+    described = runs[0].data
+    space = SearchSpace(described.task, described.class_names, described.ignore_index, metric, shared, groups, areas)
     with tempfile.TemporaryDirectory(prefix="maskzoo-decide-") as folder:
         images: list[list[HeldOutImage]] = [[] for _ in folds[0]]
         for number, fold in enumerate(folds):
+            first: list[HeldOutImage] = []
             for member, run in enumerate(fold):
                 place = Path(folder) / f"{number}-{member}"
                 place.mkdir()
-                images[member] += predict_held_out(run, place, tta, replace(tiles, seam_tolerance=0))
+                predicted = predict_held_out(run, place, tta, replace(tiles, seam_tolerance=0))
+                first = first or predicted
+                images[member] += in_order_of(predicted, first, run)
         members = [
             chosen_on(search(space, part), column, tta)
             for part, column in zip(images, zip(*folds, strict=True), strict=True)
