@@ -186,6 +186,8 @@ def has_colors(source: Source) -> bool:
 def color_codes(source: Source, window: Window) -> np.ndarray:
     """Returns the numbers of the colours in a window of a label, `int64` `(*size,)`; transparent ones are black."""
     pixels = source.read(window).astype(np.int64)
+    if source.dtype == np.uint16 and (pixels % 257 == 0).all():
+        pixels //= 257  # 8 bits that were saved as 16
     if source.palette_colors is not None:
         red, green, blue = np.moveaxis(source.palette_colors.astype(np.int64)[pixels[..., 0]], -1, 0)
     else:

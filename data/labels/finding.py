@@ -277,7 +277,7 @@ def value_scheme(
     if wrong := [value for value in every if not 0 <= value < MOST_CLASSES]:
         raise LabelError(
             where[wrong[0]],
-            f"class ids from 0 to {MOST_CLASSES - 1}, or `classes` with the value of each",
+            f"class ids from 0 to {MOST_CLASSES - 1}, or `classes` with the value of each, or `instances: true`",
             f"values such as {listed(wrong[:3])}",
         )
     ids = sorted({0, *(every if max(every, default=0) > 1 else (0, 1))})

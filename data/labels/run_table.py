@@ -97,14 +97,18 @@ class RunTable:
         return RunSource(name, shape, [np.concatenate(parts) for parts in bands], self._dialect.column_major)
 
     def _other_dialect(self, text: str, shape: Sequence[int]) -> str:
-        """Returns a hint if runs that do not fit would, were they relative, or absolute."""
-        relative = not self._dialect.relative
-        try:
-            runs = parse_runs(text, shape, replace(self._dialect, relative=relative, one_based=None))
-        except OptionError:
-            return ""
-        rising = relative or bool((runs[1:, 0] >= runs[:-1, 1]).all())
-        return f", as they are with `rle: {{relative: {str(relative).lower()}}}`" if rising else ""
+        """Returns a hint if runs that do not fit would, were they relative, or absolute, or counted from 0."""
+        counted, other = {"one_based": not self._dialect.first}, {"relative": not self._dialect.relative}
+        for changes in [other] if self._dialect.relative else [counted, other]:
+            dialect = replace(self._dialect, **{"one_based": None, **changes})
+            try:
+                runs = parse_runs(text, shape, dialect)
+            except OptionError:
+                continue
+            if dialect.relative or (runs[1:, 0] >= runs[:-1, 1]).all():
+                ((name, value),) = changes.items()
+                return f", as they are with `rle: {{{name}: {str(value).lower()}}}`"
+        return ""
 
 
 def require_rising(name: str, runs: np.ndarray, hint: str) -> None:

@@ -69,3 +69,8 @@ def test_one_colour_for_two_things_is_refused():
         ColorTable.of({"a": RED, "b": "#ff0000"})
     with pytest.raises(OptionError, match="colors: expected every colour once"):
         ColorTable.of({"a": RED}, [RED])
+
+
+def test_colours_of_16_bits():
+    image = open_source(np.array([[RED, BLACK]], np.uint16) * 257, spatial_dims=2)
+    assert read(ColorSource(image, ColorTable.of({"road": RED}))) == [[1, 0]]

@@ -113,3 +113,14 @@ def test_points_that_have_no_place_are_refused(tmp_path, placed):
 def test_how_a_file_may_name_its_coordinate_system(stated, expected):
     assert named_crs({"type": "FeatureCollection", "features": [], "crs": stated}) == expected
     assert named_crs([]) is None
+
+
+def test_the_width_of_lines_is_in_units_of_the_map(tmp_path):
+    options = {"height": 40, "width": 64, "count": 1, "dtype": "uint8", "crs": "EPSG:32633"}
+    grid = Affine(0.5, 0, 500_000, 0, -0.5, 5_000_000)
+    open_raster(tmp_path / "image.tif", "w", driver="GTiff", transform=grid, **options).close()
+    line = {"type": "LineString", "coordinates": [[500_000, 4_999_990], [500_032, 4_999_990]]}
+    (tmp_path / "a.geojson").write_text(json.dumps({"type": "Feature", "properties": {}, "geometry": line}))
+    source = PolygonSource(tmp_path / "a.geojson", open_source(tmp_path / "image.tif"), crs="image", width=3)
+    # 3 metres are 6 pixels, around row 20.
+    assert burned(source)[:, 5].nonzero()[0].tolist() == list(range(17, 23))

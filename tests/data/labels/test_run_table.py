@@ -138,3 +138,10 @@ def test_what_separates_columns(tmp_path, separator):
     path = tmp_path / "train.csv"
     path.write_text(f"ImageId{separator}EncodedPixels\na{separator}2 2 5 2\n")
     np.testing.assert_array_equal(read(RunTable(path), "a", (2, 3))[..., 0], MASK)
+
+
+def test_runs_that_count_from_0_are_noticed(tmp_path):
+    path = tmp_path / "train.csv"
+    path.write_text("ImageId,EncodedPixels\na,0 3 20 2\n")
+    with pytest.raises(LabelError, match=r"inside a mask of 10 x 10, as they are with `rle: \{one_based: false\}`"):
+        RunTable(path).open("a", (10, 10))
