@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from maskzoo.errors import OptionError
+from maskzoo.files import check_no_input
 
 from .. import data
 from .backend import load_keras
@@ -65,6 +66,8 @@ def run(arguments: Namespace) -> None:
         raise OptionError("plot", f"a file that ends in {', '.join(PICTURES)}", arguments.plot)
     for path in filter(None, (arguments.csv, arguments.plot)):
         data.check_writable(path)
+    if arguments.csv and arguments.plot:
+        check_no_input([arguments.plot], [arguments.csv])
 
     # Imported late: a wrong option must not wait for Keras.
     load_keras()

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maskzoo.errors import OptionError
+from maskzoo.files import check_no_input
 from maskzoo.names import counted, one_of
 
 from .. import evaluation, inference
@@ -71,6 +72,8 @@ def run(arguments: Namespace) -> None:
     if arguments.metric not in evaluation.METRICS:
         raise OptionError("metric", one_of(arguments.metric, evaluation.METRICS), repr(arguments.metric))
     folders = [inference.check_run(path) for path in arguments.runs]
+    written = [inference.run_folder(folder) / name for folder in folders for name in ("decision.json", "decision.png")]
+    check_no_input(written, [file for run in folders for file in inference.files_of_data(run)])
     load_keras()
     runs = [inference.read_run(folder) for folder in folders]
     tuning = evaluation.decide(

@@ -39,6 +39,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maskzoo.errors import OptionError
+from maskzoo.files import check_no_input
 from maskzoo.names import counted, one_of
 
 from .. import data, evaluation, inference
@@ -106,6 +107,8 @@ def run(arguments: Namespace) -> None:
     if arguments.data is not None:
         data.check_path(arguments.data)
     if arguments.csv is not None:
+        inputs = [] if arguments.data is None else data.files_of(arguments.data)
+        check_no_input([arguments.csv], [*inputs, *inference.files_behind_runs(folders)])
         data.check_writable(arguments.csv)
     trained, post = load_predictor(arguments, folders)
     check_held_out(trained, arguments.data)

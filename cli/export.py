@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from maskzoo.errors import ExistingFile, OptionError
+from maskzoo.files import check_no_input
 
 from .. import deployment, inference
 from .backend import load_keras
@@ -55,6 +56,10 @@ def run(arguments: Namespace) -> None:
     """Runs `export`."""
     output = Path(arguments.output)
     folders = check_predict_options(arguments)
+    check_no_input(
+        [output],
+        [*map(inference.run_folder, folders), *inference.files_behind_runs(folders)],
+    )
     if output.exists():
         raise ExistingFile(output, "a folder that does not exist yet", "one that does")
     if arguments.size is not None and arguments.format != "litert":

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from maskzoo.errors import OptionError
+from maskzoo.files import check_no_input
 
 from .. import data
 from .parser import Parser
@@ -50,6 +51,7 @@ def run(arguments: Namespace) -> None:
     if Path(arguments.output).suffix != ".json":
         raise OptionError("output", "a file name that ends in .json", arguments.output)
     data.check_writable(arguments.output)
+    check_no_input([arguments.output], data.files_of(arguments.spec, with_folds=False))
     spec = data.read_spec(arguments.spec)
     strata = data.foreground_fractions(spec) if arguments.stratify else None
     names = list(strata) if strata else data.image_names(spec)

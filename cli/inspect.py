@@ -23,6 +23,7 @@ from textwrap import indent
 from typing import Any
 
 from maskzoo.errors import OptionError
+from maskzoo.files import check_no_input
 from maskzoo.names import counted
 
 from .. import data
@@ -63,6 +64,11 @@ def run(arguments: Namespace) -> None:
         data.check_writable(arguments.picture)
     if arguments.against is not None:
         data.check_path(arguments.against)
+    if arguments.picture is not None:
+        others = [] if arguments.against is None else [arguments.against]
+        pictures = [arguments.picture, *(against_picture(arguments.picture) for _ in others)]
+        images = [file for place in others for file in data.files_of_images(place)]
+        check_no_input(pictures, [*data.files_of(arguments.spec), *images])
     found = data.inspect_data(arguments.spec, spatial_dims=arguments.spatial_dims)
     report, shift = found.report, None
     if arguments.against is not None:
@@ -74,11 +80,15 @@ def run(arguments: Namespace) -> None:
         rows, class_names = found.samples(arguments.samples)
         data.save_overlays(arguments.picture, rows, class_names, title=str(arguments.spec))
         if shift is not None:
-            path = Path(arguments.picture)
             names = [str(arguments.spec), arguments.against]
-            data.save_shift(path.with_name(f"{path.stem}-against.png"), shift, names)
+            data.save_shift(against_picture(arguments.picture), shift, names)
     elif not arguments.json:
         logger.info("\nto see labels drawn over images: add --picture FILE.png")
+
+
+def against_picture(picture: str) -> Path:
+    """The path of the picture of a comparison with another set, beside that of the set itself."""
+    return Path(picture).with_name(f"{Path(picture).stem}-against.png")
 
 
 def report_text(report: Report) -> str:

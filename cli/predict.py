@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maskzoo.errors import ExistingFile, MissingFile, OptionError
-from maskzoo.files import written_atomically
+from maskzoo.files import check_no_input, sidecars, written_atomically
 from maskzoo.names import counted
 
 from .. import data, inference
@@ -107,12 +107,15 @@ def run(arguments: Namespace) -> None:
     if arguments.cluster is not None:
         inference.check_cluster(arguments.cluster)
     folders = check_predict_options(arguments)
-    spatial_dims = inference.run_spatial_dims(folders[0])
+    described = inference.read_run_data(inference.run_folder(folders[0]))
+    spatial_dims = described.spatial_dims
     source, output = Path(arguments.input), Path(arguments.output)
     if not source.exists():
         raise MissingFile(source, "an image or a folder of images", "nothing at that path")
+    behind = inference.files_behind_runs(folders)
     if data.is_image(source) or not source.is_dir():
-        inference.check_output(output, spatial_dims, options)
+        check_no_input([output], [source, *sidecars(source), *behind])
+        inference.check_output(output, described, options)
         data.check_writable(output)
         with opened_cluster(arguments) as cluster:
             predictor, post = load(arguments, folders, [source])
@@ -120,10 +123,14 @@ def run(arguments: Namespace) -> None:
         return
     table = output if data.file_suffix(output) == ".csv" else None
     if table is not None:
+        check_no_input([table], [*(file for file in source.iterdir() if data.is_image(file)), *behind])
         data.check_writable(table)
         output = table.with_name(f".{table.name}.parts")
     images = find_images(source, output, ".csv" if table else arguments.suffix or OUTPUT_SUFFIX[spatial_dims])
-    inference.check_output(images[0][1], spatial_dims, options)
+    check_no_input([output], [source])
+    beside = [file for file in source.iterdir() if not file.is_dir()]
+    check_no_input([path for _, path in images], [*(image for image, _ in images), *beside, *behind])
+    inference.check_output(images[0][1], described, options)
     output.mkdir(parents=True, exist_ok=True)
     data.check_writable(output / "probe")
     with opened_cluster(arguments) as cluster:

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maskzoo.errors import MissingFile, OptionError
+from maskzoo.files import check_no_input
 
 from .. import data, inference, training
 from .backend import load_keras
@@ -60,7 +61,9 @@ def run(arguments: Namespace) -> None:
     if not place.is_dir():
         raise MissingFile(place, "a folder of images", "nothing at that path")
     images = sorted(path for path in place.iterdir() if data.is_image(path))
-    descriptions = [inference.read_run_data(folder) for folder in folders]
+    behind = inference.files_behind_runs(folders)
+    check_no_input([arguments.output], [place, *images, *map(inference.run_folder, folders), *behind])
+    descriptions = [inference.read_run_data(inference.run_folder(folder)) for folder in folders]
     seen_by = [inference.seen_by(*described) for described in zip(descriptions, folders, strict=True)]
     identities = inference.identities_of_files(images, descriptions[0].spatial_dims)
     groups: dict[tuple[int, ...], list[Path]] = {}

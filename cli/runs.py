@@ -26,8 +26,9 @@ from typing import Any
 import yaml
 
 from maskzoo.errors import MissingFile, OptionError, UnreadableFile
+from maskzoo.files import check_no_input
 
-from .. import data, training
+from .. import data, inference, training
 from .parser import Parser
 from .tables import markdown_table, text_table, write_csv
 
@@ -74,7 +75,11 @@ def run(arguments: Namespace) -> None:
     if arguments.markdown and arguments.json:
         raise OptionError("markdown", "either `markdown` or `json`", "both")
     places = arguments.folders or ["runs"]
-    rows = [describe(path) for place in places for path in find_runs(place)]
+    runs = [path for place in places for path in find_runs(place)]
+    if arguments.csv:
+        folders = {*runs, *(path.parent for path in runs), *map(Path, places)}
+        check_no_input([arguments.csv], [file for folder in folders for file in inference.files_of_run(folder)])
+    rows = [describe(path) for path in runs]
     if not rows:
         raise MissingFile(", ".join(places), "a folder that holds runs", "one without any")
     rows.sort(key=lambda row: (-math.inf if row["best"] is None else row["best"], row["run"]), reverse=True)

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maskzoo.errors import OptionError
+from maskzoo.files import check_no_input
 from maskzoo.names import counted, one_of
 
 from .. import data, training
@@ -85,6 +86,9 @@ def run(arguments: Namespace) -> None:
     """Runs `train`."""
     recipe = training.Recipe.of(arguments)
     data.read_spec(recipe.data, recipe.data_options())
+    if recipe.run is not None:
+        inputs = [*data.files_of(recipe.data), *([recipe.init_from] if recipe.init_from else [])]
+        check_no_input([recipe.run], inputs)
     if recipe.is_several:
         train_several(recipe)
     else:

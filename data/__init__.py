@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from .images.image_files import is_image as is_image
     from .images.opening import open_source as open_source
     from .images.overview import tissue_finder as tissue_finder
+    from .images.pyramid import ResampledSource as ResampledSource
+    from .images.pyramid import nearest as nearest
     from .images.resizing import resize as resize
     from .images.source import Frame as Frame
     from .images.source import Source as Source
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from .labels.run_lengths import encode_rle as encode_rle
     from .labels.run_lengths import encode_windows as encode_windows
     from .labels.scheme import LabelScheme as LabelScheme
+    from .labels.table_dialects import TABLE_DIALECTS as TABLE_DIALECTS
     from .sampling.options import LoadingOptions as LoadingOptions
     from .sampling.options import SamplingOptions as SamplingOptions
     from .sampling.options import WindowOptions as WindowOptions
@@ -54,6 +57,9 @@ if TYPE_CHECKING:
     from .sets.parts import listed_names as listed_names
     from .sets.parts import prefixes as prefixes
     from .sets.spec_file import check_path as check_path
+    from .sets.spec_file import files_of as files_of
+    from .sets.spec_file import files_of_images as files_of_images
+    from .sets.spec_file import files_of_spec as files_of_spec
     from .sets.spec_file import read_spec as read_spec
     from .sets.spec_file import spatial_dims_of as spatial_dims_of
     from .sets.specification import SYNTHETIC as SYNTHETIC
@@ -79,6 +85,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "images.image_files": ["SUFFIXES", "file_stem", "file_suffix", "is_image"],
         "images.opening": ["open_source"],
         "images.overview": ["tissue_finder"],
+        "images.pyramid": ["ResampledSource", "nearest"],
         "images.resizing": ["resize"],
         "images.source": ["Frame", "Source"],
         "inspection.contents": ["inspect_data"],
@@ -88,6 +95,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "labels.outlines": ["trace_outlines"],
         "labels.run_lengths": ["decode_rle", "encode_rle", "encode_windows"],
         "labels.scheme": ["LabelScheme"],
+        "labels.table_dialects": ["TABLE_DIALECTS"],
         "sampling.options": ["LoadingOptions", "SamplingOptions", "WindowOptions"],
         "sampling.window_dataset": ["WindowDataset"],
         "sets.cases": ["Case"],
@@ -108,7 +116,14 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "sets.occurrence": ["require_every_class"],
         "sets.pairs": ["image_names"],
         "sets.parts": ["images_to_split", "listed_names", "prefixes"],
-        "sets.spec_file": ["check_path", "read_spec", "spatial_dims_of"],
+        "sets.spec_file": [
+            "check_path",
+            "files_of",
+            "files_of_images",
+            "files_of_spec",
+            "read_spec",
+            "spatial_dims_of",
+        ],
         "sets.specification": ["SYNTHETIC", "DataSpec"],
         "synthetic.objects": ["synthetic_cases"],
         "synthetic.sets": ["write_synthetic"],

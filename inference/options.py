@@ -13,6 +13,8 @@ from maskzoo.files import JSON
 from maskzoo.names import one_of
 from maskzoo.options import setting
 
+from .. import data
+
 GIGABYTE = 1024**3
 REDUCTIONS = ("probabilities", "logits", "votes")
 BLENDS = ("cosine", "gaussian")
@@ -149,6 +151,12 @@ class OutputOptions:
     )
     cog: bool = setting(False, "write cloud-optimised TIFFs with overviews")
     tissue: bool = setting(False, "predict only tiles with tissue; the rest is background")
+    full_size: bool = setting(
+        False, "write class ids at the image's full resolution, also of a run that sees a coarser level or resolution"
+    )
+    rle_dialect: Literal["clouds", "pneumothorax", "organs", "kidney"] | None = setting(
+        None, "write a .csv as a competition wants it: clouds, pneumothorax, organs or kidney"
+    )
     resize: int | list[int] | None = setting(
         None,
         "resize the whole of a small image first, to this many pixels per axis, such as 512 or 384x512; the result "
@@ -158,6 +166,10 @@ class OutputOptions:
     def __post_init__(self) -> None:
         if self.probabilities is not None:
             check_one_of("probabilities", self.probabilities, PROBABILITIES)
+        if self.rle_dialect is not None:
+            check_one_of("rle_dialect", self.rle_dialect, tuple(data.TABLE_DIALECTS))
+        if self.tissue and self.resize is not None:
+            raise OptionError("tissue", "no `resize`, which shows the model the whole image", self.resize)
 
 
 @dataclass(frozen=True)

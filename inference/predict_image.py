@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from maskzoo.errors import DiskFull
-from maskzoo.files import JSON
+from maskzoo.files import JSON, check_no_input
 
 from .. import data
 from .cluster import Cluster
@@ -24,7 +24,7 @@ from .identity import identity_of
 from .journal import Journal, Layout
 from .options import DEFAULT_OUTPUT, DEFAULT_PROGRESS, DEFAULT_TILES, OutputOptions, ProgressOptions, TileOptions
 from .predictor import NO_POST_PROCESSING, PostProcessing, Predictor, plan_image, thresholds_for
-from .results import Result, check_output, cleaned, write_result
+from .results import Result, check_output, check_place, cleaned, write_result
 from .scratch import RESUME_HINT, in_bytes
 from .tile_plan import TilePlan, covered_windows
 from .tiles import TileSelection
@@ -64,12 +64,15 @@ def predict_image(
 
     Raises:
         ImageError: If the image does not fit the run (other channels, other number of axes, NaN in its pixels).
-        ExistingFile: If an earlier call that did not come to its end was one for another run, image or option.
+        ExistingFile: If the output is the image, or an earlier call that did not come to its end was one for another
+            run, image or option.
         OptionError: If an option does not fit the run, the image or the output.
         OSError: If the image cannot be read to its end, or the output cannot be written.
     """
     output = Path(output)
-    check_output(output, len(source.shape), options)
+    check_no_input([output], [] if source.path is None else [source.path])
+    check_output(output, predictor.data, options)
+    check_place(source, output)
     data.check_writable(output)
     predictor.reader(source)  # refuses an image that does not fit
     described, thresholds = predictor.data, thresholds_for(predictor, data.file_stem(source.name))
@@ -101,6 +104,10 @@ def options_identity(
         "probabilities": options.probabilities,
         "resize": options.resize,
         "tissue": options.tissue,
+        # An output that is finished is not one of another kind; `None` is what older journals say.
+        "full size": options.full_size or None,
+        "rle dialect": options.rle_dialect,
+        "cog": options.cog or None,
         "post-processing": str(post.cleaning or "none"),
         "gate": post.gate and list(post.gate),
         **({"plan": asdict(tiles)} if isinstance(tiles, TilePlan) else asdict(tiles)),
@@ -178,7 +185,7 @@ class Writing:
         journal.commit()
         try:
             with cleaned(journal.read, result, source.shape, post.cleaning, self._output, absent) as read:
-                write_result(result, read, source, self._output, cog=self._options.cog)
+                write_result(result, read, source, self._output, self._options)
         except OSError as error:
             free = in_bytes(shutil.disk_usage(self._output.absolute().parent).free)
             raise DiskFull(f"{error} ({free} free); everything is predicted: {RESUME_HINT}") from None

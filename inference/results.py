@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 
-from maskzoo.errors import OptionError
+from maskzoo.errors import ImageError, OptionError
 from maskzoo.files import written_atomically
 
 from .. import data, metrics
 from ..postprocessing import Cleaning
 from .options import DEFAULT_OUTPUT, OutputOptions
+from .run_files import RunData
+from .vector_results import Masks, ReadMask, write_outlines, write_runs
 
-OUTPUT_SUFFIXES = (*data.WRITER_SUFFIXES, ".csv", ".geojson")
+TEXT_SUFFIXES = (".csv", ".geojson")
+OUTPUT_SUFFIXES = (*data.WRITER_SUFFIXES, *TEXT_SUFFIXES)
+MOST_PNG_BANDS = 4
 
 # From a window and the number of a band to the values in the window, an array of its size.
 ReadBand = Callable[[data.Window, int], np.ndarray]
-# From a window to where a class is, an array of its size.
-ReadMask = Callable[[data.Window], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -70,35 +70,71 @@ class Result:
             logits[0] = 100
         return logits
 
-    def masks(self, read: ReadBand) -> Iterator[tuple[str, ReadMask]]:
-        """Yields the name of every class but the background, and a function from a window to its mask."""
-        if self.task == "multiclass":
-            for number, name in enumerate(self.class_names[1:], 1):
-                yield name, lambda window, number=number: read(window, 0) == number
-        else:
-            for band, name in enumerate(self.class_names):
-                yield name, lambda window, band=band: read(window, band) != 0
+    def masks(self, read: ReadBand) -> Masks:
+        """Returns the name of every class but the background, and a function from a window to its mask."""
+
+        def mask(number: int) -> ReadMask:
+            if self.task == "multiclass":
+                return lambda window: read(window, 0) == number
+            return lambda window: read(window, number) != 0
+
+        first = 1 if self.task == "multiclass" else 0
+        return [(name, mask(number)) for number, name in enumerate(self.class_names[first:], first)]
 
 
-def check_output(output: Path, spatial_dims: int, options: OutputOptions = DEFAULT_OUTPUT) -> None:
-    """Refuses an output whose format cannot hold what is asked for.
+def check_output(output: Path, described: RunData, options: OutputOptions = DEFAULT_OUTPUT) -> None:
+    """Refuses an output whose format cannot hold what is asked for, and options that it would leave unused.
+
+    Args:
+        output: Path of the output.
+        described: Task, classes and number of axes of the run.
+        options: What is written.
 
     Raises:
         OptionError: If its suffix is unknown, or does not go with the rest.
     """
     suffix = data.file_suffix(output)
+    result = Result(described.task, described.class_names, (), options.probabilities)
     if suffix not in OUTPUT_SUFFIXES:
         raise OptionError("output", f"a file name that ends in {', '.join(OUTPUT_SUFFIXES)}", output)
-    if suffix in (".csv", ".geojson"):
+    if suffix not in (".nii", ".nii.gz", ".npy") and described.spatial_dims != 2:
+        raise OptionError("output", f"an image with 2 axes for {suffix}", f"a run for {described.spatial_dims}")
+    if suffix in TEXT_SUFFIXES:
         if options.probabilities:
             raise OptionError("probabilities", "an output of pixels, such as .tif", suffix)
-        if spatial_dims != 2:
-            raise OptionError("output", f"an image with 2 axes for {suffix}", f"a run for {spatial_dims}")
+        if options.full_size:
+            raise OptionError("full_size", f"an output of pixels; {suffix} always is at full resolution", output)
+    if suffix == ".png" and (result.dtype not in ("uint8", "uint16") or result.bands > MOST_PNG_BANDS):
+        expected = f"up to {MOST_PNG_BANDS} bands of uint8 in a .png, or another format such as .tif"
+        raise OptionError("output", expected, f"{result.bands} of {result.dtype}")
     if options.cog and suffix not in (".tif", ".tiff"):
         raise OptionError("cog", "an output that ends in .tif", output)
+    if options.full_size and options.probabilities:
+        raise OptionError("full_size", "class ids", f"`probabilities` {options.probabilities}")
+    if options.rle_dialect is not None:
+        if suffix != ".csv":
+            raise OptionError("rle_dialect", "an output that ends in .csv", output)
+        classes = described.class_names[1 if described.task == "multiclass" else 0 :]
+        if not data.TABLE_DIALECTS[options.rle_dialect].class_in_id and len(classes) > 1:
+            expected = f"a run of one class, as {options.rle_dialect} has a row per image"
+            raise OptionError("rle_dialect", expected, ", ".join(classes))
 
 
-def write_result(result: Result, read: ReadBand, source: data.Source, output: Path, *, cog: bool = False) -> None:
+def check_place(source: data.Source, output: Path) -> None:
+    """Refuses outlines of an image whose place no transform says: their coordinates would be wrong in silence.
+
+    Raises:
+        ImageError: If only control points or polynomials say where it lies.
+    """
+    if data.file_suffix(output) == ".geojson" and source.frame.has_only_nonlinear_place:
+        points = "control points, which no affine transform meets within a quarter of a pixel"
+        received = points if source.frame.control_points else "rational polynomials (RPC)"
+        raise ImageError(source.name, "an image with a transform, for outlines, or an output such as .tif", received)
+
+
+def write_result(
+    result: Result, read: ReadBand, source: data.Source, output: Path, options: OutputOptions = DEFAULT_OUTPUT
+) -> None:
     """Writes an output from finished values; it appears under its name when it is complete, with the same bytes always.
 
     Args:
@@ -106,29 +142,39 @@ def write_result(result: Result, read: ReadBand, source: data.Source, output: Pa
         read: Function from a `data.Window` and the number of a band to the values.
         source: The image.
         output: Path; its suffix says the format.
-        cog: Make a TIFF a cloud-optimised one.
+        options: What is written.
 
     Raises:
         OSError: If it cannot be written.
     """
     suffix = data.file_suffix(output)
     unfinished = output.with_name(f".{output.name}.unfinished{suffix}")
-    if suffix in (".csv", ".geojson"):
-        write = write_runs if suffix == ".csv" else write_outlines
+    if suffix in TEXT_SUFFIXES:
         with written_atomically(output, unfinished) as path, open(path, "w", encoding="utf-8", newline="\n") as file:
-            write(file, result, read, source)
+            if suffix == ".csv":
+                write_runs(file, result.masks(read), source, options.rle_dialect)
+            else:
+                write_outlines(file, result.masks(read), source)
         return
-    options = data.WriterOptions(
+    like = source
+    if options.full_size and (full := source.frame.full.shape) != source.shape:
+        like, read = data.ResampledSource(source, full, nearest=True), enlarged(read, source.shape, full)
+    writing = data.WriterOptions(
         bands=result.bands,
         dtype=result.dtype,
-        like=source,
+        like=like,
         class_names=result.class_names if result.bands > 1 or result.probabilities is None else None,
         # 8-bit probabilities are grey, not class ids.
         colors=[] if result.probabilities else None,
-        cog=cog,
+        cog=options.cog,
     )
-    with data.open_writer(output, source.shape, options, unfinished=unfinished) as writer:
+    with data.open_writer(output, like.shape, writing, unfinished=unfinished) as writer:
         writer.fill(read)
+
+
+def enlarged(read: ReadBand, shape: tuple[int, ...], full: tuple[int, ...]) -> ReadBand:
+    """A function like `read` to the values at the full resolution, each repeated for the pixels that it stands for."""
+    return lambda window, band: data.nearest(lambda part: read(part, band), shape, full, window)
 
 
 @contextmanager
@@ -196,44 +242,3 @@ def without_classes(values: np.ndarray, absent: Sequence[int], task: str, band: 
     values = values.copy()
     values[..., list(absent)] = 0
     return values
-
-
-def write_runs(file: TextIO, result: Result, read: ReadBand, source: data.Source) -> None:
-    """Writes a row of runs per class: absolute starts, the first pixel 1, down the columns."""
-    masks = list(result.masks(read))
-    several = len(masks) > 1
-    file.write("ImageId,ClassId,EncodedPixels\n" if several else "ImageId,EncodedPixels\n")
-    for name, mask in masks:
-        file.write(cell(data.file_stem(source.name)) + ("," + cell(name) if several else "") + ",")
-        file.writelines(data.encode_windows(mask, source.shape))
-        file.write("\n")
-
-
-def cell(text: str) -> str:
-    """A cell of a CSV file."""
-    return '"' + text.replace('"', '""') + '"' if set(text) & set(',"\n') else text
-
-
-def write_outlines(file: TextIO, result: Result, read: ReadBand, source: data.Source) -> None:
-    """Writes a GeoJSON polygon per connected area, in the image's coordinate system, or in pixels where it has none."""
-    crs, transform = source.frame.crs, source.frame.transform
-    file.write('{"type": "FeatureCollection",\n')
-    if crs is not None:
-        file.write(f'"crs": {json.dumps({"type": "name", "properties": {"name": crs.to_string()}})},\n')
-    file.write('"features": [')
-    separator = "\n"
-    for name, mask in result.masks(read):
-        for _, pixels, rings in data.trace_outlines(
-            lambda window, mask=mask: mask(window).view(np.uint8), source.shape
-        ):
-            if crs is not None and transform is not None:
-                a, b, c, d, e, f = transform[:6]
-                rings = [ring @ np.array([[a, d], [b, e]]) + [c, f] for ring in rings]
-            feature = {
-                "type": "Feature",
-                "properties": {"classification": {"name": name}, "pixels": pixels},
-                "geometry": {"type": "Polygon", "coordinates": [ring.tolist() for ring in rings]},
-            }
-            file.write(separator + json.dumps(feature))
-            separator = ",\n"
-    file.write("\n]}\n")

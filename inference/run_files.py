@@ -10,13 +10,18 @@ from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
 
-from maskzoo.errors import MissingFile, RunError
+from maskzoo.errors import MaskzooError, MissingFile, RunError
 from maskzoo.files import JSON, write_json
+
+from .. import data
 
 MODEL, LAST = "best.keras", "last.keras"
 # Behind a folder's name, which model is meant.
 EPOCHS = {":best": MODEL, ":last": LAST}
 DATA_FILE, DECISION_FILE = "data.json", "decision.json"
+# What else a run folder holds than predictions.
+RUN_SUFFIXES = (".keras", ".npz", ".yaml", ".json", ".log", ".h5", ".html")
+RUN_PICTURES_AND_TABLES = ("history.csv", "scores.csv", "curves.png", "samples.png", "decision.png")
 # The number that this version writes; files of earlier versions have none, and are read as number 0.
 DATA_FORMAT, DECISION_FORMAT = 1, 1
 
@@ -305,6 +310,35 @@ def split_epoch(path: str | os.PathLike[str]) -> tuple[Path, str]:
         if path.name.endswith(ending) and not path.exists():
             return path.with_name(path.name.removesuffix(ending)), model_file
     return path, MODEL
+
+
+def run_folder(path: str | os.PathLike[str]) -> Path:
+    """The folder behind `RUN`, `RUN:best` or `RUN:last`."""
+    return split_epoch(path)[0]
+
+
+def files_of_run(path: str | os.PathLike[str]) -> list[Path]:
+    """Returns the files that a run folder consists of; answers without importing Keras.
+
+    Predictions may lie in a run folder too, and are none of them.
+    """
+    folder = run_folder(path)
+    if not folder.is_dir():
+        return []
+    return [file for file in folder.iterdir() if file.suffix in RUN_SUFFIXES or file.name in RUN_PICTURES_AND_TABLES]
+
+
+def files_of_data(path: str | os.PathLike[str]) -> list[Path]:
+    """Returns the images and labels that a run was trained on, as far as they are still there."""
+    try:
+        return data.files_of_spec(data.DataSpec(**read_run_data(run_folder(path)).spec))
+    except (MaskzooError, OSError, TypeError):
+        return []
+
+
+def files_behind_runs(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
+    """Returns the files of runs, and those that they were trained on."""
+    return [file for path in paths for file in (*files_of_run(path), *files_of_data(path))]
 
 
 def run_spatial_dims(path: str | os.PathLike[str]) -> int:

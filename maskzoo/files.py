@@ -4,12 +4,13 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
-from maskzoo.errors import BusyFile, UnwritableFile
+from maskzoo.errors import BusyFile, ExistingFile, UnwritableFile
 
 # A value as JSON holds it: numbers, texts, and lists and dictionaries of such values, which no type says shorter.
 JSON: TypeAlias = Any
@@ -86,6 +87,42 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         probe.unlink()
     except OSError as error:
         raise UnwritableFile(path, "a place that can be written", error.strerror) from None
+
+
+def check_no_input(outputs: Iterable[str | os.PathLike[str]], inputs: Iterable[str | os.PathLike[str]]) -> None:
+    """Refuses an output that is an input, whatever the path, link or letter case by which it is one.
+
+    Letter case counts nowhere, so that a command does the same on every disk.
+
+    Args:
+        outputs: Files and folders to write.
+        inputs: Files and folders that are read; those that do not exist are compared by their path.
+
+    Raises:
+        ExistingFile: If one is both.
+    """
+    known = {identity: path for path in inputs for identity in identities(path)}
+    for output in outputs:
+        if both := next((known[identity] for identity in identities(output) if identity in known), None):
+            raise ExistingFile(output, "an output that is none of the inputs", f"{both}, which is read")
+
+
+def identities(path: str | os.PathLike[str]) -> Iterator[str | tuple[int, int]]:
+    """Yields what tells that two paths are one file: the path behind its links, and the file's number on its disk."""
+    yield unicodedata.normalize("NFC", str(Path(path).resolve())).casefold()
+    try:
+        state = os.stat(path)
+    except OSError:
+        return
+    if state.st_ino:
+        yield state.st_dev, state.st_ino
+
+
+def sidecars(path: Path) -> list[Path]:
+    """Returns the files beside another whose names are its name with something behind, such as `x.tif.ovr`."""
+    if not path.parent.is_dir():
+        return []
+    return [file for file in path.parent.iterdir() if file.name.lower().startswith(f"{path.name.lower()}.")]
 
 
 def lock_file(file: IO[Any], path: str | os.PathLike[str], expected: str) -> None:

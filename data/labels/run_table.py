@@ -21,7 +21,7 @@ from .run_lengths import Dialect, parse_runs
 from .run_source import RunSource
 
 ID_COLUMNS = ("imageid", "image_id", "image", "id", "image_label", "imageid_classid", "filename")
-RUN_COLUMNS = ("encodedpixels", "encoded_pixels", "rle", "rles", "encoding", "segmentation", "annotation")
+RUN_COLUMNS = ("encodedpixels", "encoded_pixels", "rle", "rles", "encoding", "segmentation", "annotation", "predicted")
 CLASS_COLUMNS = ("classid", "class_id", "class", "label")
 
 

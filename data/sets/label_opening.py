@@ -63,9 +63,19 @@ class LabelOpener:
         """
         label = self._open_full(name, image)
         full = image.levels[0][0]
-        if image.shape != full and label.shape == full:
+        if image.shape != label.shape and (label.shape == full or is_coarser(label, image)):
             label = ResampledSource(label, image.shape, nearest=True)
         return InstanceSource(label) if self._instances else label
+
+
+def is_coarser(label: Source, image: Source) -> bool:
+    """Whether a label of another size shows the same place as its image, as predictions at a coarser level do.
+
+    Without a word about its place a label must have the size of a level of the image.
+    """
+    if label.frame.spacing is None and label.frame.transform is None:
+        return label.shape in [shape for shape, _ in image.levels]
+    return label.frame.covers_the_same(image.frame)
 
 
 def label_opener(

@@ -125,6 +125,44 @@ def read_yaml(path: Path) -> dict[str, Any]:  # values that `DataSpec` checks
     return keys
 
 
+def files_of(path: str | os.PathLike[str], *, with_folds: bool = True) -> list[Path]:
+    """Returns the files and folders of a data set: images, labels, what lies beside them, and what describes them.
+
+    Args:
+        path: What `read_spec` takes.
+        with_folds: Also the file of its folds.
+
+    Raises:
+        MissingFile: If the path does not exist.
+        OptionError: If a key or value is unknown.
+        DataError: If the folder is not a data set.
+    """
+    spec = read_spec(path)
+    found = [] if str(path) == SYNTHETIC else [Path(path)]
+    return found + files_of_spec(spec, with_folds=with_folds)
+
+
+def files_of_images(path: str | os.PathLike[str]) -> list[Path]:
+    """Returns the files of a data set, or those of a folder that has images alone, in itself or in `images/`."""
+    try:
+        return files_of(path)
+    except MissingFile:
+        places = [place for place in (Path(path), Path(path) / "images") if place.is_dir()]
+        return [Path(path), *(file for place in places for file in place.iterdir())]
+
+
+def files_of_spec(spec: DataSpec, *, with_folds: bool = True) -> list[Path]:
+    """Returns the files and folders that the specification of a data set names: see `files_of`."""
+    if spec.sets is not None:
+        return [file for part in spec.sets for file in files_of(part, with_folds=with_folds)]
+    if spec.path == SYNTHETIC:
+        return []
+    images, labels = find_folders(spec)
+    places = [images, *(labels.values() if isinstance(labels, dict) else [labels])]
+    files = [file for place in places if place.is_dir() for file in place.iterdir()]
+    return [Path(spec.path), *places, *files, *([Path(spec.folds)] if spec.folds and with_folds else [])]
+
+
 def spatial_dims_of(spec: DataSpec) -> int | None:
     """Returns the number of spatial axes that a data set's file format implies; `None` if it leaves that open."""
     if spec.path == SYNTHETIC:

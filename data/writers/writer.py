@@ -29,6 +29,8 @@ from .volume_writer import VolumeWriter
 
 # What `Writer.fill` holds at a time.
 BYTES_AT_ONCE = 1 << 25
+# Of files beside an output that tell of its pixels, and of those alone.
+STALE_SUFFIXES = (".ovr", ".aux.xml", ".msk", ".msk.ovr", ".ovr.aux.xml")
 WRITER_SUFFIXES = (".tif", ".tiff", ".nii", ".nii.gz", ".png", ".npy")
 SINK_SUFFIXES = WRITER_SUFFIXES  # the name until version 0.1
 
@@ -178,6 +180,9 @@ class Writer:
         try:
             with self._stack:
                 self._opened().finish()
+            # They show what was there before: overviews, statistics and masks that GDAL and viewers would use.
+            for suffix in STALE_SUFFIXES:
+                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
         except OSError as failure:
             raise self._failure(failure) from None
 

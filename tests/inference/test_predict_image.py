@@ -90,7 +90,7 @@ def test_a_folder_becomes_one_table_that_leaves_out_the_bad_image(runs, tmp_path
     (tmp_path / "images" / "b.tif").write_bytes(whole[:3000])
     command = ["predict", runs["binary"], tmp_path / "images", tmp_path / "all.csv", "--verbose"]
     assert run(*command) == 2
-    assert "received 1 that cannot" in capsys.readouterr().err.splitlines()[-1]
+    assert "received 1 damaged" in capsys.readouterr().err.splitlines()[-1]
     assert RunTable(tmp_path / "all.csv").images == ["a", "c"]
     (tmp_path / "images" / "b.tif").write_bytes(whole)
     assert run(*command) == 0

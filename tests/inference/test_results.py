@@ -1,14 +1,12 @@
-"""What is written of logits: labels, probabilities, rows of runs; and which outputs cannot hold it."""
-
-import io
+"""What is written of logits: labels, probabilities; and which outputs cannot hold it."""
 
 import numpy as np
 import pytest
 
 from maskzoo import data, inference
 from maskzoo.errors import OptionError
-from maskzoo.inference import results
-from maskzoo.inference.results import Result, without_classes
+from maskzoo.inference.results import Result, enlarged, without_classes
+from maskzoo.inference.run_files import RunData
 
 
 @pytest.mark.parametrize("probabilities", [None, "uint8", "float32"])
@@ -49,17 +47,9 @@ def test_classes_are_left_out_of_a_map_of_a_band_and_of_all_bands():
     assert without_classes(labels, [], "multiclass") is labels
 
 
-def test_rows_of_runs_quote_what_a_table_would_cut():
-    """Down the columns, the first pixel 1: a mask of 2 x 3 whose second column is full."""
-    mask = np.array([[0, 1, 0], [0, 1, 0]], np.uint8)
-    source = data.open_source(mask, spatial_dims=2)
-    source.name = "slide.tif"
-    file, result = io.StringIO(), Result("multilabel", ("lung", 'heart, "big"'), (0.5, 0.5))
-    results.write_runs(file, result, lambda window, band: mask[window.slices] * (band == 0), source)
-    header, first, second = file.getvalue().splitlines()
-    assert header == "ImageId,ClassId,EncodedPixels"
-    assert first == "slide,lung,3 2"
-    assert second.startswith('slide,"heart, ""big""",')
+def described(spatial_dims=2, task="multilabel", names=("a", "b")):
+    """What `check_output` asks of a run."""
+    return RunData(task, names, channels=1, spatial_dims=spatial_dims, patch=(32,) * spatial_dims, normalization={})
 
 
 @pytest.mark.parametrize(
@@ -69,8 +59,35 @@ def test_rows_of_runs_quote_what_a_table_would_cut():
         ("runs.csv", 2, {"probabilities": "uint8"}, "probabilities: expected an output of pixels, such as .tif"),
         ("areas.geojson", 3, {}, "output: expected an image with 2 axes for .geojson; received a run for 3"),
         ("mask.png", 2, {"cog": True}, "cog: expected an output that ends in .tif; received mask.png"),
+        (
+            "mask.png",
+            2,
+            {"probabilities": "float32"},
+            "output: expected up to 4 .* received 2 of float32",
+        ),
+        ("mask.png", 3, {}, "output: expected an image with 2 axes for .png; received a run for 3"),
+        ("mask.tif", 3, {}, "output: expected an image with 2 axes for .tif; received a run for 3"),
+        ("mask.csv", 2, {"full_size": True}, "full_size: expected an output of pixels; .csv always is"),
+        ("m.tif", 2, {"full_size": True, "probabilities": "uint8"}, "full_size: expected class ids; received"),
+        ("mask.tif", 2, {"rle_dialect": "clouds"}, "rle_dialect: expected an output that ends in .csv"),
+        ("mask.csv", 2, {"rle_dialect": "kidney"}, "rle_dialect: expected a run of one class, .*; received a, b"),
     ],
 )
 def test_an_output_that_cannot_hold_it_is_refused(tmp_path, name, spatial_dims, options, message):
     with pytest.raises(OptionError, match=message):
-        inference.check_output(name, spatial_dims, inference.OutputOptions(**options))
+        inference.check_output(name, described(spatial_dims), inference.OutputOptions(**options))
+
+
+def test_more_classes_than_a_png_has_bands_are_refused_and_a_class_map_is_not():
+    with pytest.raises(OptionError, match="received 5 of uint8"):
+        inference.check_output("mask.png", described(names=tuple("abcde")))
+    inference.check_output("mask.png", described(task="multiclass", names=tuple("abcde")))
+    inference.check_output("runs.csv", described(task="multiclass"), inference.OutputOptions(rle_dialect="kidney"))
+
+
+def test_values_are_repeated_for_the_pixels_that_they_stand_for():
+    values = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
+    read = enlarged(lambda window, band: values[window.slices] + 10 * band, (2, 3), (4, 6))
+    whole = read(data.Window((0, 0), (4, 6)), 1)
+    np.testing.assert_array_equal(whole, np.kron(values, np.ones((2, 2), int)) + 10)
+    np.testing.assert_array_equal(read(data.Window((1, 3), (2, 3)), 1), whole[1:3, 3:])

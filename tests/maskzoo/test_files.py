@@ -6,8 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from maskzoo.errors import BusyFile, UnwritableFile
-from maskzoo.files import check_writable, lock_file, temporary_path, write_json, write_text, written_atomically
+from maskzoo.errors import BusyFile, ExistingFile, UnwritableFile
+from maskzoo.files import (
+    check_no_input,
+    check_writable,
+    lock_file,
+    sidecars,
+    temporary_path,
+    write_json,
+    write_text,
+    written_atomically,
+)
 
 
 def test_the_file_appears_whole_and_nothing_else(tmp_path):
@@ -115,3 +124,34 @@ def test_a_lock_is_held_by_one_until_it_is_closed(tmp_path):
             lock_file(second, "out.tif", "a file that nobody writes")
         first.close()
         lock_file(second, "out.tif", "a file that nobody writes")
+
+
+def test_an_output_is_no_input_by_any_path_link_or_letter_case(tmp_path, monkeypatch):
+    image, folder = tmp_path / "images" / "Scene.tif", tmp_path / "images"
+    folder.mkdir()
+    image.write_bytes(b"pixels")
+    (tmp_path / "soft.tif").symlink_to(image)
+    (tmp_path / "hard.tif").hardlink_to(image)
+    (tmp_path / "linked").symlink_to(folder)
+    monkeypatch.chdir(tmp_path)
+    same = [image, "images/Scene.tif", "images/../images/Scene.tif", "soft.tif", "hard.tif", "linked/Scene.tif"]
+    for output in [*same, "images/scene.TIF", "IMAGES/Scene.tif"]:
+        with pytest.raises(ExistingFile, match=r"an output that is none of the inputs; received .*, which is read"):
+            check_no_input([output], [image])
+        with pytest.raises(ExistingFile):
+            check_no_input(["other.tif", image], ["more.tif", output])
+    with pytest.raises(ExistingFile):
+        check_no_input(["linked"], [folder])
+    check_no_input(["Scene.tif", "images/Scene2.tif", "images/masks"], [image, folder])
+
+
+def test_an_input_that_is_not_there_yet_is_compared_by_its_path(tmp_path):
+    with pytest.raises(ExistingFile):
+        check_no_input([tmp_path / "A.csv"], [tmp_path / "sub" / ".." / "a.csv"])
+
+
+def test_what_lies_beside_a_file_under_its_name(tmp_path):
+    for name in ("x.tif", "x.tif.ovr", "X.TIF.aux.xml", "x.png", "xx.tif.ovr"):
+        (tmp_path / name).touch()
+    assert sorted(path.name for path in sidecars(tmp_path / "x.tif")) == ["X.TIF.aux.xml", "x.tif.ovr"]
+    assert sidecars(tmp_path / "none" / "x.tif") == []

@@ -138,3 +138,19 @@ def test_the_old_name_takes_the_options_one_by_one(tmp_path):
     with open_sink(tmp_path / "out.npy", (4, 4), bands=2, dtype="float32") as writer:
         writer.write(Window((0, 0), (4, 4)), np.ones((4, 4, 2), np.float32))
     assert np.load(tmp_path / "out.npy").dtype == np.float32
+
+
+def test_what_tells_of_replaced_pixels_goes(tmp_path, values):
+    from maskzoo.data.images.rasterio_source import open_raster
+
+    path = tmp_path / "out.tif"
+    for suffix in ("", ".ovr", ".aux.xml", ".msk", ".txt"):
+        (tmp_path / f"out.tif{suffix}").write_bytes(b"of another picture")
+    with pytest.raises(ZeroDivisionError), open_writer(path, (10, 10)):
+        raise ZeroDivisionError
+    assert len(list(tmp_path.iterdir())) == 5
+    with open_writer(path, (10, 10)) as writer:
+        writer.write(Window((0, 0), (10, 10)), values((10, 10, 1)))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.tif", "out.tif.txt"]
+    with open_raster(path) as file:
+        assert file.overviews(1) == []
