@@ -19,7 +19,7 @@ from ..images.opening import open_source
 from ..images.statistics import MEASURED_PIXELS
 from ..labels.finding import LabelFacts, band_scheme, understand
 from ..labels.scheme import LabelScheme
-from ..labels.values import undeclared
+from ..labels.values import UNKNOWN_CLASS, StackedSource, undeclared, unresampled
 from ..sets.folders import find_folders, image_files
 from ..sets.label_opening import LabelOpener, declared_classes, label_opener, settled_labels
 from ..sets.pairs import open_pairs
@@ -95,6 +95,7 @@ def inspect_data(spec: DataSpec | str | Path, *, spatial_dims: int | None = None
     remarks = settle(spec, labelled, opener, note) if opener is not None and labelled else []
     scheme, more = found_scheme(spec, labelled, None if opener is None else opener.bands, note)
     compare_pairs(pairs, note)
+    ignored = scheme.ignore if scheme else spec.ignored_values
     images = [pair.image for pair in pairs if pair.image is not None]
     readable = [pair for pair in pairs if pair.image is not None]
     report = {
@@ -113,7 +114,7 @@ def inspect_data(spec: DataSpec | str | Path, *, spatial_dims: int | None = None
         "label_dtypes": frequencies(str(pair.readable_label.dtype) for pair in labelled),
         "label_values": value_rows(labelled),
         "task": scheme and scheme.task,
-        "ignore": list(scheme.ignore if scheme else spec.ignored_values),
+        "ignore": [value for value in ignored if spec.missing is None or value != UNKNOWN_CLASS],
         "classes": class_rows(labelled, scheme, note) if scheme else [],
         "remarks": [*remarks, *more],
         "suspicious": problems,
@@ -214,6 +215,9 @@ def value_rows(pairs: Sequence[ExaminedPair]) -> list[dict[str, float]]:
     files: Counter[int] = Counter()
     for pair in pairs:
         merged: Counter[int] = sum(pair.values, Counter())
+        label = unresampled(pair.readable_label)
+        if isinstance(label, StackedSource) and label.unknown:
+            del merged[UNKNOWN_CLASS]
         totals.update(merged)
         files.update(merged.keys())
     pixels = max(sum(totals.values()), 1)

@@ -167,4 +167,6 @@ def test_classes_whose_file_is_missing_count_where_they_are_known(folder):
     (folder / "set.yaml").write_text("path: .\nlabels: {a: masks, b: other}\nmissing: ignore\n")
     report = data.inspect_data(folder / "set.yaml").report
     assert [row["share"] for row in report["classes"]] == pytest.approx([0.1, 0.25])
+    assert [row["value"] for row in report["label_values"]] == [0, 255]
+    assert report["ignore"] == []
     assert report["suspicious"] == {}
