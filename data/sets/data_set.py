@@ -121,6 +121,8 @@ def load_data(spec: DataSpec | str | os.PathLike[str], *, spatial_dims: int, see
     sources = [pair.image for part in parts for pair in part.train]
     normalizer = Normalizer.measured(spec.normalization, sources, stain=spec.stain)
     cases = [(case, case.name in part.held_out) for part in parts for case in part.cases(normalizer)]
+    if spec.sets is None and all(case.read_instances is not None for case, _ in cases):
+        spec = replace(spec, instances=True)
     return DataSet(
         train=[case for case, held_out in cases if not held_out],
         validation=[case for case, held_out in cases if held_out],
@@ -169,6 +171,9 @@ def labelled_cases(
     if spec.sets is not None:
         cases = [case for part in open_parts(spec, spatial_dims, seed) for case in part.cases(normalizer)]
         return [case for case in cases if path is not None or case.name in held_out]
+    if mapping["spec"].get("instances") and spec.task is None and spec.classes is None and not spec.ignore:
+        # Masks are numbers of objects too.
+        spec = replace(spec, instances=True)
     pairs, bands = open_pairs(spec, spatial_dims, seed)
     if path is None:
         pairs = [pair for pair in pairs if pair.name in held_out]

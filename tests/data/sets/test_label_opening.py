@@ -125,6 +125,12 @@ def test_object_numbers_are_read_without_a_word(tmp_path, caplog):
     for name, case in cases.items():
         np.testing.assert_array_equal(read(case)[..., 0], numbers[name] > 0)
         np.testing.assert_array_equal(case.read_instances(Window((0, 0), MASK.shape)), numbers[name])
+    assert data.spec.instances
+    # Another set, of too few objects to tell by itself, is read as the run was trained.
+    images(tmp_path / "other", "a.png")
+    labels(tmp_path / "other" / "masks", a=np.minimum(numbers["a"], 3))
+    (other,) = labelled_cases(json.loads(json.dumps(data.as_mapping())), tmp_path / "other")
+    np.testing.assert_array_equal(read(other)[..., 0], numbers["a"] > 0)
     assert loaded(tmp_path, task="multiclass")[0].num_classes == 11
 
 
