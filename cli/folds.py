@@ -34,6 +34,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--repeats", type=int, default=1, help="number of splits, each with the next seed")
     parser.add_argument("--split", type=str, default="random", help="random, or block: neighbours in the sorted names")
     parser.add_argument("--group", type=str | None, default=None, help="regular expression: what is never split")
+    parser.also_called["folds"] = "--k"
     parser.add_flag("--stratify", help="spread images with much foreground evenly over the folds")
     parser.add_argument("--seed", type=int, default=0, help="the same seed makes the same folds")
 

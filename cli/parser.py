@@ -127,7 +127,7 @@ class Parser(jsonargparse.ArgumentParser):
     def parse_path(self, cfg_path: Any, *args: Any, **kwargs: Any) -> jsonargparse.Namespace:  # as jsonargparse has it
         """Reads a recipe, with keys of earlier versions under their present names."""
         if self.renamed:
-            text = read_text(Path(cfg_path))
+            text = read_recipe(Path(cfg_path))
             # Nobody wrote the recipe in a run folder: how its keys are called now is of no use to anybody.
             noted = not Path(cfg_path).with_name("manifest.json").is_file()
             changed = with_new_keys(text, self.renamed, noted)
@@ -160,13 +160,15 @@ class Parser(jsonargparse.ArgumentParser):
             keys = [option[2:].replace("-", "_") for option in self.options()]
             meant = nearest_name(found[1], keys) or "an option of train with _ for -"
             message = f"unknown key in the recipe: expected {meant}; received {found[1]}"
+        elif found := re.search(r"[Uu]nrecognized arguments: (.+)", message):
+            message = f"expected no further arguments; received {found[1]}"
         elif found := re.match(r'Parser key "([^".]+)[^"]*":', message):
             message = self.wrong_value(found[1], message)
         sys.exit(fail(with_flags(message, self.flags())))
 
     def wrong_value(self, key: str, message: str) -> str:
         """Says what an option expects and what it got, from a message that may list every type that was tried."""
-        if "File does not exist" in message or "not readable" in message:
+        if any(words in message for words in ("File does not exist", "not readable", "Path is not a file")):
             path = message.rsplit(": ", 1)[-1].strip("'")
             return f"--{key}: expected a file that can be read; received {path}"
         found = re.search(r"(?:Given value|Got value): (.*)", message)
@@ -223,7 +225,7 @@ def type_in_words(kind: Any, received: str = "") -> str:  # a type, also such as
     if origin is list and typing.get_origin(parts[0]) is Literal:
         return f"a list of {', '.join(map(str, typing.get_args(parts[0])))}, such as [{typing.get_args(parts[0])[0]}]"
     if origin is list:
-        return "a list such as [a,b]"
+        return "a list such as [{a: 1}]" if typing.get_origin(parts[0]) is dict else "a list such as [a,b]"
     if origin is dict:
         return "names with values, such as {a: 1}"
     return "another value"
@@ -245,12 +247,18 @@ def note_renamed(old: str, new: str) -> None:
     print(f"note: {old} is now called {new}", file=sys.stderr)
 
 
-def read_text(path: Path) -> str:
-    """The text of a recipe."""
+def read_recipe(path: Path) -> str:
+    """The text of a recipe; refuses what is no mapping from options to values."""
+    expected = "a YAML file with options as keys, such as epochs: 5"
     try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UnreadableFile(path, "a YAML file", str(error)) from error
+        text = path.read_text(encoding="utf-8")
+        content = yaml.safe_load(text)
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UnreadableFile(path, expected, str(error)) from error
+    if not isinstance(content, dict):
+        received = "nothing" if content is None else "a list" if isinstance(content, list) else content
+        raise UnreadableFile(path, expected, received)
+    return text
 
 
 def with_new_keys(text: str, renamed: Mapping[str, str], noted: bool = True) -> str:
@@ -261,6 +269,10 @@ def with_new_keys(text: str, renamed: Mapping[str, str], noted: bool = True) -> 
         return text  # refused where it is parsed
     keys = [key for key, _ in root.value] if isinstance(root, yaml.MappingNode) else []
     found = [key for key in keys if isinstance(key, yaml.ScalarNode) and key.value in renamed]
+    names = {key.value for key in keys if isinstance(key, yaml.ScalarNode)}
+    for key in found:
+        if renamed[key.value] in names:
+            raise OptionError(renamed[key.value], "one value in the recipe", f"another one as {key.value}")
     for key in sorted(found, key=lambda key: -key.start_mark.index):
         if noted:
             note_renamed(key.value, renamed[key.value])

@@ -93,7 +93,8 @@ def run(arguments: Namespace) -> None:
     print(markdown_table(cells, left) if arguments.markdown else text_table(cells, left))
     for row in rows:
         if row["problem"]:
-            logger.warning("broken: %s: %s", row["run"], row["problem"])
+            subject = "" if row["problem"].startswith(row["run"]) else f"{row['run']}: "
+            logger.warning("broken: %s%s", subject, row["problem"])
 
 
 def find_runs(place: str | Path) -> Iterator[Path]:

@@ -84,7 +84,7 @@ def recipe_path(name: str) -> str:
 
 def run(arguments: Namespace) -> None:
     """Runs `train`."""
-    recipe = training.Recipe.of(arguments)
+    recipe = training.find_hosts(training.Recipe.of(arguments))
     data.read_spec(recipe.data, recipe.data_options())
     if recipe.run is not None:
         inputs = [*data.files_of(recipe.data), *([recipe.init_from] if recipe.init_from else [])]

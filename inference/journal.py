@@ -224,7 +224,7 @@ class Journal:
             raise ExistingFile(
                 self.output,
                 "an unfinished output of the same run, image and options, to resume",
-                f"one of another {received}; `restart` begins anew",
+                f"one of another {received}; `restart` starts again",
             )
 
     def _close(self) -> None:

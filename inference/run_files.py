@@ -261,7 +261,7 @@ def read_object(path: Path) -> dict[str, JSON]:
     except ValueError as error:
         raise RunError(path, "a JSON file", error) from None
     if not isinstance(values, dict):
-        raise RunError(path, "a JSON object", values)
+        raise RunError(path, "a JSON object", "a list" if isinstance(values, list) else values)
     return values
 
 

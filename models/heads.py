@@ -7,7 +7,7 @@ import keras
 from keras import layers, tree
 
 from maskzoo.errors import OptionError
-from maskzoo.names import nearest_name
+from maskzoo.names import counted, nearest_name
 
 from . import analysis
 from .blocks import Tensor, conv, linear_upsample, spatial_dims
@@ -194,7 +194,7 @@ def _levels(model: keras.Model, number: int) -> dict[str, str]:
     check_count("sources", number)
     levels = decoder_levels(model)
     if number > len(levels):
-        raise OptionError("sources", f"at most {len(levels)} levels of {model.name}", number)
+        raise OptionError("sources", f"at most {counted(len(levels), 'level')} of {model.name}", number)
     return {f"aux{level}": name for level, name in enumerate(levels[:number], start=1)}
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 
 from maskzoo.files import written_atomically
+from maskzoo.names import counted
 
 from .. import data, losses, models
 from ..inference.run_files import DATA_FILE, DECISION_FILE, Decision, RunData, read_run_data, split_epoch
@@ -87,7 +88,7 @@ def train(recipe: Recipe, run: Path) -> data.DataSet:
             if optimisation.is_over(done, stage.epochs, stage.patience, stage.min_epochs):
                 continue
             if len(stages) > 1:
-                logger.info("stage      %d of %d, %d epochs", number, len(stages), stage.epochs)
+                logger.info("stage      %d of %d, %s", number, len(stages), counted(stage.epochs, "epoch"))
             fit_stage(session, Stage(number, stage, len(history) - len(done)), history, state, trackers)
             state = None
     finally:

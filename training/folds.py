@@ -13,6 +13,7 @@ from pathlib import Path
 
 from maskzoo.errors import OptionError, TrainingError
 from maskzoo.files import write_json, write_text
+from maskzoo.names import counted
 
 from .. import data
 from .child_process import run_logged
@@ -87,13 +88,8 @@ def train_folds(recipe: Recipe, program: Sequence[str]) -> tuple[Path, list[Scor
 
 def overview(run: Path, folds: int, seeds: int, images: int) -> str:
     """Says how many trainings there are, as a line."""
-
-    def count(number: int, name: str) -> str:
-        return f"{number} {name}{'' if number == 1 else 's'}"
-
-    return (
-        f"{count(folds * seeds, 'training')}: {count(folds, 'fold')} of {images} images, {count(seeds, 'seed')}; {run}"
-    )
+    trainings, parts = counted(folds * seeds, "training"), counted(folds, "fold")
+    return f"{trainings}: {parts} of {counted(images, 'image')}, {counted(seeds, 'seed')}; {run}"
 
 
 @contextmanager

@@ -53,7 +53,9 @@ def find_hosts(recipe: Recipe, environment: Mapping[str, str] | None = None) -> 
     if len(hosts) < 2 or len(set(hosts)) < len(hosts):
         raise OptionError("hosts", "at least two different hosts", ",".join(hosts))
     if number is None or not 0 <= number < len(hosts):
-        raise OptionError("host", f"the index of this host, from 0 to {len(hosts) - 1}", number)
+        raise OptionError(
+            "host", f"the index of this host, from 0 to {len(hosts) - 1}", "none" if number is None else number
+        )
     if recipe.run is None:
         raise OptionError("run", "a folder that all hosts can reach", "none")
     if recipe.is_several:

@@ -237,7 +237,8 @@ def check(options: object, name: str, holds: bool, expected: str) -> None:
         OptionError: If it is not.
     """
     if not holds:
-        raise OptionError(name, expected, getattr(options, name))
+        value = getattr(options, name)
+        raise OptionError(name, expected, "none" if value is None else value)
 
 
 def number_from_text(default: Value, value: Value) -> Value:

@@ -9,6 +9,7 @@ from math import prod
 import numpy as np
 
 from maskzoo.errors import OptionError
+from maskzoo.names import counted
 
 from ..windows import Window, window_grid
 
@@ -172,7 +173,7 @@ def parse_runs(runs: Runs, shape: Sequence[int], dialect: Dialect) -> np.ndarray
     """Returns runs in a dialect as an array of `(start, stop)`, the first pixel 0: see `decode_rle`."""
     numbers = run_numbers(runs)
     if len(numbers) % 2:
-        raise OptionError("runs", "pairs of numbers", f"{len(numbers)} numbers")
+        raise OptionError("runs", "pairs of numbers", counted(len(numbers), "number"))
     starts, lengths = numbers.reshape(-1, 2).T
     if dialect.relative and len(starts):
         starts = np.cumsum(starts + np.concatenate([[0], lengths[:-1]]))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from maskzoo.errors import ImageError, OptionError
-from maskzoo.names import one_of
+from maskzoo.names import counted, one_of
 
 from ..augmentation.stain import StainedSource, stain_target
 from ..images.measurement_cache import remembered
@@ -88,7 +88,7 @@ class Normalizer:
             ImageError: If the image has another number of channels than the training images.
         """
         if source.channels != self.channels:
-            raise ImageError(source.name, f"{self.channels} channels", source.channels)
+            raise ImageError(source.name, counted(self.channels, "channel"), source.channels)
         return NormalizedSource(source if self.stain is None else StainedSource(source, self.stain), self)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from maskzoo.errors import ImageError, LabelError
+from maskzoo.names import counted
 
 from ..images.opening import open_source
 from ..images.source import Source
@@ -75,7 +76,7 @@ def open_pairs(spec: DataSpec, spatial_dims: int, seed: int) -> tuple[list[Pair]
         if image.shape != label.shape:
             raise LabelError(label.name, f"a label of the size of {image.name}, {by(image.shape)}", by(label.shape))
         if pairs and image.channels != (first := pairs[0].image).channels:
-            raise ImageError(image.name, f"{first.channels} channels as in {first.name}", image.channels)
+            raise ImageError(image.name, f"{counted(first.channels, 'channel')} as in {first.name}", image.channels)
         pairs.append(Pair(name, image, label))
     labels, remarks = settled_labels(spec, [pair.label for pair in pairs], open_label.bands)
     for remark in [*open_label.remarks, *remarks]:

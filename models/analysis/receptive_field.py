@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from maskzoo.errors import OptionError
+from maskzoo.names import counted
 
 from .graph import concrete, functional, output_names
 from .propagation import Feature, features
@@ -179,7 +180,9 @@ def input_specs(model: keras.Model, input_shape: Sequence[int]) -> list[keras.Ke
     spatial_dims, channels = model.inputs[0].ndim - 2, model.inputs[0].shape[-1]
     if len(input_shape) != spatial_dims + 1 or input_shape[-1] != channels:
         raise OptionError(
-            model.name, f"an input shape of {spatial_dims} spatial sizes and {channels} channels", tuple(input_shape)
+            model.name,
+            f"an input shape of {spatial_dims} spatial sizes and {counted(channels, 'channel')}",
+            tuple(input_shape),
         )
     check_size(model, input_shape[:-1])
     return [concrete(tensor, (1, *input_shape)) for tensor in model.inputs]

@@ -39,6 +39,8 @@ def test_mistakes_are_one_line_and_name_the_right_word(capsys, tmp_path):
         ("predict", tmp_path, image): "output",
         ("export", tmp_path, tmp_path / "out"): "best.keras",
         ("evaluate", tmp_path): "best.keras",
+        ("train", "--hosts", "a"): "--hosts: expected NAME:PORT of every host",
+        ("doctor", "more"): "expected no further arguments; received more",
     }
     for (verb, *arguments), expected in mistakes.items():
         code, out, err = told(capsys, verb, *arguments)

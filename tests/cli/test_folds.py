@@ -82,7 +82,7 @@ def test_mistakes_are_one_line(folder, capsys):
         ("nowhere", "folds.json"): "nowhere",
         (folder, "folds.txt"): "output: expected a file name that ends in .json; received folds.txt",
         (folder, folder / "none" / "folds.json"): "none",
-        (folder, folder / "f.json", "--k", 31): "folds: expected 2 to 30",
+        (folder, folder / "f.json", "--k", 31): "--k: expected 2 to 30",
         (folder, folder / "f.json", "--repeats", 0): "--repeats: expected at least 1",
         (folder, folder / "f.json", "--split", "blok"): "split: expected block (of random, block); received blok",
         (folder, folder / "f.json", "--split", "block", "--stratify"): "--split: expected random",

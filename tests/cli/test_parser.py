@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 
 from maskzoo.cli.parser import Parser, options_of, type_in_words
-from maskzoo.errors import OptionError
+from maskzoo.errors import OptionError, UnreadableFile
 from maskzoo.options import setting
 
 
@@ -87,11 +87,16 @@ def test_unknown_keys_and_broken_recipes_are_one_line(capsys, parser, tmp_path):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("bach_size: 3\n")
     assert "expected batch_size; received bach_size" in refused(capsys, parser, "--recipe", str(recipe))
-    recipe.write_text("norm: [\n")
-    assert refused(capsys, parser, "--recipe", str(recipe)).startswith("error: ")
-    recipe.write_bytes(b"norm: \xff\n")
-    with pytest.raises(OSError, match="expected a YAML file"):
+    for content in (b"norm: [\n", b"norm: \xff\n", b"- norm\n", b"# nothing yet\n"):
+        recipe.write_bytes(content)
+        with pytest.raises(UnreadableFile, match=r"recipe.yaml: expected a YAML file with options as keys"):
+            parser.parse(["--recipe", str(recipe)])
+    recipe.write_text("batch: 3\nbatch_size: 4\n")
+    with pytest.raises(
+        OptionError, match="batch_size: expected one value in the recipe; received another one as batch"
+    ):
         parser.parse(["--recipe", str(recipe)])
+    assert refused(capsys, parser, "--recipe", str(tmp_path)).endswith(f"that can be read; received {tmp_path}")
 
 
 def test_help_shows_options_and_no_types(parser):
@@ -110,6 +115,7 @@ def test_help_shows_options_and_no_types(parser):
         (float | list[float], "a number or numbers such as [0.5,0.3]"),
         (dict[str, float] | None, "names with values, such as {a: 1}"),
         (list[Literal["a", "b"]], "a list of a, b, such as [a]"),
+        (list[dict[str, int]], "a list such as [{a: 1}]"),
         (int | Literal["all"] | None, "a whole number or all"),
     ],
 )

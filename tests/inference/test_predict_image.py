@@ -113,7 +113,7 @@ def test_a_folder_predicts_again_only_what_is_not_finished(runs, tmp_path, capsy
     assert printed.count("finished before") == printed.count(": wrote") == 1
     assert (tmp_path / "masks" / "b.tif").stat().st_mtime_ns == times[tmp_path / "masks" / "b.tif"]
     assert run(*command, "--tile", 64) == 2
-    assert "--restart begins anew" in capsys.readouterr().err
+    assert "--restart starts again" in capsys.readouterr().err
     assert run(*command, "--tile", 64, "--restart") == 0
     assert visible(tmp_path / "masks") == ["a.tif", "b.tif"]
 
@@ -151,7 +151,7 @@ def test_a_change_is_noticed_and_named(runs, image, tmp_path, monkeypatch, capsy
         assert run(*changed) == 2
         error = capsys.readouterr().err.splitlines()[-1]
         assert named in error
-        assert error.endswith("--restart begins anew")
+        assert error.endswith("--restart starts again")
     os.utime(image, ns=(1, 1))
     assert run(*command) == 2
     assert "another image" in capsys.readouterr().err.splitlines()[-1]

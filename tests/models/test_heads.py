@@ -80,7 +80,7 @@ def test_heads_refuse_what_does_not_fit():
         match=r"layer of unet: expected the name .*; received decoder1 \(nearest: decoder1_",
     ):
         models.add_auxiliary_heads(valid, {"aux1": "decoder1"})
-    with pytest.raises(ValueError, match="sources: expected at most 1 levels of unet; received 2"):
+    with pytest.raises(ValueError, match="sources: expected at most 1 level of unet; received 2"):
         models.add_auxiliary_heads(valid, 2)
     with pytest.raises(ValueError, match="unet: expected a name that no output has; received mask"):
         models.add_label_head(valid, 2, name="mask")
