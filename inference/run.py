@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import keras
 
-from maskzoo.errors import ImageError, RunError
+from maskzoo.errors import ImageError, OptionError, RunError
 from maskzoo.files import JSON
 from maskzoo.names import counted
 
@@ -171,6 +171,10 @@ def read_run(path: str | os.PathLike[str]) -> Run:
     if (broken := models.broken_weights(model)) is not None:
         expected = "finite weights, as in a checkpoint from before its training diverged"
         raise RunError(folder / model_file, expected, broken)
+    try:
+        model = models.with_logits(model)
+    except OptionError as error:
+        raise RunError(folder / model_file, "a model whose outputs are logits", error) from error
     if described.roi_classes is not None:
         model = models.two_stage(model, **described.roi_classes)
     path = folder / model_file

@@ -26,6 +26,7 @@ from . import (  # noqa: F401 (registers)
 from .crf import with_crf
 from .finite import broken_weights
 from .heads import add_auxiliary_heads, add_label_head
+from .logits import with_logits
 from .regions import cut_regions, two_stage
 from .registry import (
     build_encoder,
@@ -67,4 +68,5 @@ __all__ = [
     "spatial_dims_of",
     "two_stage",
     "with_crf",
+    "with_logits",
 ]

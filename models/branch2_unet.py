@@ -10,7 +10,10 @@ from keras import layers, tree
 from maskzoo.errors import OptionError
 
 from . import analysis
+from .alignment import CropTo
 from .blocks import TRANSPOSED, Shape, Tensor, TensorShape, add, conv, ops, spatial_dims
+from .heads import TRUNK, enlargement
+from .logits import with_logits
 from .registry import build_model, register_model
 
 
@@ -28,14 +31,16 @@ def branch2_unet(
     """Builds a trunk whose features of one level are added to chosen logits by a branch that starts at zero.
 
     The branch is a 1x1 convolution with zero weights, then a transposed convolution that starts as linear
-    interpolation. A new model therefore equals its trunk: a trained trunk can be given a branch without a loss.
+    interpolation; over a valid-padded trunk it is cut to where the logits lie. A new model therefore equals its trunk:
+    a trained trunk can be given a branch without a loss.
 
     Args:
         input_shape: `(*spatial, channels)`, with sizes that the trunk takes.
         num_classes: Number of output channels.
         trunk: Name of a registered model with one output of the image's size, or such a `keras.Model`, with logits.
         trunk_options: Dict of options of the trunk, if it is a name.
-        level: Stride of the features that the branch reads, the last ones of that stride, or the name of their layer.
+        level: Stride along the first axis of the features that the branch reads, the last ones of that stride that
+            cover the logits; or the name of their layer.
         channels: Output channels to which the branch adds, each once.
         activation: Activation of the sum; `None` gives logits.
 
@@ -54,33 +59,58 @@ def branch2_unet(
             )
     else:
         trunk = build_model(trunk, input_shape, num_classes, **(trunk_options or {}))
-    logits = trunk.outputs[0]
-    if isinstance(trunk.output, dict) or len(trunk.outputs) != 1 or logits.shape[-1] != num_classes:
+    if isinstance(trunk.output, dict) or len(trunk.outputs) != 1 or trunk.outputs[0].shape[-1] != num_classes:
         raise OptionError("trunk of branch2_unet", f"one output of {num_classes} channels", trunk.output)
     channels = tuple(channels)
     if not channels or len(set(channels)) < len(channels) or not set(channels) <= set(range(num_classes)):
         raise OptionError("channels", f"different ones from 0 to {num_classes - 1}", channels)
-    x, stride = _features_at(trunk, level)
+    trunk = _with_free_names(with_logits(trunk))
+    logits = trunk.outputs[0]
+    x, factors, start = _features_at(trunk, level)
     x = conv(x, len(channels), 1, kernel_initializer="zeros", dtype="float32", name="branch_conv")
-    if stride > 1:
+    if max(factors) > 1:
         x = TRANSPOSED[spatial_dims(x)](
             len(channels),
-            2 * stride,
-            strides=stride,
+            # A kernel of 2 along an axis that is not enlarged would move it by half an element.
+            tuple(2 * factor if factor > 1 else 1 for factor in factors),
+            strides=factors,
             padding="same",
             kernel_initializer=LinearInterpolation(),
             dtype="float32",
             name="branch_up",
         )(x)
+    if start is not None:
+        x = CropTo(start, dtype="float32", name="branch_crop")([x, logits])
     x = PlaceChannels(channels, num_classes, dtype="float32", name="branch_channels")(x)
-    x = add([logits, x], name="branch_sum")
+    x = add([logits, x], name="branch_sum" if activation else "mask")
     if activation:
-        x = layers.Activation(activation, dtype="float32", name=f"branch_{activation}")(x)
+        x = layers.Activation(activation, dtype="float32", name="mask")(x)
     return keras.Model(trunk.inputs[0], x, name="branch2_unet")
 
 
-def _features_at(trunk: keras.Model, level: int | str) -> tuple[Tensor, int]:
-    """Returns the features that a stride or a layer's name stands for, and their stride."""
+def _with_free_names(trunk: keras.Model) -> keras.Model:
+    """Returns a trunk with the same weights in which no layer has a name of an output: `mask` becomes `trunk_mask`."""
+    if not any(layer.name.startswith("mask") for layer in trunk.layers):
+        return trunk
+
+    def renamed(layer: layers.Layer) -> layers.Layer:
+        config = layer.get_config()
+        if layer.name.startswith("mask"):
+            config["name"] = TRUNK + layer.name
+        return type(layer).from_config(config)
+
+    copy = keras.models.clone_model(trunk, clone_function=renamed)
+    copy.set_weights(trunk.get_weights())
+    for layer, other in zip(trunk.layers, copy.layers, strict=True):
+        other.trainable = layer.trainable
+    return copy
+
+
+def _features_at(trunk: keras.Model, level: int | str) -> tuple[Tensor, tuple[int, ...], tuple[int, ...] | None]:
+    """Returns the features that a stride or a layer's name stands for, and how they are brought to the logits.
+
+    That is: the factors by which they are enlarged and what is then cut off, see `heads.enlargement`.
+    """
     maps = {
         layer.name: x
         for layer in trunk.layers
@@ -89,18 +119,22 @@ def _features_at(trunk: keras.Model, level: int | str) -> tuple[Tensor, int]:
         for x in tree.flatten(layer.output)[:1]
         if len(x.shape) == len(trunk.outputs[0].shape)
     }
-    image = keras.KerasTensor((1, *(size or 512 for size in trunk.inputs[0].shape[1:])))
-    made = analysis.output_specs(trunk, list(maps.values()), [image])
-    strides = {name: image.shape[1] // x.shape[1] for name, x in zip(maps, made, strict=True) if x.shape[1] > 1}
+    fine, *found = analysis.places(trunk, [trunk.outputs[0], *maps.values()])
+    places = {name: place for name, place in zip(maps, found, strict=True) if place is not None}
     if isinstance(level, str):
-        if level not in strides:
+        if level not in places:
             raise OptionError("level", f"a stride, or the name of a layer of {trunk.name}", level)
-        return maps[level], strides[level]
-    names = [name for name, stride in strides.items() if stride == level and maps[name] is not trunk.outputs[0]]
+        return (maps[level], *enlargement("level", level, places[level], fine))
+    fitting = {
+        name: place.stride[0]
+        for name, place in places.items()
+        if fine is not None and place.crop(fine) is not None and maps[name] is not trunk.outputs[0]
+    }
+    names = [name for name, stride in fitting.items() if stride == level]
     if not names:
-        expected = ", ".join(map(str, sorted(set(strides.values()))))
+        expected = ", ".join(map(str, sorted(set(fitting.values()))))
         raise OptionError("level", f"one of the strides {expected} of {trunk.name}", level)
-    return maps[names[-1]], level
+    return (maps[names[-1]], *enlargement("level", names[-1], places[names[-1]], fine))
 
 
 @keras.saving.register_keras_serializable("maskzoo")

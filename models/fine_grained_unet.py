@@ -7,7 +7,7 @@ import numpy as np
 
 from maskzoo.errors import OptionError
 
-from .analysis import outputs_by_name
+from . import analysis
 from .blocks import Shape, Tensor, ops
 from .heads import auxiliary_head
 from .registry import build_model, register_model
@@ -44,6 +44,8 @@ def fine_grained_unet(
 
     Source: a coarse-to-fine scheme for tiny structures, with 3x3 heads on the features of one shared U-Net.
     """
+    if len(tuple(input_shape)) != 3:
+        raise OptionError("input_shape of fine_grained_unet", "(height, width, channels)", tuple(input_shape))
     if not isinstance(trunk_options or {}, dict):
         raise OptionError("trunk_options", "a mapping such as {encoder: resnet34}", trunk_options)
     if isinstance(trunk, keras.Model):
@@ -52,15 +54,27 @@ def fine_grained_unet(
         trunk = _without_head(build_model(trunk, input_shape, 1, **(trunk_options or {})))
     if len(trunk.outputs) != 1:
         raise OptionError("trunk of fine_grained_unet", "one output", len(trunk.outputs))
-    sizes = keras.KerasTensor((1, *(size or 512 for size in input_shape[:-1]), input_shape[-1]))
-    features = trunk.compute_output_spec(sizes)
-    factor = sizes.shape[1] // features.shape[1]
+    factor = _enlargement(trunk)
     image, region = (keras.Input(input_shape, name=name) for name in ("image", "region"))
     outputs = {
         "mask": auxiliary_head(trunk(image), num_classes, activation, 3, factor, name="mask"),
         "fine": auxiliary_head(trunk(region), fine_classes, activation, 3, factor, name="fine"),
     }
     return keras.Model([image, region], outputs, name="fine_grained_unet")
+
+
+def _enlargement(trunk: keras.Model) -> tuple[int, ...]:
+    """Returns how many times a trunk's features are enlarged to the image's size, per axis."""
+    place, image = analysis.places(trunk, [trunk.outputs[0], trunk.inputs[0]])
+    if place is None or image is None or not place.fills(image):
+        received = "one whose features do not follow it"
+        if place is not None:
+            strides, starts = (" x ".join(map(str, numbers)) for numbers in (place.stride, place.start))
+            received = f"one whose features have strides {strides} and begin at pixel {starts}"
+        raise OptionError("trunk of fine_grained_unet", "one whose features cover the image in whole pixels", received)
+    factors = place.factors(image)
+    assert factors is not None  # since it fills the image
+    return factors
 
 
 def _without_head(model: keras.Model) -> keras.Model:
@@ -89,7 +103,7 @@ def locate_and_refine(
         no large structure.
     """
     image = np.asarray(image, "float32")
-    outputs = outputs_by_name(model)
+    outputs = analysis.outputs_by_name(model)
     locate = keras.Model(model.inputs[0], outputs["mask"])
     refine = keras.Model(model.inputs[1], outputs["fine"])
     mask = _first(locate(image[None]))

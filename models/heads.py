@@ -10,9 +10,12 @@ from maskzoo.errors import OptionError
 from maskzoo.names import counted, nearest_name
 
 from . import analysis
+from .alignment import CropTo
 from .blocks import Tensor, conv, linear_upsample, spatial_dims
 from .checks import check_count
 
+# What stands before the names of the layers of a trunk that would be taken for the model's own outputs.
+TRUNK = "trunk_"
 GLOBAL_POOLING = {2: layers.GlobalAveragePooling2D, 3: layers.GlobalAveragePooling3D}
 
 
@@ -111,25 +114,64 @@ def add_auxiliary_heads(
     Returns:
         A model with the same layers and a dict of named outputs: the old ones (`mask`, if there was one) and the new.
 
+    Features of valid-padded networks, which reach beyond the output, are enlarged and then cut to what lies on it.
+
     Raises:
         OptionError: There is no such layer, an output has this name already, the decoder has fewer levels, or the
-            features' size does not divide the output's.
+            features do not cover the output in whole pixels.
     """
     if not isinstance(sources, dict):
         sources = _levels(model, sources)
     features = {name: _features_of(model, source) for name, source in sources.items()}
-    shapes = layer_shapes(model, [tree.flatten(model.output)[0], *features.values()], 128)
-    outputs = {}
-    for (name, x), shape in zip(features.items(), shapes[1:], strict=True):
-        if full_size and any(full % own for full, own in zip(shapes[0], shape, strict=True)):
-            raise OptionError(
-                name,
-                f"features whose size divides that of the output, {shapes[0]}, or full_size=False",
-                f"{shape} from {sources[name]}",
-            )
-        factor = tuple(full // own for full, own in zip(shapes[0], shape, strict=True)) if full_size else 1
-        outputs[name] = auxiliary_head(x, num_classes, activation, factor=factor, name=name)
+    old = analysis.outputs_by_name(model)
+    mask: Tensor = old.get("mask", tree.flatten(model.output)[0])
+    places = analysis.places(model, [mask, *features.values()]) if full_size else []
+    outputs: dict[str, Tensor] = {}
+    for number, (name, x) in enumerate(features.items(), start=1):
+        if not full_size:
+            outputs[name] = auxiliary_head(x, num_classes, activation, name=name)
+            continue
+        factors, start = enlargement(name, sources[name], places[number], places[0])
+        if start is None:
+            outputs[name] = auxiliary_head(x, num_classes, activation, factor=factors, name=name)
+            continue
+        x = auxiliary_head(x, num_classes, None, factor=factors, name=f"{name}_whole")
+        x = CropTo(start, dtype="float32", name=f"{name}_crop" if activation else name)([x, mask])
+        outputs[name] = layers.Activation(activation, dtype="float32", name=name)(x) if activation else x
     return _with_outputs(model, outputs)
+
+
+def enlargement(
+    option: str, source: str, coarse: analysis.Place | None, fine: analysis.Place | None
+) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
+    """Returns how features are brought to the size of an output.
+
+    Args:
+        option: What the features are for, for the message.
+        source: The layer that they come from, for the message.
+        coarse: Where the features lie in the image.
+        fine: Where the output lies.
+
+    Returns:
+        How many times they are enlarged, per axis; and how many elements are then cut off before the output's first
+        one, per axis, or `None` if nothing ever has to be cut.
+
+    Raises:
+        OptionError: One of the two does not follow the image, one's strides do not divide the other's, or the features
+            do not cover the output.
+    """
+    start = coarse.crop(fine) if coarse and fine else None
+    factors = coarse.factors(fine) if coarse and fine else None
+    if coarse is None or fine is None or factors is None or start is None:
+        expected = "features whose strides are multiples of the output's and that cover it, or full_size=False"
+        raise OptionError(option, expected, f"{source}, {_where(coarse)}, for an output {_where(fine)}")
+    return factors, None if coarse.fills(fine) else start
+
+
+def _where(place: analysis.Place | None) -> str:
+    if place is None:
+        return "which does not follow the image"
+    return f"of strides {' x '.join(map(str, place.stride))} from pixel {', '.join(map(str, place.start))}"
 
 
 def add_label_head(
@@ -185,7 +227,8 @@ def decoder_levels(model: keras.Model) -> list[str]:
         size = sizes[id(before)]
         if sizes[id(deepest)] < size < min(sizes[id(after)], sizes[id(output)]):
             layer = analysis.layer_behind(before)
-            x: Tensor = layer.input if layer.name.startswith(head) else before
+            # The head of a trunk that a side branch corrects is no level either.
+            x: Tensor = layer.input if layer.name.startswith((head, f"{TRUNK}{head}")) else before
             ends[size] = max(x, ends.get(size, x), key=lambda x: x.shape[-1])
     return [analysis.layer_behind(ends[size]).name for size in sorted(ends, reverse=True)]
 

@@ -58,7 +58,7 @@ def load_last(run: Path) -> tuple[keras.Model, State] | None:
     network = load_model(path)
     if (broken := models.broken_weights(network)) is not None:
         raise RunError(path, "finite weights to resume from; start a new run with a smaller `learning_rate`", broken)
-    return network, state
+    return models.with_logits(network), state
 
 
 def training_state(trainer: Trainer, epochs: int, stage: int) -> State:

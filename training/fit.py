@@ -194,7 +194,7 @@ def fit_stage(
         trackers: Callbacks that send the log elsewhere.
     """
     recipe = stage.recipe
-    objective = new_objective(recipe, session.dataset)
+    objective = new_objective(recipe, session.dataset, session.network)
     has_encoder = recipe.freeze_encoder_epochs or recipe.encoder_learning_rate
     encoder = encoder_layers(session.network, recipe) if has_encoder else []
     training = training_windows(session, recipe)

@@ -1,6 +1,7 @@
 """Starting from the weights of another model: layers with the same names and shapes take them over."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -9,6 +10,7 @@ import numpy as np
 from maskzoo.errors import MissingFile, OptionError, WeightsError
 
 from .. import models
+from ..models.heads import TRUNK
 from .keras_types import load_model
 from .run_folder import BEST
 
@@ -31,7 +33,7 @@ def take_weights(network: keras.Model, source: str | Path) -> None:
     """
     path = Path(source)
     path = path / BEST if path.is_dir() else path
-    known = weights_by_layer(path)
+    known = renamed(weights_by_layer(path), [layer.name for layer in network.layers if layer.weights])
     taken: list[str] = []
     left: list[str] = []
     for layer in (layer for layer in network.layers if layer.weights):
@@ -52,6 +54,21 @@ def take_weights(network: keras.Model, source: str | Path) -> None:
         logger.info("           not initialised: %s", ", ".join(left))
     if unused := sorted(known.keys() - {layer.name for layer in network.layers}):
         logger.info("           not used: %s", ", ".join(unused))
+
+
+def renamed(known: dict[str, list[np.ndarray]], names: Sequence[str]) -> dict[str, list[np.ndarray]]:
+    """Returns weights by layer under the names of another network.
+
+    The head of a trunk that has a side branch has a prefix, see `models.heads.TRUNK`, and without the branch has none.
+
+    Args:
+        known: Weights by the names in a file.
+        names: The names of the other network's layers.
+    """
+    free = [name for name in names if name not in known]
+    others = {name: name.removeprefix(TRUNK) if name.startswith(TRUNK) else TRUNK + name for name in free}
+    taken = {other: name for name, other in others.items() if other in known and other not in names}
+    return {taken.get(name, name): weights for name, weights in known.items()}
 
 
 def weights_by_layer(path: Path) -> dict[str, list[np.ndarray]]:

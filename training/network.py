@@ -1,7 +1,8 @@
 """The network of a run: built, given its heads and norms, and started from the weights of another."""
 
+import logging
 import math
-from typing import Any, cast
+from typing import Any
 
 import keras
 from keras import layers
@@ -9,11 +10,12 @@ from keras import layers
 from maskzoo.errors import OptionError
 
 from .. import data, models
-from ..models import analysis
 from .initial_weights import take_weights
 from .keras_types import Tensor
 from .recipe import Recipe
 from .step import Regions
+
+logger = logging.getLogger(__name__)
 
 # Prefixes of the layers with which a builder without an `encoder` option contracts the image.
 ENCODER_PREFIXES = ("encoder", "stem", "bottom", "bottleneck")
@@ -24,7 +26,8 @@ def new_network(recipe: Recipe, dataset: data.DataSet) -> keras.Model:
     """Builds the recipe's model with free spatial sizes, its heads and its norms.
 
     Raises:
-        OptionError: If it has several inputs, for which there are no images, or no output named `mask` among several.
+        OptionError: If it has several inputs, for which there are no images, no output named `mask` among several,
+            or an output that is no logits.
     """
     spatial_dims = 2 if recipe.slices else dataset.spatial_dims
     input_shape = (*(None,) * spatial_dims, dataset.channels)
@@ -35,7 +38,9 @@ def new_network(recipe: Recipe, dataset: data.DataSet) -> keras.Model:
     if len(network.inputs) > 1 and not recipe.roi_classes:
         expected = "one with a single input, or `roi_classes` for its second one"
         raise OptionError("model", expected, f"{recipe.model}, which has {len(network.inputs)} inputs")
-    network = with_logits(network)
+    if (logits := models.with_logits(network)) is not network:
+        logger.info("model      ends in an activation, which is cut off: outputs are logits")
+        network = logits
     if recipe.auxiliary:
         network = models.add_auxiliary_heads(network, recipe.auxiliary, dataset.num_classes)
     if recipe.label_head and "label" not in network.output_names:
@@ -89,20 +94,6 @@ def regions_of(recipe: Recipe, dataset: data.DataSet) -> Regions | None:
         fine=[number for number, name in enumerate(names) if name in recipe.roi_classes],
         region=recipe.region,
     )
-
-
-def with_logits(network: keras.Model) -> keras.Model:
-    """Returns a network in which outputs between 0 and 1, such as attention maps, are replaced by their logits."""
-    if not isinstance(network.output, dict):
-        return network
-
-    def before_sigmoid(x: keras.KerasTensor) -> keras.KerasTensor:
-        layer = analysis.layer_behind(x)
-        is_sigmoid = isinstance(layer, layers.Activation) and layer.activation is keras.activations.sigmoid
-        return cast(keras.KerasTensor, layer.input) if is_sigmoid else x
-
-    outputs = {name: before_sigmoid(x) for name, x in network.output.items()}
-    return keras.Model(network.input, outputs, name=network.name)
 
 
 def with_norms(network: keras.Model, norm: str) -> keras.Model:

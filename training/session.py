@@ -8,6 +8,7 @@ import keras
 from .. import data, losses
 from ..metrics import Dice, IoU
 from ..models import analysis
+from .attention import attention_strides
 from .jax_step import JaxTrainer
 from .lockstep import LockstepTrainer
 from .network import regions_of
@@ -48,9 +49,10 @@ def build_loss(recipe: Recipe, dataset: data.DataSet) -> losses.SegmentationLoss
     )
 
 
-def new_objective(recipe: Recipe, dataset: data.DataSet) -> Objective:
-    """Returns what is minimised: the loss of every output with its weight."""
-    return Objective(build_loss(recipe, dataset), recipe.output_weights, recipe.label_head or 1.0)
+def new_objective(recipe: Recipe, dataset: data.DataSet, network: keras.Model) -> Objective:
+    """Returns what is minimised: the loss of every output of a network with its weight."""
+    loss = build_loss(recipe, dataset)
+    return Objective(loss, recipe.output_weights, recipe.label_head or 1.0, attention_strides(network))
 
 
 def new_trainer(session: Session, recipe: Recipe, objective: Objective | None = None) -> Trainer:
@@ -67,7 +69,7 @@ def new_trainer(session: Session, recipe: Recipe, objective: Objective | None = 
     kind = LockstepTrainer if recipe.hosts else JaxTrainer if keras.backend.backend() == "jax" else Trainer
     return kind(
         session.network,
-        objective or new_objective(recipe, dataset),
+        objective or new_objective(recipe, dataset, session.network),
         scores,
         accumulate=recipe.accumulate,
         clip_norm=recipe.clip_norm,

@@ -8,6 +8,7 @@ import keras
 
 from .. import losses, models
 from . import strategy
+from .attention import attention_loss, pooled_foreground
 from .keras_types import ModelBase, Tensor, ops
 
 AUXILIARY_WEIGHT = 0.5
@@ -43,15 +44,24 @@ class Objective:
         loss: Loss of `losses.build_loss`.
         weights: Weight of the loss of each output; 1 for `mask` and 0.5 for the others by default.
         label_weight: Weight of the output `label`.
+        attention: What `attention_strides` returned. These outputs are trained on where there is any foreground, by
+            plain Dice; together they count as much as the mask, unless they have weights of their own.
     """
 
     def __init__(
-        self, loss: losses.SegmentationLoss, weights: Mapping[str, float] | None = None, label_weight: float = 1.0
+        self,
+        loss: losses.SegmentationLoss,
+        weights: Mapping[str, float] | None = None,
+        label_weight: float = 1.0,
+        attention: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
         self.loss, self.weights, self.label_weight = loss, dict(weights or {}), label_weight
+        self.attention = dict(attention or {})
 
     def weight(self, name: str) -> float:
         """Returns the weight of a mask output."""
+        if name in self.attention:
+            return self.weights.get(name, 1 / len(self.attention))
         return self.weights.get(name, 1.0 if name == "mask" else AUXILIARY_WEIGHT)
 
     def __call__(self, labels: Labels, outputs: Mapping[str, Tensor]) -> Tensor:
@@ -64,10 +74,17 @@ class Objective:
         terms = [
             self.label_weight * self.label_loss(labels, logits)
             if name == "label"
-            else self.weight(name) * self.loss.call(nearest_labels(labels_of(labels, name), logits), logits)
+            else self.weight(name) * self.mask_loss(name, labels_of(labels, name), logits)
             for name, logits in outputs.items()
         ]
         return sum(terms)
+
+    def mask_loss(self, name: str, labels: Tensor, logits: Tensor) -> Tensor:
+        """Returns the loss of a mask output, or of an attention map, per sample."""
+        if name not in self.attention:
+            return self.loss.call(nearest_labels(labels, logits), logits)
+        shown, counts = pooled_foreground(labels, logits, self.attention[name], self.loss.task, self.loss.ignore_index)
+        return attention_loss(shown, counts, ops.cast(logits, "float32"))
 
     def labels_shown(self, labels: Labels, logits: Tensor) -> Tensor:
         """Returns which classes occur in each window, as many as the label output has."""

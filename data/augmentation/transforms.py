@@ -16,7 +16,7 @@ from maskzoo.names import nearest_name, one_of
 
 from .intensity import add_noise, jitter
 from .stain import stain_jitter
-from .symmetries import random_symmetry
+from .symmetries import groups_of, random_symmetry, slice_axis
 
 if TYPE_CHECKING:
     import albumentations
@@ -68,6 +68,11 @@ PRESETS: dict[str, list[tuple[str, dict[str, Any]]]] = {
 # Our own transforms, with their options.
 OURS: dict[str, list[str]] = {"symmetries": [], "stain": ["strength"], "jitter": ["strength"], "noise": ["strength"]}
 
+# Transforms of albumentations that exchange the axes of the plane, however far apart their pixels are.
+EXCHANGING = ("D4", "RandomRotate90", "SquareSymmetry", "Transpose")
+# The one that exchanges all axes of a volume.
+CUBIC = "CubicSymmetry"
+
 # Colours exist only where there are three of them.
 NEED_COLORS = ("HueSaturationValue", "ColorJitter", "RGBShift", "ToGray", "ChannelShuffle", "PlanckianJitter")
 
@@ -82,7 +87,8 @@ class Pipelines(threading.local):
 class Augmentation:
     """Changes an image and its label together, at random; the same generator state gives the same result.
 
-    In volumes a planar transform acts in the same way on every slice along the first axis.
+    In volumes a planar transform acts in the same way on every slice. Slices lie along the last axis, unless only the
+    two others have equal spacing.
 
     Args:
         steps: Name of a preset, or a list of transforms, each a name or a mapping from one name to its options: those
@@ -107,26 +113,38 @@ class Augmentation:
         self._local = Pipelines()
         self._pipeline(3)
 
-    def __call__(self, image: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(
+        self,
+        image: np.ndarray,
+        label: np.ndarray,
+        rng: np.random.Generator,
+        spacing: Sequence[float] | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Returns image and label, changed.
 
         Args:
             image: `uint8`, or float between 0 and 1, `(*spatial, channels)`.
             label: Integer array of the same spatial size, with or without further axes.
             rng: Generator that all changes follow from.
+            spacing: Size of a pixel along each spatial axis; `None` where it is not known: all then count as equal.
 
         Raises:
-            OptionError: If a transform does not exist for volumes.
+            OptionError: If a transform does not exist for volumes, changes the size of the window, or exchanges axes of
+                unequal spacing.
         """
         if "symmetries" in self._ours:
-            image, label = random_symmetry(image, label, rng)
+            image, label = random_symmetry(image, label, rng, spacing)
         if "stain" in self._ours and image.shape[-1] == 3:
             image = stain_jitter(image, rng, **self._ours["stain"])
         pipeline = self._pipeline(image.shape[-1])
         # set_random_seed would give every transform the same numbers, so that either all or none would act.
         pipeline.set_random_state(rng, random.Random(int(rng.integers(2**31))))
-        names = ("image", "mask") if image.ndim == 3 else ("volume", "mask3d")
-        arrays = dict(zip(names, map(np.ascontiguousarray, (image, label)), strict=True))
+        through = None if image.ndim == 3 else slice_axis(spacing)
+        self._check_exchange(spacing, through)
+        # Albumentations has slices first.
+        given = (image, label) if through is None else (np.moveaxis(image, through, 0), np.moveaxis(label, through, 0))
+        names = ("image", "mask") if through is None else ("volume", "mask3d")
+        arrays = dict(zip(names, map(np.ascontiguousarray, given), strict=True))
         try:
             changed = pipeline(**arrays)
         except KeyError:
@@ -135,11 +153,37 @@ class Augmentation:
                 "transforms for volumes, such as jitter and noise",
                 f"some that albumentations has for images only, among {', '.join(name for name, _ in self._steps)}",
             ) from None
-        image, label = (changed[name].reshape(arrays[name].shape) for name in names)
+        image, label = (self._same_size(changed[name], arrays[name]) for name in names)
+        if through is not None:
+            image, label = np.moveaxis(image, 0, through), np.moveaxis(label, 0, through)
         for name, change in (("jitter", jitter), ("noise", add_noise)):
             if name in self._ours:
                 image = change(image, rng, **self._ours[name])
         return image, label
+
+    def _check_exchange(self, spacing: Sequence[float] | None, through: int | None) -> None:
+        """Refuses transforms of albumentations that would exchange axes of unequal spacing."""
+        if spacing is None:
+            return
+        groups = groups_of(spacing, len(spacing))
+        plane = {group for axis, group in enumerate(groups) if axis != through}
+        unequal = {*(EXCHANGING if len(plane) > 1 else ()), *((CUBIC,) if len(set(groups)) > 1 else ())}
+        for name, _ in self._steps:
+            if name in unequal:
+                sizes = " x ".join(f"{size:g}" for size in spacing)
+                raise OptionError("augment", f"symmetries instead of {name} for pixels of {sizes}", name)
+
+    def _same_size(self, changed: np.ndarray, before: np.ndarray) -> np.ndarray:
+        """Returns a changed array with the axes that it had before, and refuses another spatial size."""
+        spatial_dims = 2 if before.ndim == 2 or changed.ndim == 2 else min(before.ndim, changed.ndim) - 1
+        if changed.shape[:spatial_dims] != before.shape[:spatial_dims]:
+            names = ", ".join(name for name, _ in self._steps)
+            sizes = " x ".join(map(str, before.shape[:spatial_dims]))
+            received = " x ".join(map(str, changed.shape[:spatial_dims]))
+            raise OptionError(
+                "augment", f"transforms that leave a window of {sizes} as large", f"{received}, of {names}"
+            )
+        return changed.reshape(before.shape)
 
     def _pipeline(self, channels: int) -> albumentations.Compose:
         """Returns this thread's transforms, which hold the state of their random numbers."""

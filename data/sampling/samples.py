@@ -68,7 +68,7 @@ class SampleReader:
             return crop(label, even)
         image = case.read_image.normalize(pixels)
         if self._flips:
-            image, label = random_symmetry(image, label, rng)
+            image, label = random_symmetry(image, label, rng, case.image.frame.spacing)
             jitter(crop(image, excess), rng, out=out)
         else:
             out[...] = crop(image, excess)
@@ -77,14 +77,15 @@ class SampleReader:
     def _augmented(
         self, augmentation: Augmentation, case: Case, pixels: np.ndarray, label: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
+        spacing = case.image.frame.spacing
         if pixels.dtype == np.uint8:
-            pixels, label = augmentation(pixels, label, rng)
+            pixels, label = augmentation(pixels, label, rng, spacing)
             return case.read_image.normalize(pixels), label
         # Colours are changed between 0 and 1, which is the range of values in the window.
         image = case.read_image.normalize(pixels)
         low = image.min()
         extent = max(image.max() - low, np.float32(1e-6))
-        image, label = augmentation((image - low) / extent, label, rng)
+        image, label = augmentation((image - low) / extent, label, rng, spacing)
         return image * extent + low, label
 
 

@@ -152,15 +152,42 @@ def layer_behind(tensor: Any) -> layers.Layer:
     return tensor._keras_history.operation
 
 
+def arguments_of(tensor: Any) -> Any:
+    """Returns the tensors that the call which made a tensor of a graph was given, in their structure.
+
+    Args:
+        tensor: A `keras.KerasTensor` of a graph, see `layer_behind`.
+    """
+    history = tensor._keras_history
+    given = history.operation._inbound_nodes[history.node_index].arguments.args
+    return given[0] if len(given) == 1 else list(given)
+
+
+def output_index(tensor: Any) -> int:
+    """Returns the place of a tensor of a graph among the outputs of the call that made it."""
+    return tensor._keras_history.tensor_index
+
+
+def readers(model: keras.Model, tensor: keras.KerasTensor) -> list[keras.Operation]:
+    """Returns the layers and operations of a functional model that read a tensor of its graph."""
+    nodes = (node for at_depth in functional(model)._nodes_by_depth.values() for node in at_depth)
+    return [node.operation for node in nodes if any(tensor is given for given in node.input_tensors)]
+
+
 def is_called_once(operation: keras.Operation) -> bool:
     """Returns whether a layer is called at one place only, so that it has a single `output`."""
     return len(operation._inbound_nodes) == 1
 
 
 def outputs_by_name(model: keras.Model) -> dict[str, keras.KerasTensor]:
-    """Returns a model's outputs by their names in its dict of outputs, or else by those of their layers."""
+    """Returns a model's outputs by their names in its dict of outputs, or else by those of their layers.
+
+    A single output is the mask, whatever its layer is called.
+    """
     if isinstance(model.output, dict):
         return model.output
+    if len(model.outputs) == 1:
+        return {"mask": model.outputs[0]}
     return dict(zip(model.output_names, model.outputs, strict=True))
 
 

@@ -74,3 +74,15 @@ def test_a_trunk_of_several_outputs_is_refused():
     image = keras.Input((None, None, 1))
     with pytest.raises(ValueError, match="trunk of fine_grained_unet: expected one output; received 2"):
         models.build_model("fine_grained_unet", (None, None, 1), trunk=keras.Model(image, [image, image]))
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "message"),
+    [
+        ((None, None, 1), {"trunk": "unet", "trunk_options": {"filters": (4, 6)}}, "begin at pixel 8 x 8"),
+        ((None, None, None, 1), {"trunk": "unet25d"}, r"input_shape of fine_grained_unet: expected \(height, width"),
+    ],
+)
+def test_trunks_that_do_not_cover_the_image_are_refused_at_once(shape, options, message):
+    with pytest.raises(ValueError, match=message):
+        models.build_model("fine_grained_unet", shape, **options)

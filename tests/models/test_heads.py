@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from maskzoo import models
-from maskzoo.models import blocks, heads
+from maskzoo.models import analysis, blocks, heads
+from maskzoo.models.alignment import CropTo
 
 
 def _random(*shape):
@@ -71,10 +72,46 @@ def test_deep_supervision_of_a_decoder_is_finest_first_and_as_large_as_it_claims
     assert shapes == [(1, 128 // factor, 192 // factor, 2) for factor in factors]
 
 
+@pytest.mark.parametrize("layer", ["decoder1_1_relu", "encoder2_1_relu", "encoder0_0_relu"])
+def test_auxiliary_heads_of_a_valid_padded_net_lie_on_its_mask(layer):
+    model = models.build_model("unet", (None, None, 1), filters=(4, 6, 8), dropout=0.0)
+    with_head = models.add_auxiliary_heads(model, {"aux1": layer})
+    row = np.arange(60, dtype="float32")
+    image = np.broadcast_to(row[None, :, None, None], (1, 60, 44, 1))
+    assert with_head(image)["aux1"].shape == with_head(image)["mask"].shape == (1, 20, 4, 1)
+    # Features at which the image itself could be read: a head whose output is linear in the row says where it looks.
+    places = analysis.places(model, [model.get_layer(layer).output, model.output])
+    stride, first = float(places[0].stride[0]), float(places[0].start[0])
+    centres = first + stride * (np.arange(int(places[0].sizes[0][0])) + 0.5) - 0.5
+    assert centres[0] < 20 + stride
+    x = np.broadcast_to(centres[None, :, None, None], (1, len(centres), len(centres), 1)).astype("float32")
+    reference = np.zeros((1, int(places[1].sizes[0][0]), 4, 1), "float32")
+    enlarged = x if stride == 1 else blocks.LinearUpsampling(int(stride))(x)
+    start = places[0].crop(places[1])
+    found = keras.ops.convert_to_numpy(CropTo(start)([enlarged, reference]))[0, :, 0, 0]
+    np.testing.assert_allclose(found, 20 + np.arange(len(found)), atol=1e-4)
+
+
+def test_auxiliary_heads_of_few_thick_slices_have_as_many_of_them():
+    model = models.build_model("unet25d", (None, None, None, 1), filters=(2, 4, 4, 6), in_plane_levels=1)
+    for slices in (1, 3, 5, 6):
+        outputs = models.add_auxiliary_heads(model, 2)(_random(1, 16, 8, slices, 1))
+        assert {x.shape for x in outputs.values()} == {(1, 16, 8, slices, 1)}
+
+
+def test_a_side_branch_takes_further_heads():
+    options = {"trunk": "unet_padded", "trunk_options": {"filters": (4, 6, 8)}, "level": 2}
+    model = models.build_model("branch2_unet", (None, None, 1), 2, **options)
+    assert set(models.add_label_head(models.add_auxiliary_heads(model, 1, 2), 1).output) == {"mask", "aux1", "label"}
+
+
 def test_heads_refuse_what_does_not_fit():
     valid = models.build_model("unet", (None, None, 1), filters=(4, 6, 8))
-    with pytest.raises(ValueError, match="aux1: expected features whose size divides that of the output"):
-        models.add_auxiliary_heads(valid, {"aux1": "decoder1_1_relu"})
+    image = keras.Input((None, None, 1))
+    narrow = keras.layers.Conv2D(2, 3, name="narrow")(image)
+    narrowed = keras.Model(image, [keras.layers.Conv2D(1, 1, name="mask")(image), narrow])
+    with pytest.raises(ValueError, match="aux1: expected features whose strides are multiples of the output's"):
+        models.add_auxiliary_heads(narrowed, {"aux1": "narrow"})
     with pytest.raises(
         ValueError,
         match=r"layer of unet: expected the name .*; received decoder1 \(nearest: decoder1_",

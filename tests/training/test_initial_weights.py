@@ -59,3 +59,21 @@ def test_a_model_file_of_segmentation_models_fills_the_same_architecture(tmp_pat
     take_weights(network, tmp_path / "theirs.h5")
     image = np.random.default_rng(0).normal(size=(1, 32, 32, 3)).astype("float32")
     np.testing.assert_allclose(network(image), theirs(image), atol=1e-5)
+
+
+def test_a_trunk_gives_its_head_to_a_model_with_a_side_branch_and_back(tmp_path):
+    options = {"filters": (4, 6)}
+    trunk = models.build_model("unet_padded", (None, None, 1), 1, **options)
+    branched = models.build_model(
+        "branch2_unet", (None, None, 1), 1, trunk="unet_padded", trunk_options=options, level=2
+    )
+    for source, network, names in (
+        (trunk, branched, ("mask", "trunk_mask")),
+        (branched, trunk, ("trunk_mask", "mask")),
+    ):
+        given = [np.random.default_rng(0).normal(size=w.shape) for w in source.get_layer(names[0]).get_weights()]
+        source.get_layer(names[0]).set_weights(given)
+        source.save(tmp_path / "source.keras")
+        take_weights(network, tmp_path / "source.keras")
+        for one, other in zip(network.get_layer(names[1]).get_weights(), given, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-6)

@@ -41,12 +41,13 @@ def test_encoder_layers_are_found_by_their_names():
         network.encoder_layers(plain, recipe)
 
 
-def test_outputs_between_0_and_1_are_replaced_by_their_logits():
-    image = keras.Input((None, None, 1))
-    logits = keras.layers.Conv2D(1, 1, name="logits")(image)
-    model = keras.Model(image, {"mask": logits, "map": keras.layers.Activation("sigmoid", name="map")(logits)})
-    outputs = network.with_logits(model)(rng.normal(size=(1, 4, 4, 1)))
-    np.testing.assert_array_equal(outputs["map"], outputs["mask"])
+def test_a_head_with_an_activation_of_its_own_is_trained_on_its_logits(tmp_path):
+    dataset = data.load_data(data.write_synthetic("nuclei", tmp_path / "set", count=2, size=32), spatial_dims=2)
+    for option in ({"filters": [4, 8]}, {"filters": [4, 8], "activation": "sigmoid"}):
+        built = network.new_network(Recipe(model="unet_padded", option=option, slices=None), dataset)
+        assert built.get_layer("mask").activation is keras.activations.linear
+    with pytest.raises(OptionError, match="output of unet_padded: expected logits"):
+        network.new_network(Recipe(model="unet_padded", option={"filters": [4, 8], "activation": "relu"}), dataset)
 
 
 def two_stage_recipe(**options):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from maskzoo.data.augmentation.symmetries import random_symmetry
+from maskzoo.data.augmentation.symmetries import groups_of, random_symmetry, slice_axis
 
 
 @pytest.mark.parametrize("shape", [(12, 12), (12, 9), (8, 8, 8), (8, 8, 6)])
@@ -28,3 +28,40 @@ def test_symmetries_keep_the_multilabel_axis():
     for seed in range(20):
         turned, turned_label = random_symmetry(image, label, np.random.default_rng(seed))
         np.testing.assert_array_equal(turned, turned_label)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "count"),
+    [((1, 1, 1), 48), ((0.5, 0.5, 3), 16), ((3, 0.5, 0.501), 16), ((0.5, 0.8, 3), 8), (None, 48)],
+)
+def test_axes_are_exchanged_only_where_pixels_are_as_large(spacing, count):
+    label = np.arange(6**3).reshape(6, 6, 6)
+    rng = np.random.default_rng(0)
+    seen = {random_symmetry(label[..., None], label, rng, spacing)[1].tobytes() for _ in range(900)}
+    assert len(seen) == count
+
+
+def test_maps_with_pixels_of_two_lengths_are_only_mirrored():
+    label = np.arange(16).reshape(4, 4)
+    rng = np.random.default_rng(0)
+    assert len({random_symmetry(label[..., None], label, rng, (10, 20))[1].tobytes() for _ in range(200)}) == 4
+
+
+@pytest.mark.parametrize(
+    ("spacing", "axis"),
+    [
+        (None, 2),
+        ((1, 1, 1), 2),
+        ((0.5, 0.5, 3), 2),
+        ((3, 0.5, 0.5), 0),
+        ((0.5, 3, 0.5), 1),
+        ((3, 3, 0.5), 2),
+        ((1, 2, 3), 2),
+    ],
+)
+def test_slices_lie_across_the_plane_of_equal_pixels(spacing, axis):
+    assert slice_axis(spacing) == axis
+
+
+def test_equal_spacings_may_be_rounded_differently():
+    assert groups_of((0.5, 0.5004, 3), 3) == [0, 0, 2]

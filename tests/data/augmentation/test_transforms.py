@@ -103,6 +103,71 @@ def test_every_step_of_every_preset_keeps_a_marker_aligned(step, spatial_dims, c
     assert changes == 0 if grey else changes >= 2
 
 
+THICK = (0.5, 0.5, 3.0)
+
+
+@pytest.mark.parametrize("through", [2, 0])
+@pytest.mark.parametrize("step", EVERY_STEP, ids=lambda step: next(iter(step)))
+def test_every_step_of_every_preset_keeps_a_marker_in_its_thick_slice(step, through):
+    name = next(iter(step))
+    if name in IMAGES_ONLY:
+        return
+    # Slice 5 of 16 alone holds a marker; a mirrored stack has it in slice 10.
+    volume = np.zeros((16, 16, 16), np.uint8)
+    volume[4:12, 6:9, 5] = volume[8:12, 6:14, 5] = 1
+    volume, spacing = np.moveaxis(volume, 2, through), tuple(np.roll(THICK, through - 2))
+    change = Augmentation([step])
+    slices = [set(), set()]
+    for seed in range(20):
+        image, label = change((volume * 200 + 20)[..., None], volume, np.random.default_rng(seed), spacing)
+        for found, marked in zip(slices, (image[..., 0] > 120, label > 0), strict=True):
+            found.update(np.nonzero(np.moveaxis(marked, through, 2).any((0, 1)))[0].tolist())
+    assert slices[0] <= slices[1] or name == "noise"
+    assert slices[1] == ({5, 10} if name == "symmetries" else {5})
+
+
+@pytest.mark.parametrize("preset", ["light", "volume", "flips"])
+def test_the_samples_of_a_volume_of_thick_slices_are_turned_in_their_plane(preset, tmp_path):
+    import nibabel
+
+    volume = np.zeros((16, 16, 16), np.uint8)
+    volume[4:12, 6:9, 5] = volume[8:12, 6:14, 5] = 1
+    for name, values in (("image", volume * 200.0), ("label", volume)):
+        array = values.astype(np.float32 if name == "image" else np.uint8)
+        nibabel.save(nibabel.Nifti1Image(array, np.diag([*THICK, 1])), tmp_path / f"{name}.nii")
+    image, label = (open_source(tmp_path / f"{name}.nii") for name in ("image", "label"))
+    case = Case("v", None, image, Normalizer("none", 1)(image), find_scheme([label]).reader(label))
+    options = WindowOptions(windows="all", augment=preset, steps=20)
+    seen = set()
+    for _, labels in batches(RandomWindows([case], 16, 1, options)):
+        seen.update(np.nonzero(labels.any((0, 1, 2, 4)))[0].tolist())
+    assert seen == {5, 10}
+
+
+@pytest.mark.parametrize("name", ["D4", "RandomRotate90", "Transpose", "CubicSymmetry"])
+def test_axes_of_unequal_spacing_are_exchanged_by_no_transform(name):
+    image, label = marker(3)
+    change = Augmentation([{name: {"p": 1}}])
+    change(image, label, np.random.default_rng(0), (1, 1, 1))
+    with pytest.raises(
+        OptionError, match=f"augment: expected symmetries instead of {name} for pixels of 0.5 x 0.8 x 3"
+    ):
+        change(image, label, np.random.default_rng(0), (0.5, 0.8, 3))
+    if name == "CubicSymmetry":
+        with pytest.raises(OptionError, match="symmetries instead of CubicSymmetry"):
+            change(image, label, np.random.default_rng(0), THICK)
+    else:
+        _, turned = change(image, label, np.random.default_rng(0), THICK)
+        np.testing.assert_array_equal(turned.any((0, 1)), label.any((0, 1)))
+
+
+@pytest.mark.parametrize("shape", [(32, 48), (32, 48, 16)])
+def test_transforms_that_change_the_size_of_a_window_are_refused(shape):
+    label = np.zeros(shape, np.uint8)
+    with pytest.raises(OptionError, match=r"augment: expected transforms that leave a window of .* as large; received"):
+        Augmentation([{"Transpose": {"p": 1}}])(label[..., None], label, np.random.default_rng(0))
+
+
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 @pytest.mark.parametrize("preset", ["light", "volume"])
 def test_presets_keep_a_marker_aligned(spatial_dims, preset):
