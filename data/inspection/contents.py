@@ -17,7 +17,8 @@ from maskzoo.names import counted
 from ..images.image_files import file_suffix
 from ..images.opening import open_source
 from ..images.statistics import MEASURED_PIXELS
-from ..labels.finding import LabelFacts, band_scheme, understand
+from ..labels.facts import LabelFacts
+from ..labels.finding import band_scheme, understand
 from ..labels.scheme import LabelScheme
 from ..labels.values import UNKNOWN_CLASS, StackedSource, undeclared, unresampled
 from ..sets.folders import find_folders, image_files

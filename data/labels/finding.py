@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
-
-import numpy as np
 
 from maskzoo.errors import LabelError, OptionError
 from maskzoo.names import one_of
 
 from ..images.source import Source
-from ..images.statistics import measured_windows
 from .colors import colors_expected, has_colors
+from .facts import LabelFacts, scan
 from .instances import MOST_CLASSES
-from .polygons import PolygonSource
-from .run_source import RunSource
 from .scheme import TASKS, Classes, LabelScheme
 from .values import (
-    bands_are_equal,
     is_rounded,
-    label_values,
     listed,
     one_band_expected,
     undeclared,
@@ -34,24 +27,7 @@ logger = logging.getLogger(__name__)
 # White in masks of 16 bits.
 WHITE = 65535
 MOST_DECLARED_CLASSES = 3 * MOST_CLASSES
-MOST_VALUES = 1 << 12
 WIDEST_RANGE = 1 << 20
-MEASURED_PIXELS = 1 << 28
-
-
-@dataclass(frozen=True)
-class LabelFacts:
-    """What one label holds.
-
-    Attributes:
-        source: The label.
-        values: The values that occur, in any band.
-        several: Whether its bands differ.
-    """
-
-    source: Source
-    values: frozenset[int]
-    several: bool = False
 
 
 class Understanding(NamedTuple):
@@ -98,25 +74,6 @@ def find_scheme(
         if others := sorted(fact.values - set(scheme.declared)):
             raise undeclared(fact.source.name, scheme.declared, others)
     return scheme
-
-
-def scan(sources: Sequence[Source]) -> list[LabelFacts]:
-    """Returns what each label holds, large ones read on windows spread over them."""
-    found = []
-    for source in sources:
-        if isinstance(unresampled(source), RunSource | PolygonSource):
-            found.append(LabelFacts(source, frozenset((0, 1))))
-            continue
-        values: set[int] = set()
-        several = False
-        for window in measured_windows(source.shape, max(MEASURED_PIXELS // len(sources), 1 << 18)):
-            array = label_values(source, window, range(source.channels))
-            several = several or not bands_are_equal(array)
-            values |= set(np.unique(array).tolist())
-            if len(values) > MOST_VALUES:
-                break
-        found.append(LabelFacts(source, frozenset(values), several))
-    return found
 
 
 def understand(
