@@ -63,6 +63,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--tta", type=str, default="none", help="test-time augmentation of the predictions: see predict --help"
     )
+    parser.add_flag("--rescale", help="bring images of another type to the range of the run's images")
     add_tiling_options(parser)
 
 
@@ -75,7 +76,7 @@ def run(arguments: Namespace) -> None:
     written = [inference.run_folder(folder) / name for folder in folders for name in ("decision.json", "decision.png")]
     check_no_input(written, [file for run in folders for file in inference.files_of_data(run)])
     load_keras()
-    runs = [inference.read_run(folder) for folder in folders]
+    runs = [replace(inference.read_run(folder), rescale=arguments.rescale) for folder in folders]
     tuning = evaluation.decide(
         runs,
         metric=arguments.metric,

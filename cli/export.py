@@ -49,7 +49,7 @@ def add_arguments(parser: Parser) -> None:
         "--size", type=list[int] | None, default=None, help="fixed image size, for litert; by default the patch"
     )
     parser.add_flag("--bare", help="a SavedModel from normalised images to logits, of one run")
-    add_predict_options(parser)
+    add_predict_options(parser, skip=("rescale",))
 
 
 def run(arguments: Namespace) -> None:

@@ -170,7 +170,8 @@ def with_measured_engine(arguments: Namespace, predictor: Predictor, gated: bool
     for number, image in enumerate(images, start=1):
         try:
             scale = scale_of(arguments, predictor)
-            with data.open_source(image, spatial_dims=predictor.data.spatial_dims, **scale) as source:
+            described = predictor.data
+            with data.open_source(image, spatial_dims=described.spatial_dims, **scale, **described.reading) as source:
                 return with_engine(arguments, predictor, gated, source)
         except (ValueError, OSError):
             if number == len(images):

@@ -26,9 +26,9 @@ RUNS_HELP = "run folders that train wrote; RUN:last for the last epoch; several 
 MORE_TILE_OPTIONS = ("seam_tolerance", "overlap", "blend")
 
 
-def add_predict_options(parser: Parser) -> None:
-    """Adds the options of test-time augmentation, ensembles, decisions and post-processing."""
-    parser.add_dataclass_options(inference.PredictOptions)
+def add_predict_options(parser: Parser, skip: Sequence[str] = ()) -> None:
+    """Adds the options of test-time augmentation, ensembles, decisions and post-processing, without those to skip."""
+    parser.add_dataclass_options(inference.PredictOptions, skip=skip)
     parser.renamed["how"] = "reduction"
     parser.also_called |= {"holes": "--fill-holes", "minimum_area": "--min-area"}
 

@@ -22,6 +22,7 @@ import shlex
 import tempfile
 from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,7 @@ def add_arguments(parser: Parser) -> None:
         "--fraction", type=float, default=1.0, help="fraction of the images to keep, the most confident first"
     )
     parser.renamed["share"] = "fraction"
+    parser.add_flag("--rescale", help="bring images of another type to the range of the run's images")
     add_tiling_options(parser)
 
 
@@ -76,7 +78,7 @@ def run(arguments: Namespace) -> None:
         raise OptionError("images", "some that a run was not trained on", f"{len(seen)} others in {place}")
     pseudo = training.PseudoSet(arguments.output, descriptions[0], arguments.threshold, arguments.fraction)
     load_keras()
-    trained = [inference.read_run(folder) for folder in folders]
+    trained = [replace(inference.read_run(folder), rescale=arguments.rescale) for folder in folders]
     with pseudo, tempfile.TemporaryDirectory(prefix="maskzoo-pseudo-") as scratch:
         for numbers, members in groups.items():
             runs = [trained[number] for number in numbers]
@@ -102,7 +104,7 @@ def label(
     """Adds an image to the set, with what the runs predict for it."""
     spatial_dims = predictor.data.spatial_dims
     output = scratch / f"probabilities{OUTPUT_SUFFIX[spatial_dims]}"
-    with data.open_source(image, spatial_dims=spatial_dims) as source:
+    with data.open_source(image, spatial_dims=spatial_dims, **predictor.data.reading) as source:
         kind, anew = inference.OutputOptions(probabilities="uint8"), inference.ProgressOptions(restart=True)
         inference.predict_image(predictor, source, output, kind, tiles, progress=anew)
         with data.open_source(output, spatial_dims=spatial_dims) as probabilities:

@@ -69,6 +69,15 @@ def scale_of(arguments: Namespace, predictor: Predictor) -> dict[str, Any]:  # a
     return scale
 
 
+def open_image(job: Segmentation, image: Path, scale: dict[str, Any]) -> Source:
+    """Opens an image as the runs read it, at a level or resolution, and says what was decided about its pixels."""
+    described = job.predictor.data
+    source = data.open_source(image, spatial_dims=described.spatial_dims, **scale, **described.reading)
+    for note in source.notes:
+        logger.info("%s: %s", image, note)
+    return source
+
+
 def segment(job: Segmentation, image: Path, output: Path, archive: Path | None = None) -> None:
     """Segments one image.
 
@@ -82,7 +91,7 @@ def segment(job: Segmentation, image: Path, output: Path, archive: Path | None =
     # Workers may have another working folder.
     path = image if job.cluster is None else image.absolute()
     progress = inference.ProgressOptions(job.arguments.restart, archive, scale)
-    with data.open_source(path, spatial_dims=job.predictor.data.spatial_dims, **scale) as source:
+    with open_image(job, path, scale) as source:
         context = nullcontext() if archive is None else about(str(image), brief=not job.is_new(source))
         with context:
             inference.predict_image(

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from .images.resizing import resize as resize
     from .images.source import Frame as Frame
     from .images.source import Source as Source
+    from .images.value_range import ValueRange as ValueRange
+    from .images.value_range import require_same_kind as require_same_kind
+    from .images.value_range import rescaled as rescaled
     from .inspection.contents import inspect_data as inspect_data
     from .inspection.pictures import save_figure as save_figure
     from .inspection.pictures import save_overlays as save_overlays
@@ -88,6 +91,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "images.pyramid": ["ResampledSource", "nearest"],
         "images.resizing": ["resize"],
         "images.source": ["Frame", "Source"],
+        "images.value_range": ["ValueRange", "require_same_kind", "rescaled"],
         "inspection.contents": ["inspect_data"],
         "inspection.pictures": ["save_figure", "save_overlays"],
         "inspection.shift": ["compare_images", "open_images"],

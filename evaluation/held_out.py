@@ -12,6 +12,7 @@ from maskzoo.errors import RunError
 
 from .. import data, metrics
 from ..inference.ensemble import Ensemble
+from ..inference.image_values import fitting_source
 from ..inference.options import TileOptions
 from ..inference.run import Run
 from ..inference.tiles import predict_tiles
@@ -56,10 +57,11 @@ def predict_held_out(run: Run, folder: Path, tta: str, tiles: TileOptions) -> li
     identities = data.identities_of([case.image for case in cases])
     quiet = None if logger.isEnabledFor(logging.WARNING) else True
     for number, case in enumerate(tqdm(cases, unit="image", desc=run.name, disable=quiet)):
-        plan = ensemble.plan(case.image, tiles)
+        image = fitting_source(ensemble, case.image)
+        plan = ensemble.plan(image, tiles)
         shape = (*plan.shape, len(run.data.class_names))
         logits = np.lib.format.open_memmap(folder / f"{number}.npy", "w+", np.float32, shape)
-        for window, outputs in predict_tiles(ensemble.scorer(plan), ensemble.reader(case.image), plan):
+        for window, outputs in predict_tiles(ensemble.scorer(plan), ensemble.reader(image), plan):
             logits[window.slices] = outputs
         logits.flush()
         truth = rows_of_case(case)

@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from .. import data, metrics
 from ..inference.gate import absent_classes, label_recorders
+from ..inference.image_values import fitting_source
 from ..inference.options import TileOptions
 from ..inference.predictor import PostProcessing, Predictor, thresholds_for
 from ..inference.results import without_classes
@@ -97,8 +98,8 @@ def predict_and_count(
     pixels, bins, maps = np.zeros((classes, 3), np.int64), None, None
     if cleaning or gate or set(measures) & set(WHOLE_MAP):
         maps = np.zeros((2, *case.image.shape, *(() if task == "multiclass" else (classes,))), np.uint8)
-    read = run.reader(case.image)
-    plan = run.plan(case.image, tiles)
+    image = fitting_source(run, case.image)
+    read, plan = run.reader(image), run.plan(image, tiles)
     thresholds = thresholds_for(run, case.name)
     recorders = label_recorders(run) if gate else None
     for window, logits in predict_tiles(run.scorer(plan, recorders), read, plan):

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .engines.choice import with_engine as with_engine
     from .engines.engine import Engine as Engine
     from .ensemble import Ensemble as Ensemble
+    from .image_values import fitting_source as fitting_source
     from .options import EngineOptions as EngineOptions
     from .options import OutputOptions as OutputOptions
     from .options import PredictOptions as PredictOptions
@@ -58,6 +59,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "engines.choice": ["open_engine", "with_engine"],
         "engines.engine": ["Engine"],
         "ensemble": ["Ensemble"],
+        "image_values": ["fitting_source"],
         "options": [
             "EngineOptions",
             "OutputOptions",

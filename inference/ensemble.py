@@ -103,6 +103,7 @@ class Ensemble:
             "temperature": self.temperature,
             "tta": self.tta,
             "crf": [run.crf for run in self.members],
+            **({"rescale": True} if any(run.rescale for run in self.members) else {}),
         }
 
     def with_members(self, members: Sequence[Run]) -> Ensemble:

@@ -48,6 +48,9 @@ class PredictOptions:
         "weight of a conditional random field, which makes nearby pixels of similar colour agree, such as 3; 0 for "
         "none",
     )
+    rescale: bool = setting(
+        False, "bring images of another type, such as 16-bit ones for a run on 8 bits, to the range of the run's images"
+    )
     threshold: float | list[float] | None = setting(
         None,
         "probability from which a class is present, one or one per class, such as [0.5,0.3]",

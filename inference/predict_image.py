@@ -21,6 +21,7 @@ from .. import data
 from .cluster import Cluster
 from .gate import LabelRecorder, absent_classes, label_recorders
 from .identity import identity_of
+from .image_values import fitting_source
 from .journal import Journal, Layout
 from .options import DEFAULT_OUTPUT, DEFAULT_PROGRESS, DEFAULT_TILES, OutputOptions, ProgressOptions, TileOptions
 from .predictor import NO_POST_PROCESSING, PostProcessing, Predictor, plan_image, thresholds_for
@@ -74,6 +75,7 @@ def predict_image(
     check_output(output, predictor.data, options)
     check_place(source, output)
     data.check_writable(output)
+    source = fitting_source(predictor, source)
     predictor.reader(source)  # refuses an image that does not fit
     described, thresholds = predictor.data, thresholds_for(predictor, data.file_stem(source.name))
     result = Result(described.task, described.class_names, thresholds, options.probabilities)

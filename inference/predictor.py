@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import TYPE_CHECKING, Protocol, overload
 
@@ -127,6 +127,8 @@ def load_run(
     """
     options = options or PredictOptions()
     runs = [read_run(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
+    if options.rescale:
+        runs = [replace(run, rescale=True) for run in runs]
     if options.crf:
         runs = [run.with_crf(options.crf) for run in runs]
     if options.no_decision:

@@ -58,6 +58,7 @@ class Run:
         model_file: Name of the model's file in the folder.
         engine: What predicts in the model's place: see `engines.choice.open_engine`.
         crf: Weight of the conditional random field behind the model, 0 for none.
+        rescale: Images of another type than the training images are brought to their range, not refused.
     """
 
     path: Path
@@ -68,6 +69,7 @@ class Run:
     model_file: str = MODEL
     engine: Engine | None = None
     crf: float = 0.0
+    rescale: bool = False
 
     @property
     def name(self) -> str:
@@ -92,7 +94,7 @@ class Run:
     @property
     def settings(self) -> Mapping[str, JSON]:
         """What the answers depend on beside the files of the run, by argument: JSON values."""
-        return {"crf": self.crf}
+        return {"crf": self.crf, **({"rescale": True} if self.rescale else {})}
 
     def plan(self, source: Source, options: TileOptions = DEFAULT_TILES, *, symmetric: bool = False) -> TilePlan:
         """Plans the tiles of an image, with the shortest halo whose seams stay within the tolerance.

@@ -47,6 +47,8 @@ class RunData:
         images: What each of these images is, by its name: `data.ImageIdentity.as_mapping`. Empty in older runs.
         seen_before: Images that had a part in the run by way of other runs: those that made its labels, or whose
             weights it began with; as values of `images`.
+        pixel_values: Types and range of the pixels of the training images, for `data.ValueRange.from_dict`; `None` of
+            runs of versions that did not note them.
         roi_classes: Options of `models.two_stage`, for a run of two networks; `fine` in the file.
         format: Number of the file's format.
     """
@@ -67,6 +69,7 @@ class RunData:
     fingerprint: str = ""
     images: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
     seen_before: tuple[Mapping[str, str | None], ...] = ()
+    pixel_values: Mapping[str, JSON] | None = None
     roi_classes: Mapping[str, JSON] | None = None
     format: int = field(default=DATA_FORMAT, compare=False)
 
@@ -74,6 +77,11 @@ class RunData:
     def num_classes(self) -> int:
         """Number of output channels of the model, 1 for a binary task."""
         return len(self.class_names)
+
+    @property
+    def reading(self) -> dict[str, JSON]:
+        """Which bands of an image are read and what transparency is, as keywords of `data.open_source`."""
+        return {"bands": self.spec.get("bands"), "alpha": self.spec.get("alpha") or False}
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, JSON], path: object = DATA_FILE) -> RunData:

@@ -106,6 +106,7 @@ class PseudoSet:
         self.threshold, self.fraction = threshold, fraction
         self.images: list[LabelledImage] = []
         self.task, self.names = description.task, description.class_names
+        self._reading = {name: value for name, value in description.reading.items() if value}
         self.table, self.specified = self.folder / TABLE, self.folder / SET
         self.unfinished = self.folder.with_name(f".{self.folder.name}.{os.getpid()}.unfinished")
         planes = [str(number) for number in range(len(self.names))] if self.task == "multilabel" else [""]
@@ -141,11 +142,13 @@ class PseudoSet:
             ]
             for window in data.window_grid(source.shape, (BLOCK[spatial_dims],) * spatial_dims):
                 labels, confidence = likeliest_labels(probabilities.read(window), self.task)
-                shown = confidence[labels > 0]
-                sums += [[confidence.sum(), confidence.size], [shown.sum(), shown.size]]
+                valid = source.valid(window)
+                held = (np.ones((*window.size, 1), bool) if valid is None else valid).any(axis=-1, keepdims=True)
+                known, shown = confidence[held[..., 0]], confidence[(labels > 0) & held]
+                sums += [[known.sum(), known.size], [shown.sum(), shown.size]]
                 # Probabilities are rounded to 255ths.
-                uncertain = confidence < self.threshold - 0.5 / 255
-                ignored += np.count_nonzero(uncertain)
+                uncertain = (confidence < self.threshold - 0.5 / 255) | ~held
+                ignored += np.count_nonzero(uncertain & held)
                 labels[uncertain] = IGNORED
                 for plane, sink in enumerate(sinks):
                     sink.write(window, labels[..., plane, None])
@@ -155,8 +158,8 @@ class PseudoSet:
         self.images.append(
             LabelledImage(
                 name=data.file_stem(image),
-                confidence=float(total / number),
-                ignored=float(ignored / sums[0, 1]),
+                confidence=float(total / max(number, 1)),
+                ignored=float(ignored / max(sums[0, 1], 1)),
                 runs=tuple(runs),
                 files=(link, *files),
             )
@@ -199,7 +202,7 @@ class PseudoSet:
     def specification(self) -> dict[str, Value]:
         """Returns the keys of the data set's YAML file."""
         # What models say is no truth to be measured by: none of it is held out.
-        keys: dict[str, Value] = {"path": ".", "task": self.task, "ignore": [IGNORED], "validation": 0}
+        keys: dict[str, Value] = self._reading | {"path": ".", "task": self.task, "ignore": [IGNORED], "validation": 0}
         if self.task == "multilabel":
             return keys | {"labels": {name: str(place) for name, place in zip(self.names, self.places, strict=True)}}
         values = {self.names[0]: 1} if self.task == "binary" else {name: n for n, name in enumerate(self.names)}

@@ -9,6 +9,7 @@ from typing import Any
 
 from maskzoo.errors import DataError
 
+from ..images.value_range import ValueRange
 from ..labels.scheme import LabelScheme
 from .cases import Case, make_cases
 from .identity import fingerprint
@@ -16,6 +17,7 @@ from .image_identity import ImageIdentity
 from .normalization import Normalizer
 from .pairs import open_pairs, scheme_of
 from .parts import open_parts, without_leaks
+from .pixel_values import in_one_range_of_parts, in_range_of_run
 from .spec_file import check_path, read_spec
 from .specification import DataSpec, absolute
 
@@ -35,6 +37,7 @@ class DataSet:
         fingerprint: Hash of names and contents, the same for the same data.
         identities: What each image is, by its name.
         seen_before: Images that are not trained on, but were by the runs that made labels of this set.
+        pixel_values: Types and range of the pixels of the training images.
     """
 
     train: list[Case]
@@ -47,6 +50,7 @@ class DataSet:
     fingerprint: str
     identities: Mapping[str, ImageIdentity] = field(default_factory=dict)
     seen_before: tuple[ImageIdentity, ...] = ()
+    pixel_values: ValueRange | None = None
 
     @property
     def task(self) -> str:
@@ -96,6 +100,7 @@ class DataSet:
             "fingerprint": self.fingerprint,
             "images": {name: identity.as_mapping() for name, identity in self.identities.items()},
             "seen_before": [image.as_mapping() for image in self.seen_before],
+            "pixel_values": self.pixel_values and self.pixel_values.as_dict(),
         }
 
 
@@ -114,7 +119,7 @@ def load_data(spec: DataSpec | str | os.PathLike[str], *, spatial_dims: int, see
         DataError: If the data set does not fit its specification.
     """
     spec = spec if isinstance(spec, DataSpec) else read_spec(spec)
-    parts = without_leaks(open_parts(spec, spatial_dims, seed))
+    parts = in_one_range_of_parts(spec, without_leaks(open_parts(spec, spatial_dims, seed)))
     if spec.sets is not None and len(scales := {part.scale for part in parts}) == 1:
         level, resolution = scales.pop()
         spec = replace(spec, level=level, resolution=resolution)
@@ -137,6 +142,7 @@ def load_data(spec: DataSpec | str | os.PathLike[str], *, spatial_dims: int, see
             case.name: part.identities[case.name] for part in parts for case, _ in cases if case.name in part.identities
         },
         seen_before=tuple(image for part in parts for image in part.seen_by_makers()),
+        pixel_values=ValueRange.of(sources),
     )
 
 
@@ -164,12 +170,15 @@ def labelled_cases(
         spec = DataSpec(**mapping["spec"])
         check_path(spec.path)
     else:
-        spec = read_spec(path)
+        spec, trained = read_spec(path), mapping["spec"]
         if spec.level is None and spec.resolution is None:
-            trained = mapping["spec"]
             spec = replace(spec, level=trained.get("level"), resolution=trained.get("resolution"))
+        if spec.bands is None and spec.alpha is None:
+            spec = replace(spec, bands=trained.get("bands"), alpha=trained.get("alpha"))
     if spec.sets is not None:
-        cases = [case for part in open_parts(spec, spatial_dims, seed) for case in part.cases(normalizer)]
+        parts = open_parts(spec, spatial_dims, seed)
+        parts = [replace(part, pairs=in_range_of_run(part.pairs, mapping)) for part in parts]
+        cases = [case for part in parts for case in part.cases(normalizer)]
         return [case for case in cases if path is not None or case.name in held_out]
     if mapping["spec"].get("instances") and spec.task is None and spec.classes is None and not spec.ignore:
         # Masks are numbers of objects too.
@@ -185,4 +194,4 @@ def labelled_cases(
         scheme = declared
     elif more := set(spec.ignored_values) - set(scheme.ignore):
         scheme = replace(scheme, ignore=tuple(sorted({*scheme.ignore, *more})))
-    return make_cases(pairs, scheme, normalizer)
+    return make_cases(in_range_of_run(pairs, mapping), scheme, normalizer)

@@ -71,12 +71,13 @@ def open_pairs(spec: DataSpec, spatial_dims: int, seed: int) -> tuple[list[Pair]
     open_label = label_opener(spec, find_folders(spec)[1], images, spatial_dims)
     pairs: list[Pair] = []
     for name in sorted(images):
-        image = open_source(images[name], spatial_dims=spatial_dims, level=spec.level, resolution=spec.resolution)
+        image = open_source(images[name], spatial_dims=spatial_dims, **spec.reading)
         label = open_label(name, image)
         if image.shape != label.shape:
             raise LabelError(label.name, f"a label of the size of {image.name}, {by(image.shape)}", by(label.shape))
         if pairs and image.channels != (first := pairs[0].image).channels:
-            raise ImageError(image.name, f"{counted(first.channels, 'channel')} as in {first.name}", image.channels)
+            notes = "".join(f"; {note}" for note in image.notes)
+            raise ImageError(image.name, f"{counted(first.channels, 'channel')} as in {first.name}", f"{image.channels}{notes}")
         pairs.append(Pair(name, image, label))
     labels, remarks = settled_labels(spec, [pair.label for pair in pairs], open_label.bands)
     for remark in [*open_label.remarks, *remarks]:

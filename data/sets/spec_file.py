@@ -18,7 +18,7 @@ from .specification import SYNTHETIC, DataSpec
 
 YAML_SUFFIXES = (".yaml", ".yml")
 # What is said of joined sets together; everything else each set says itself.
-JOINED_KEYS = ("normalization", "stain", "folds", "fold", "repeat")
+JOINED_KEYS = ("normalization", "stain", "rescale", "folds", "fold", "repeat")
 
 
 def check_path(path: str | os.PathLike[str]) -> None:

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from dataclasses import fields as fields_of
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from maskzoo.errors import OptionError
 from maskzoo.names import one_of
 
 from ..augmentation.stain import METHODS as STAINS
+from ..images.pixel_meaning import ALPHAS, check_bands
 from ..labels.colors import IGNORED_COLOR, ColorTable
 from ..labels.run_lengths import Dialect
 from ..labels.scheme import TASKS
@@ -23,6 +24,15 @@ SYNTHETIC = "synthetic"
 SPLITS = ("random", "block")
 MISSING = ("ignore", "empty")
 DIALECT = tuple(field.name for field in fields_of(Dialect))
+
+
+class ImageReading(TypedDict):
+    """What a data set says about the reading of its images, as keywords of `open_source`."""
+
+    level: int | None
+    resolution: float | None
+    bands: Sequence[int] | None
+    alpha: bool | str
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,10 @@ class DataSpec:
         stain: `macenko`, `reinhard` or `vahadane`: images of stained tissue are brought to one appearance first.
         level: Level of the images to read, 0 the finest: see `open_source`. Labels are made to fit.
         resolution: Size of a pixel to read at: see `open_source`. Labels are made to fit.
+        bands: Numbers of the bands to read of images, counted from 1, in the order of the channels; all by default.
+        alpha: `data` or `mask`: what a band is that is tagged as transparency: see `open_source`.
+        rescale: Bring images of different types to one range: 8 and 16 bits to 16, or to 0 to 1 where some are of
+            floating point values. Without, sets that mix them are refused.
         instances: Label images hold a number per object: every value above 0 is the class, and `Case.read_instances`
             tells the objects apart.
         sets: Mapping from data sets (folders or YAML files, in a YAML file relative to it) to weights. Their cases are
@@ -92,6 +106,9 @@ class DataSpec:
     stain: str | None = None
     level: int | None = None
     resolution: float | None = None
+    bands: Sequence[int] | None = None
+    alpha: str | None = None
+    rescale: bool = False
     instances: bool = False
     sets: dict[str, float] | None = None
 
@@ -101,6 +118,7 @@ class DataSpec:
             ("split", self.split, SPLITS, False),
             ("task", self.task, TASKS, True),
             ("stain", self.stain, STAINS, True),
+            ("alpha", self.alpha, ALPHAS, True),
             ("missing", self.missing, MISSING, True),
         ):
             if value not in known and not (optional and value is None):
@@ -122,6 +140,10 @@ class DataSpec:
         for name in self.rle or ():
             if name not in DIALECT:
                 raise OptionError("rle", one_of(name, DIALECT), name)
+        if self.bands is not None:
+            check_bands(self.bands)
+        if not isinstance(self.rescale, bool):
+            raise OptionError("rescale", "true or false", self.rescale)
         if self.level is not None and (type(self.level) is not int or self.level < 0):
             raise OptionError("level", "a whole number, at least 0", self.level)
         if self.resolution is not None and not is_weight(self.resolution):
@@ -175,6 +197,11 @@ class DataSpec:
         values = [value for value in self.ignore if isinstance(value, int)]
         values += [IGNORED_COLOR] if self.ignored_colors else []
         return tuple([*values, UNKNOWN_CLASS] if self.missing == "ignore" else values)
+
+    @property
+    def reading(self) -> ImageReading:
+        """How the images are read, as keywords of `open_source`."""
+        return {"level": self.level, "resolution": self.resolution, "bands": self.bands, "alpha": self.alpha or False}
 
     @property
     def dialect(self) -> Dialect:

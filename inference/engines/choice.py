@@ -12,6 +12,7 @@ import numpy as np
 from maskzoo.errors import OptionError
 
 from ... import data, metrics
+from ..image_values import fitting_source
 from ..options import ENGINES, PRECISIONS, EngineOptions, TileOptions, check_one_of
 from ..predictor import Predictor, plan_image
 from ..run import Run
@@ -92,6 +93,7 @@ def run_with_engine(run: Run, engine: EngineOptions, source: data.Source | None,
     if engine.engine == "auto":
         if source is None:
             raise OptionError("source", "an image to measure the engines on, for auto", source)
+        source = fitting_source(run, source)
         plan = plan_image(run, source, tiles)
         windows = data.window_grid([n + o for n, o in zip(plan.shape, plan.overlap, strict=True)], plan.tile)
         first = max(0, len(windows) // 2 - plan.batch)
