@@ -143,7 +143,7 @@ class PseudoSet:
             for window in data.window_grid(source.shape, (BLOCK[spatial_dims],) * spatial_dims):
                 labels, confidence = likeliest_labels(probabilities.read(window), self.task)
                 valid = source.valid(window)
-                held = (np.ones((*window.size, 1), bool) if valid is None else valid).any(axis=-1, keepdims=True)
+                held = np.ones((*window.size, 1), bool) if valid is None else np.max(valid, axis=-1, keepdims=True)
                 known, shown = confidence[held[..., 0]], confidence[(labels > 0) & held]
                 sums += [[known.sum(), known.size], [shown.sum(), shown.size]]
                 # Probabilities are rounded to 255ths.
