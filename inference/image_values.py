@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from maskzoo.errors import OptionError
+
 from .. import data
 from .predictor import Predictor
 from .run_files import RunData
@@ -20,10 +22,13 @@ def fitting_source(predictor: Predictor, source: data.Source) -> data.Source:
     Raises:
         ImageError: If its values cannot be the same thing as those of the training images: of another type of images,
             or 0 to 1 for 0 to 255.
+        OptionError: If images are to be rescaled for a run that has not noted the values of its own.
     """
     for run in predictor.members:
         trained = values_of_training(run.data)
         if trained is None:
+            if run.rescale:
+                raise OptionError("rescale", "a run that notes the values of its images", f"{run.name}, an older one")
             continue
         if run.rescale or run.data.spec.get("rescale"):
             source = data.rescaled(source, trained)

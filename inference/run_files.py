@@ -113,7 +113,8 @@ class RunData:
             "num_classes": self.num_classes,
             "format": DATA_FORMAT,
         }
-        for name, value in (("fine", self.roi_classes), ("images", self.images), ("seen_before", self.seen_before)):
+        optional = (self.roi_classes, self.images, self.seen_before, self.pixel_values)
+        for name, value in zip(("fine", "images", "seen_before", "pixel_values"), optional, strict=True):
             if not value:
                 del values[name]
         return values
