@@ -77,7 +77,9 @@ def open_pairs(spec: DataSpec, spatial_dims: int, seed: int) -> tuple[list[Pair]
             raise LabelError(label.name, f"a label of the size of {image.name}, {by(image.shape)}", by(label.shape))
         if pairs and image.channels != (first := pairs[0].image).channels:
             notes = "".join(f"; {note}" for note in image.notes)
-            raise ImageError(image.name, f"{counted(first.channels, 'channel')} as in {first.name}", f"{image.channels}{notes}")
+            raise ImageError(
+                image.name, f"{counted(first.channels, 'channel')} as in {first.name}", f"{image.channels}{notes}"
+            )
         pairs.append(Pair(name, image, label))
     labels, remarks = settled_labels(spec, [pair.label for pair in pairs], open_label.bands)
     for remark in [*open_label.remarks, *remarks]:
