@@ -23,6 +23,7 @@ from .gate import LabelRecorder, absent_classes, label_recorders
 from .identity import identity_of
 from .image_values import fitting_source
 from .journal import Journal, Layout
+from .missing_pixels import with_missing
 from .options import DEFAULT_OUTPUT, DEFAULT_PROGRESS, DEFAULT_TILES, OutputOptions, ProgressOptions, TileOptions
 from .predictor import NO_POST_PROCESSING, PostProcessing, Predictor, plan_image, thresholds_for
 from .results import Result, check_output, check_place, cleaned, write_result
@@ -186,8 +187,9 @@ class Writing:
             logger.info("not in this image by its label: %s", names)
         journal.commit()
         try:
-            with cleaned(journal.read, result, source.shape, post.cleaning, self._output, absent) as read:
-                write_result(result, read, source, self._output, self._options)
+            held = with_missing(journal.read, source, 0)
+            with cleaned(held, result, source.shape, post.cleaning, self._output, absent) as read:
+                write_result(result, with_missing(read, source, 0), source, self._output, self._options)
         except OSError as error:
             free = in_bytes(shutil.disk_usage(self._output.absolute().parent).free)
             raise DiskFull(f"{error} ({free} free); everything is predicted: {RESUME_HINT}") from None

@@ -14,6 +14,7 @@ from maskzoo.files import written_atomically
 
 from .. import data, metrics
 from ..postprocessing import Cleaning
+from .missing_pixels import lacks_pixels, missing_value, with_missing
 from .options import DEFAULT_OUTPUT, OutputOptions
 from .run_files import RunData
 from .vector_results import Masks, ReadMask, write_outlines, write_runs
@@ -159,6 +160,9 @@ def write_result(
     like = source
     if options.full_size and (full := source.frame.full.shape) != source.shape:
         like, read = data.ResampledSource(source, full, nearest=True), enlarged(read, source.shape, full)
+    missing = missing_value(result.probabilities) if suffix in (".tif", ".tiff") and lacks_pixels(like) else None
+    if missing is not None:
+        read = with_missing(read, like, missing)
     writing = data.WriterOptions(
         bands=result.bands,
         dtype=result.dtype,
@@ -167,6 +171,7 @@ def write_result(
         # 8-bit probabilities are grey, not class ids.
         colors=[] if result.probabilities else None,
         cog=options.cog,
+        nodata=missing,
     )
     with data.open_writer(output, like.shape, writing, unfinished=unfinished) as writer:
         writer.fill(read)

@@ -24,6 +24,7 @@ class WriterOptions:
         like: Source whose place in the world the file gets.
         class_names: Names of the bands or, with one band, of the class ids (a single name is that of id 1).
         colors: Colours `(red, green, blue)` of the class ids from 0 on; empty for a grey image without a colour table.
+        nodata: Value of pixels that are lacking, which a TIFF declares.
         cog: Make a TIFF a cloud-optimised one, with overviews; needs the disk space twice while it is made.
     """
 
@@ -33,6 +34,7 @@ class WriterOptions:
     class_names: Sequence[str] | None = None
     colors: Sequence[Sequence[int]] | None = None
     cog: bool = False
+    nodata: float | None = None
 
     @property
     def frame(self) -> Frame:

@@ -43,6 +43,7 @@ class RasterWriter(FormatWriter):
             "interleave": "band",
             "photometric": "minisblack",
             "bigtiff": "yes",
+            "nodata": options.nodata,
             # A TIFF has either control points or a transform.
             **({} if frame.control_points else {"crs": frame.crs, "transform": frame.transform}),
         }

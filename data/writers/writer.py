@@ -164,7 +164,7 @@ class Writer:
                 for window in window_grid(self.shape, size):
                     values = np.asarray(read(window, band), self.dtype)
                     for part in window_grid(window.size, (block,) * len(self.shape)):
-                        if (cut := values[part.slices]).any():
+                        if (cut := values[part.slices]).any() or self._options.nodata is not None:
                             self._opened().write(part.moved(window.offset), cut[..., None], band)
         except OSError as error:
             raise self._failure(error) from None
