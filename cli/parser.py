@@ -44,7 +44,12 @@ class Parser(jsonargparse.ArgumentParser):
 
     def __init__(self, program: str = "maskzoo", description: str = "", **kwargs: Any):  # passed on by jsonargparse
         super().__init__(
-            prog=program, description=description, formatter_class=HelpFormatter, exit_on_error=True, **kwargs
+            prog=program,
+            description=description,
+            formatter_class=HelpFormatter,
+            exit_on_error=True,
+            allow_abbrev=False,
+            **kwargs,
         )
         # Options, and keys of a recipe, that have another name now: old name to new, as keys.
         self.renamed: dict[str, str] = {}

@@ -8,7 +8,7 @@ from threading import Lock
 from types import TracebackType
 from typing import Self
 
-from maskzoo.names import counted
+from maskzoo.names import counted, duration
 
 logger = logging.getLogger(__name__)
 
@@ -67,13 +67,3 @@ class Progress:
     def elapsed(self) -> str:
         """The time since the beginning, in words."""
         return duration(self.clock() - self.started)
-
-
-def duration(seconds: float) -> str:
-    """A time in words: `40 s`, `3 min`, `2 h 10 min`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 90:
-        return f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60} min"

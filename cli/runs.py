@@ -1,8 +1,8 @@
 """Lists and compares runs, the best first: what was trained, how far each got, and its Dice.
 
-The columns best and last are the Dice on validation windows, in the best epoch and in the last one; images is the Dice
-of the best epoch on the held-out images, predicted whole. A run that was stopped is unfinished; one whose files cannot
-be read is broken.
+Dice is that of all pixels together, a mean over classes. The columns best and last are that of validation windows, in
+the best epoch and in the last one; images is that of the best epoch on the held-out images, predicted whole. A run that
+was stopped is unfinished; one whose files cannot be read is broken.
 
 examples:
   maskzoo runs
@@ -151,8 +151,8 @@ def from_start(path: Path) -> Row:
 def from_epochs(path: Path, recipe: Row) -> Row:
     """How far the run got and how good it is."""
     dice = [float(row["val_dice"]) for row in training.read_history(path)]
-    scores = read_json(path / "scores.json")
-    whole = scores.get("mean_dice")
+    scores, chosen = read_json(path / "scores.json"), read_json(path / training.CHOICE)
+    whole = [value for value in scores.get("dice", ()) if value is not None]
     stages = recipe.get("stages") or [{}]
     epochs = sum(stage.get("epochs", recipe["epochs"]) for stage in stages)
     if dice and not ((path / training.BEST).is_file() and (path / training.LAST).is_file()):
@@ -160,7 +160,7 @@ def from_epochs(path: Path, recipe: Row) -> Row:
     return {
         "state": "done" if scores else "unfinished",
         "epochs": f"{len(dice)}/{epochs}",
-        "best": max(dice, default=None),
+        "best": chosen.get("val_dice", max(dice, default=None)),
         "last": dice[-1] if dice else None,
         "images": sum(whole) / len(whole) if whole else None,
     }

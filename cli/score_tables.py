@@ -37,8 +37,8 @@ SHORT = {
 def score_table(scores: JSONScores) -> str:
     """The scores as aligned text, a table per measure with a row per class."""
     columns = {
-        "Dice (mean over images)": scores["mean_dice"],
         "Dice (all pixels)": scores["dice"],
+        "Dice (mean over images)": scores["mean_dice"],
         "IoU (all pixels)": scores["iou"],
         "precision": scores["precision"],
         "recall": scores["recall"],

@@ -21,6 +21,7 @@ import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,12 +146,14 @@ def evaluate_held_out(recipe: training.Recipe, folder: Path, dataset: Dataset) -
     trained = inference.load_run(folder)
     if recipe.fold is not None:
         store_probabilities(trained, dataset.validation, folder / training.OUT_OF_FOLD)
-    scores = evaluation.evaluate(trained, dataset.validation)
+    chosen = training.read_choice(folder)
+    scores = replace(evaluation.evaluate(trained, dataset.validation), chosen=chosen)
     scores.write(folder / "scores.json")
     images = counted(len(dataset.validation), "held-out image")
     print(f"\nbest epoch on {images}, predicted whole:\n{score_table(scores.as_mapping())}\n")
-    dice = sum(scores.mean_dice) / len(scores.mean_dice)
-    logger.info("Dice %.3f; pictures: %s, %s", dice, folder / "samples.png", folder / "curves.png")
+    dice = sum(scores.dice) / len(scores.dice)
+    where = f"all pixels of {images}"
+    logger.info("Dice %.3f over %s; pictures: %s, %s", dice, where, folder / "samples.png", folder / "curves.png")
     logger.info("try: %s", predict_command(folder, dataset))
 
 

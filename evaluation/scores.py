@@ -62,6 +62,8 @@ class Scores:
         competition_dice: Mean of Dice over images and classes.
         images: The scores of each image.
         measures: The scores of every further measure, by its name in `MEASURES`: see docs/metrics.md.
+        chosen: Which epoch is scored, why, and on how many pixels it was chosen: see docs/training.md. Empty where no
+            training wrote it.
         format: Number of the file's format.
     """
 
@@ -77,12 +79,14 @@ class Scores:
     competition_dice: float = math.nan
     images: list[ImageScores] = field(default_factory=list)
     measures: Mapping[str, MeasureScores] = field(default_factory=dict)
+    chosen: Mapping[str, Any] = field(default_factory=dict)  # JSON values
     format: int = field(default=SCORES_FORMAT, compare=False)
 
     # The values are those of JSON.
     def as_mapping(self) -> dict[str, Any]:
         """Returns the content of the file; distances may be infinite, which JSON has no number for: see `write`."""
-        return flat(self) | {"images": [image.as_mapping() for image in self.images], "format": SCORES_FORMAT}
+        values = flat(self) | {"images": [image.as_mapping() for image in self.images], "format": SCORES_FORMAT}
+        return values if self.chosen else {name: value for name, value in values.items() if name != "chosen"}
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], path: object = SCORES_FILE) -> Scores:

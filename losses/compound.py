@@ -1,5 +1,6 @@
 """Sums of losses by name, as one Keras loss."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ import keras
 from maskzoo.errors import OptionError
 from maskzoo.names import one_of
 
-from .target import TASKS, Tensor, ops, prepare
+from .target import TASKS, Tensor, check_values, check_weighted_classes, ops, prepare
 from .terms import parse_terms
 
 
@@ -68,8 +69,9 @@ class SegmentationLoss(keras.losses.Loss):
             raise OptionError("task", one_of(str(task), TASKS), repr(task))
         if class_weights is not None:
             class_weights = [float(weight) for weight in class_weights]
-            if min(class_weights, default=0) < 0 or not sum(class_weights) > 0:
+            if min(class_weights, default=0) < 0 or not 0 < sum(class_weights) < math.inf:
                 raise OptionError("class_weights", "numbers of at least 0, not all 0", class_weights)
+            check_weighted_classes(task, class_weights)
         self.spec, self.task, self.class_weights, self.ignore_index = spec, task, class_weights, ignore_index
         self.options = dict(options or {})
         terms = parse_terms(spec, task, self.options)
@@ -80,6 +82,7 @@ class SegmentationLoss(keras.losses.Loss):
         ]
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        check_values(y_true, self.task, y_pred.shape[-1], self.ignore_index)
         y_true, y_pred = (ops.cast(ops.convert_to_tensor(y), self.dtype) for y in (y_true, y_pred))
         target = prepare(y_true, y_pred, self.task, self.class_weights, self.ignore_index)
         return sum(weight * function(target) for weight, function in zip(self.weights, self._functions, strict=True))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import keras
+import numpy as np
 
 from maskzoo.errors import OptionError
 
@@ -84,6 +85,60 @@ def prepare(
         labels = ops.one_hot(ops.cast(labels[..., 0], "int32"), channels, dtype=y_pred.dtype) * valid
     weights = ops.convert_to_tensor(class_weights or [1.0] * channels, dtype=y_pred.dtype)
     return Target(labels, ops.clip(y_pred, -LARGEST_LOGIT, LARGEST_LOGIT), valid, weights, task)
+
+
+def check_weighted_classes(task: str, class_weights: Sequence[float]) -> None:
+    """Refuses the weight of a single class, which changes nothing, since only ratios of weights matter.
+
+    Raises:
+        OptionError: It is alone.
+    """
+    if task == "binary" or len(class_weights) == 1:
+        expected = (
+            f"none for a single class, whose foreground and background weighted_bce(positive_weight=0.9) as the loss "
+            f"weighs against each other{', and two or more classes' if task != 'binary' else ''}"
+        )
+        raise OptionError("class_weights", expected, list(class_weights))
+
+
+def check_values(y_true: Tensor, task: str, channels: int, ignore_index: int | None) -> None:
+    """Refuses labels that no class has, such as 0 and 255 for 0 and 1, where they are there to be looked at.
+
+    While a step is traced they are not; there the windows of a data set have been checked as they were read.
+
+    Args:
+        y_true: Labels as the caller gave them.
+        task: `binary`, `multilabel` or `multiclass`.
+        channels: Number of classes.
+        ignore_index: Label value of pixels that do not count.
+
+    Raises:
+        OptionError: A label is below 0 or above what the task has.
+    """
+    values = concrete(y_true)
+    if values is None or not values.size:
+        return
+    if ignore_index is not None:
+        values = values[values != ignore_index]
+    highest = channels - 1 if task == "multiclass" else 1
+    # NaN is neither.
+    if values.size and not (values.min() >= 0 and values.max() <= highest):
+        ignored = "" if ignore_index is None else f", or {ignore_index} where a pixel does not count"
+        kind = f"class numbers from 0 to {highest}" if task == "multiclass" else "values from 0 to 1"
+        found = f"values from {values.min():g} to {values.max():g}"
+        raise OptionError("labels", f"{kind} for a {task} task{ignored}", found)
+
+
+def concrete(tensor: Tensor) -> np.ndarray | None:
+    """Returns the values of an array or a tensor; `None` for a symbolic one, of a graph or a trace."""
+    if isinstance(tensor, (np.ndarray, list, tuple, int, float)):
+        return np.asarray(tensor)
+    if isinstance(tensor, keras.KerasTensor):
+        return None
+    try:
+        return np.asarray(ops.convert_to_numpy(tensor))
+    except Exception:
+        return None
 
 
 def pixel_mean(values: Tensor, target: Target) -> Tensor:

@@ -1,4 +1,4 @@
-"""Misspelt names: the known one that was meant, if any is near."""
+"""Words for people: the known name that a misspelt one was meant to be, numbers with nouns, times."""
 
 import difflib
 import re
@@ -32,7 +32,9 @@ def nearest_name(word: str, known: Iterable[str]) -> str | None:
             return plain[candidate]
     close = difflib.get_close_matches(asked, plain, n=1, cutoff=NEAR)
     begun = [name for name in plain if len(asked) > 2 and name.startswith(asked)]
-    found = [*close, *sorted(begun, key=len)]
+    # The first words of a name are the name sooner than another one that looks like them: `batch` is no `patch`.
+    first = [name for name in begun if name.startswith(f"{asked} ")]
+    found = [*sorted(first, key=len), *close, *sorted(begun, key=len)]
     return plain[found[0]] if found else None
 
 
@@ -53,3 +55,13 @@ def spelled(name: str) -> str:
 def counted(number: int, noun: str, plural: str | None = None) -> str:
     """A number with its noun: `1 image`, `3 images`; the plural is given where it does not end in `s` alone."""
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def duration(seconds: float) -> str:
+    """A time in words: `40 s`, `3 min`, `2 h 10 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import lazy_loader
 
 if TYPE_CHECKING:
+    from .choice import read_choice as read_choice
     from .fit import train as train
     from .folds import FOLDS as FOLDS
     from .folds import OUT_OF_FOLD as OUT_OF_FOLD
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from .recipe import RENAMED as RENAMED
     from .recipe import Recipe as Recipe
     from .run_folder import BEST as BEST
+    from .run_folder import CHOICE as CHOICE
     from .run_folder import LAST as LAST
     from .run_folder import RECIPE as RECIPE
     from .run_folder import Manifest as Manifest
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "choice": ["read_choice"],
         "fit": ["train"],
         "folds": ["FOLDS", "OUT_OF_FOLD", "train_folds"],
         "history": ["read_history"],
@@ -40,6 +43,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "recipe": ["RENAMED", "Recipe"],
         "run_folder": [
             "BEST",
+            "CHOICE",
             "LAST",
             "RECIPE",
             "Manifest",

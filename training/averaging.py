@@ -1,6 +1,6 @@
 """Averages of weights: the exponential one that follows them step by step, and the mean of the best epochs' models."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -8,7 +8,6 @@ import keras
 import numpy as np
 
 from .checkpoints import save_model
-from .history import History
 from .keras_types import Logs, load_model, to_numpy
 from .optimisation import inner
 from .step import Trainer, TrainerCallback
@@ -38,22 +37,21 @@ def averaged(trainer: Trainer) -> Iterator[None]:
         optimizer.exchange_averages()
 
 
-def keep_model(trainer: Trainer, history: History, epoch: int, number: int) -> None:
+def keep_model(trainer: Trainer, run: Path, epoch: int, best: Sequence[int]) -> None:
     """Keeps the model of an epoch if it is among the best, and deletes those that no longer are.
 
     Args:
         trainer: The trainer, after the epoch.
-        history: The finished epochs, this one included.
+        run: The run folder.
         epoch: Number of the epoch.
-        number: How many models are kept.
+        best: Numbers of the best epochs, whose models are kept.
     """
-    best = history.best_epochs(number)
-    folder = history.run / KEPT
+    folder = run / KEPT
     folder.mkdir(exist_ok=True)
     if epoch in best:
         with averaged(trainer):
-            save_model(trainer.network, kept_model(history.run, epoch))
-    kept = [kept_model(history.run, number) for number in best]
+            save_model(trainer.network, kept_model(run, epoch))
+    kept = [kept_model(run, number) for number in best]
     for path in folder.glob("epoch*.keras"):
         if path not in kept:
             path.unlink()
@@ -64,10 +62,10 @@ def kept_model(run: Path, epoch: int) -> Path:
     return run / KEPT / f"epoch{epoch:04}.keras"
 
 
-def average_kept(history: History, number: int) -> keras.Model:
+def average_kept(run: Path, best: Sequence[int]) -> keras.Model:
     """Writes `averaged.keras`, the mean of the models of the best epochs, and returns it."""
-    network = average_models(kept_model(history.run, epoch) for epoch in history.best_epochs(number))
-    save_model(network, history.run / AVERAGED)
+    network = average_models(kept_model(run, epoch) for epoch in best)
+    save_model(network, run / AVERAGED)
     return network
 
 

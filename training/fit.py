@@ -8,25 +8,28 @@ from pathlib import Path
 
 import keras
 
-from maskzoo.files import written_atomically
-from maskzoo.names import counted
+from maskzoo.errors import OptionError
+from maskzoo.names import counted, one_of
 
 from .. import data, losses, models
 from ..inference.run_files import DATA_FILE, DECISION_FILE, Decision, RunData, read_run_data, split_epoch
 from ..inference.seen_images import SeenImages, seen_by
 from ..models import analysis
 from . import optimisation
-from .averaging import AVERAGED, AveragedWeights, average_kept
+from .averaging import AveragedWeights
 from .checkpoints import State, load_last, restore_optimizer, restore_random
+from .choice import Choice, measured_on
 from .devices import check_devices, open_devices
+from .feedback import Feedback, FiniteLoss
 from .history import History, read_history
 from .network import encoder_layers, new_network, regions_of
 from .options import Value
 from .pictures import Pictures
 from .recipe import Recipe
-from .recorder import FiniteLoss, RunRecorder, Throughput
-from .run_folder import BEST, Manifest, write_recipe
+from .recorder import RunRecorder, Throughput
+from .run_folder import Manifest, write_recipe
 from .schedules import FrozenLayers, HardExamples, LearningRate
+from .selection import average_best, carry_over
 from .session import Session, build_loss, new_objective, new_trainer
 from .step import Objective
 from .strategy import make_deterministic, reading_errors
@@ -79,6 +82,7 @@ def train(recipe: Recipe, run: Path) -> data.DataSet:
     session = Session(network, dataset, strategy)
     check_stages(session, stages)
     history = History(run, read_history(run)[: int(state["epochs"])] if state else [])
+    choice = Choice.read(run) if state else Choice(run)
     describe(session, stages, run)
     write_description(session, recipe, stages, run)
     trackers = open_trackers(None if recipe.host else recipe.track, run, recipe)
@@ -89,13 +93,15 @@ def train(recipe: Recipe, run: Path) -> data.DataSet:
                 continue
             if len(stages) > 1:
                 logger.info("stage      %d of %d, %s", number, len(stages), counted(stage.epochs, "epoch"))
-            fit_stage(session, Stage(number, stage, len(history) - len(done)), history, state, trackers)
+            if not done:
+                carry_over(session, stages, number, history, choice)
+            fit_stage(session, Stage(number, stage, len(history) - len(done)), history, choice, state, trackers)
             state = None
     finally:
         for tracker in trackers:
             tracker.close()
     if recipe.average_best:
-        average_best(session, stages[-1], history, recipe.average_best)
+        average_best(session, stages[-1], len(stages), history, choice)
     return dataset
 
 
@@ -109,16 +115,41 @@ def open_data(recipe: Recipe) -> data.DataSet:
     """Opens the recipe's data set; files that do not determine the number of spatial axes get the model's."""
     spec = data.read_spec(recipe.data, recipe.data_options())
     default = 3 if recipe.slices else models.spatial_dims_of(recipe.model)
-    dataset = data.load_data(spec, spatial_dims=data.spatial_dims_of(spec) or default, seed=recipe.seed)
+    found = data.spatial_dims_of(spec)
+    if found is not None and found != default and not recipe.slices:
+        # Built once to be refused before the images are read and measured, if it is for others only.
+        options = {name: value for name, value in recipe.option.items() if name != "encoder_weights"}
+        models.build_model(recipe.model, (*(None,) * found, 1), 1, **options)
+    dataset = data.load_data(spec, spatial_dims=found or default, seed=recipe.seed)
     data.require_every_class(dataset)
     return dataset
 
 
 def check_stages(session: Session, stages: Sequence[Recipe]) -> None:
-    """Refuses windows and losses that do not fit the model, before the first stage rather than hours later."""
+    """Refuses windows, losses and weights that do not fit the model, before the first stage rather than hours later."""
     for stage in stages:
         input_patch(session.network, stage.patch)
+        check_output_weights(session.network, stage)
         losses.WeightSchedule(build_loss(stage, session.dataset), stage.loss_weights or {})
+
+
+def check_output_weights(network: keras.Model, stage: Recipe) -> None:
+    """Refuses weights of outputs that the network does not have, and a stage that trains no output.
+
+    Raises:
+        OptionError: If it is so.
+    """
+    several = isinstance(network.output, dict)
+    masks = [name for name in network.output if name != "label"] if several else ["mask"]
+    objective = Objective(losses.build_loss("dice"), stage.output_weights)
+    for name in stage.output_weights or {}:
+        if name == "label":
+            raise OptionError("output_weights", "`label_head` for the weight of the image-level output", name)
+        if name not in masks:
+            raise OptionError("output_weights", one_of(name, masks), name)
+    has_label = several and "label" in network.output
+    if not any(objective.weight(name) for name in masks) and not (has_label and stage.label_head != 0):
+        raise OptionError("output_weights", "an output with a weight above 0, or `label_head`", stage.output_weights)
 
 
 def write_description(session: Session, recipe: Recipe, stages: Sequence[Recipe], run: Path) -> None:
@@ -178,11 +209,22 @@ def describe(session: Session, stages: Sequence[Recipe], run: Path) -> None:
         ", ".join(dataset.class_names),
     )
     logger.info("windows    %s with %s, %s", patch, channels, "1 device" if replicas == 1 else f"{replicas} devices")
+    scales = sorted({scale for stage in stages for scale in stage.scales or ()}, reverse=True)
+    if scales and max(scales) < 1:
+        # Not an error: the images that are predicted may be finer than those that are trained on.
+        logger.warning("scales     %s in training, but validation and prediction show images at scale 1", scales)
+    elif scales:
+        logger.info("scales     %s in training; 1 in validation, as in prediction", ", ".join(map(str, scales)))
     logger.info("run        %s", run)
 
 
 def fit_stage(
-    session: Session, stage: Stage, history: History, state: State | None, trackers: Sequence[Tracker]
+    session: Session,
+    stage: Stage,
+    history: History,
+    choice: Choice,
+    state: State | None,
+    trackers: Sequence[Tracker],
 ) -> None:
     """Fits one stage, or what is left of it.
 
@@ -190,6 +232,7 @@ def fit_stage(
         session: What is trained, on what.
         stage: The stage.
         history: The finished epochs, to which those of the stage are added.
+        choice: What is chosen so far.
         state: The state of the checkpoint to continue from, or `None`.
         trackers: Callbacks that send the log elsewhere.
     """
@@ -214,15 +257,15 @@ def fit_stage(
             restore_random(session.network, state)
             if int(state["stage"]) == stage.number:
                 restore_optimizer(trainer, state)
-    images, labels, *_ = validation[0]
     callbacks = [
         *schedules(stage, objective, history, encoder),
         *([HardExamples(training, grid_of_training_windows(session, recipe))] if recipe.hard_example_fraction else []),
         *([AveragedWeights()] if recipe.ema else []),
         FiniteLoss(recipe),
-        RunRecorder(history, recipe, stage.number),
-        Pictures(history.run, (images[:4], labels[:4]), session.dataset, session.geometry.offset),
+        RunRecorder(history, recipe, stage.number, choice, measured_on(validation)),
+        Pictures(history.run, validation, session.dataset),
         Throughput(training, recipe.batch_size),
+        Feedback(stage.first + recipe.epochs, recipe.steps, piped=not sys.stdout.isatty()),
         keras.callbacks.TensorBoard(str(history.run / "logs"), write_graph=False),
         *trackers,
     ]
@@ -270,27 +313,3 @@ def encoder_factor(encoder: Sequence[keras.Layer], recipe: Recipe) -> optimisati
     ratio = recipe.encoder_learning_rate / recipe.learning_rate
     slow = {id(variable) for layer in encoder for variable in layer.trainable_variables}
     return lambda variable: ratio if id(variable) in slow else 1.0
-
-
-def average_best(session: Session, stage: Recipe, history: History, number: int) -> None:
-    """Averages the weights of the best epochs, and makes the result the run's best model if it is no worse.
-
-    Args:
-        session: What was trained, on what.
-        stage: The recipe of the last stage.
-        history: All epochs.
-        number: How many epochs are averaged.
-    """
-    with session.strategy.scope():
-        averaged = Session(average_kept(history, number), session.dataset, session.strategy)
-        # The weights of outputs play no part in the score.
-        trainer = new_trainer(averaged, stage, Objective(build_loss(stage, session.dataset)))
-        trainer.compile(jit_compile=False, auto_scale_loss=False)
-    with reading_errors():
-        scores: dict[str, float] = trainer.evaluate(validation_windows(averaged, stage), verbose=0, return_dict=True)
-    score, best = scores["dice"], history.best_score
-    epochs = min(number, len(history))
-    logger.info("average    of the %d best epochs: Dice %.4f; best single epoch: %.4f", epochs, score, best)
-    if score >= best:
-        with written_atomically(history.run / BEST) as unfinished:
-            unfinished.write_bytes((history.run / AVERAGED).read_bytes())

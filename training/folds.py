@@ -17,7 +17,8 @@ from maskzoo.names import counted
 
 from .. import data
 from .child_process import run_logged
-from .history import read_history
+from .choice import read_choice
+from .history import MONITOR, read_history
 from .recipe import Recipe
 from .run_folder import LAST, LOG, RECIPE, create_run, read_recipe, write_recipe
 
@@ -172,14 +173,15 @@ def is_finished(job: Job, recipe: Recipe) -> bool:
 def score(job: Job) -> dict[str, float]:
     """Returns the scores of a finished training: Dice of the best and the last epoch, and of whole held-out images."""
     dice = [float(row["val_dice"]) for row in read_history(job.run)]
-    whole = json.loads((job.run / SCORES).read_text(encoding="utf-8"))["mean_dice"]
+    whole = json.loads((job.run / SCORES).read_text(encoding="utf-8"))["dice"]
     best = max(range(len(dice)), key=dice.__getitem__)
+    chosen = read_choice(job.run)
     return {
         "fold": job.fold,
         "seed": job.seed,
         "epochs": len(dice),
-        "best": dice[best],
-        "best_epoch": best + 1,
+        "best": chosen.get(MONITOR, dice[best]),
+        "best_epoch": chosen.get("epoch") or best + 1,
         "last": dice[-1],
         "images": sum(whole) / len(whole),
     }

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -48,16 +47,6 @@ class History:
     def stage_scores(self, stage: int) -> list[float]:
         """Returns the validation scores of a stage, epoch by epoch."""
         return [float(row[MONITOR]) for row in self.rows if int(row["stage"]) == stage]
-
-    @property
-    def best_score(self) -> float:
-        """The best validation score so far; minus infinity before the first epoch."""
-        return max((float(row[MONITOR]) for row in self.rows), default=-math.inf)
-
-    def best_epochs(self, number: int) -> list[int]:
-        """Returns the epochs with the best validation scores, best first; of equal ones the earlier comes first."""
-        order = sorted(self.rows, key=lambda row: (-float(row[MONITOR]), int(row["epoch"])))
-        return [int(row["epoch"]) for row in order[:number]]
 
 
 def read_history(run: Path) -> list[Row]:

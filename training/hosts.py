@@ -14,12 +14,12 @@ from maskzoo.errors import OptionError
 
 from .history import HISTORY
 from .recipe import Recipe
-from .run_folder import LAST, RECIPE, create_run
+from .run_folder import BEST, CHOICE, LAST, RECIPE, create_run
 
 PORT = 20000
 PORTS = 10000
 # What a host reads from a run that is resumed.
-CHECKPOINT = (RECIPE, HISTORY, LAST, "kept")
+CHECKPOINT = (RECIPE, HISTORY, LAST, BEST, CHOICE, "kept")
 
 
 def find_hosts(recipe: Recipe, environment: Mapping[str, str] | None = None) -> Recipe:

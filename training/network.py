@@ -43,7 +43,7 @@ def new_network(recipe: Recipe, dataset: data.DataSet) -> keras.Model:
         network = logits
     if recipe.auxiliary:
         network = models.add_auxiliary_heads(network, recipe.auxiliary, dataset.num_classes)
-    if recipe.label_head and "label" not in network.output_names:
+    if label_head_of(recipe) is not None and "label" not in network.output_names:
         kinds = dataset.num_classes - (dataset.task == "multiclass")
         network = models.add_label_head(network, kinds)
     if recipe.slices:
@@ -57,6 +57,11 @@ def new_network(recipe: Recipe, dataset: data.DataSet) -> keras.Model:
     return network
 
 
+def label_head_of(recipe: Recipe) -> float | None:
+    """Returns the weight of the image-level output in the first stage that has one; `None` if none has."""
+    return next((stage.label_head for stage in recipe.each_stage() if stage.label_head is not None), None)
+
+
 def two_stage_network(recipe: Recipe, dataset: data.DataSet, input_shape: tuple[int | None, ...]) -> keras.Model:
     """Builds a model with two inputs, for large classes and small ones.
 
@@ -65,7 +70,9 @@ def two_stage_network(recipe: Recipe, dataset: data.DataSet, input_shape: tuple[
     """
     regions = regions_of(recipe, dataset)
     assert regions is not None  # since the recipe has `roi_classes`
-    others = [name for name in ("slices", "auxiliary", "label_head", "class_weights") if getattr(recipe, name)]
+    others = [name for name in ("slices", "auxiliary", "class_weights") if getattr(recipe, name)]
+    if (weight := label_head_of(recipe)) is not None:
+        raise OptionError("label_head", "none together with `roi_classes`", weight)
     if others:
         raise OptionError(others[0], "none together with `roi_classes`", getattr(recipe, others[0]))
     if "fine_classes" not in models.model_options(recipe.model):

@@ -186,10 +186,11 @@ def is_over(scores: Sequence[float], epochs: int, patience: int | None = None, m
         scores: The validation scores of the finished epochs.
         epochs: The number of epochs after which it is over in any case.
         patience: Epochs without a better score after which it stops early, or `None`.
-        min_epochs: Number of epochs before which it does not.
+        min_epochs: Number of epochs before which it does not; the patience begins with the last of them.
     """
     if len(scores) >= epochs:
         return True
     if not patience or len(scores) < min_epochs or not len(scores):
         return False
-    return len(scores) - 1 - int(np.argmax(scores)) >= patience
+    counted = scores[max(0, min_epochs - 1) :]
+    return len(counted) - 1 - int(np.argmax(counted)) >= patience

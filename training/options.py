@@ -119,11 +119,11 @@ class LossOptions:
     label_head: float | None = setting(
         None,
         "loss weight of an additional image-level output that predicts which classes a window contains; none by "
-        "default",
+        "default; in stages 0 where another stage trains it",
     )
 
     def __post_init__(self) -> None:
-        check(self, "label_head", self.label_head is None or self.label_head > 0, "more than 0")
+        check(self, "label_head", self.label_head is None or self.label_head >= 0, "0 or more")
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ class StoppingOptions:
 
     freeze_encoder_epochs: int = setting(0, "number of first epochs in which the encoder's weights are frozen")
     patience: int | None = setting(None, "epochs without a better validation Dice after which training stops early")
-    min_epochs: int = setting(0, "number of epochs before which training does not stop early")
+    min_epochs: int = setting(0, "number of epochs before which training neither stops early nor chooses the best")
 
     def __post_init__(self) -> None:
         check(self, "patience", self.patience is None or self.patience >= 1, "at least 1")

@@ -1,40 +1,41 @@
 """Pictures of a run while it trains: curves of loss and metrics, and predictions of some validation windows."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from .. import data, metrics
+from ..data.images.reading import read_mirrored
+from ..data.inspection.pictures import Row
 from . import strategy
 from .averaging import averaged
+from .history import Row as EpochRow
 from .history import read_history
 from .keras_types import Logs
 from .step import TrainerCallback
 
 CURVES, SAMPLES = "curves.png", "samples.png"
+# Windows in a picture; among how many others the worst are found; how many labels are looked at for the classes.
+SHOWN, CANDIDATES, LOOKED_AT, MOST_CLASSES = 4, 8, 256, 12
 
 
 class Pictures(TrainerCallback):
     """Draws `curves.png` after every epoch, and `samples.png` every few epochs and at the end, also for TensorBoard.
 
+    The samples are windows that show every class, and those that the model is worst at among some others.
+
     Args:
         run: The run folder.
-        samples: A validation batch: images `(batch, *spatial, channels)` and their labels.
+        validation: The validation windows, in order.
         dataset: The data set that they come from.
-        crop: Pixels that the model's output lacks at the start of each axis, so that image and output align.
         every: Number of epochs between two pictures of samples.
     """
 
-    def __init__(
-        self,
-        run: Path,
-        samples: tuple[np.ndarray, np.ndarray],
-        dataset: data.DataSet,
-        crop: tuple[int, ...],
-        every: int = 5,
-    ) -> None:
+    def __init__(self, run: Path, validation: data.WindowDataset, dataset: data.DataSet, every: int = 5) -> None:
         super().__init__()
-        self.run, self.samples, self.dataset, self.crop, self.every = run, samples, dataset, crop, every
+        self.run, self.validation, self.dataset, self.every = run, validation, dataset, every
+        self.chosen = windows_to_show(validation, dataset)
         self.epoch = 0
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
@@ -48,23 +49,57 @@ class Pictures(TrainerCallback):
 
     def draw_samples(self, title: str) -> None:
         """Draws the samples with their labels and what the model predicts."""
-        images, labels = self.samples
-        # One image at a time: several replicas cannot predict a batch with fewer images than replicas.
-        with averaged(self.trainer):
-            outputs = [self.trainer.masks(image[None]) for image in images]
-        logits = np.concatenate([np.asarray(output) for output in outputs])
         names, task = self.dataset.class_names, self.dataset.task
-        rows = []
-        for index, (image, label, logit) in enumerate(zip(images, labels, logits, strict=True)):
-            shown = image[tuple(slice(c, c + n) for c, n in zip(self.crop, logit.shape[:-1], strict=True))]
-            maps = {
-                "truth": foreground_maps(label, task, len(names)),
-                "prediction": foreground_maps(metrics.predicted_labels(logit, task), task, len(names)),
-            }
-            rows.append((f"validation window {index + 1}", shown, maps))
+        each_class, others = self.chosen
+        rows: list[tuple[float, Row]] = []
+        with averaged(self.trainer):
+            for number in (*each_class, *others):
+                image, label = self.validation.sample(number)
+                # One image at a time: several replicas cannot predict a batch with fewer images than replicas.
+                logit = np.asarray(self.trainer.masks(image[None]))[0]
+                truth = foreground_maps(label, task, len(names))
+                guess = foreground_maps(metrics.predicted_labels(logit, task), task, len(names))
+                case, window = self.validation.shown[number]
+                place = ", ".join(map(str, window.offset))
+                shown = read_mirrored(case.image, window, case.image.read)
+                dice = overlap(truth, guess)
+                name = f"{case.path.name if case.path else case.name} at {place}: Dice {dice:.2f}"
+                rows.append((dice, (name, shown, {"truth": truth, "prediction": guess})))
+        worst = sorted(rows[len(each_class) :], key=lambda row: row[0])[: max(2, SHOWN - len(each_class))]
         path = self.run / SAMPLES
-        data.save_overlays(path, rows, names[1:] if task == "multiclass" else names, title=title)
+        drawn = [row for _, row in (*rows[: len(each_class)], *worst)]
+        data.save_overlays(path, drawn, names[1:] if task == "multiclass" else names, title=title)
         strategy.log_picture(self.run / "logs" / "pictures", "samples", path, self.epoch)
+
+
+def windows_to_show(validation: data.WindowDataset, dataset: data.DataSet) -> tuple[list[int], list[int]]:
+    """Returns which windows are candidates for a picture: one that shows each class best, and some others.
+
+    Args:
+        validation: The validation windows, in order.
+        dataset: The data set that they come from.
+    """
+    shown = validation.shown
+    looked_at = np.unique(np.linspace(0, len(shown) - 1, min(LOOKED_AT, len(shown))).astype(int)).tolist()
+    areas = np.array(
+        [
+            foreground_maps(case.read_label(window), dataset.task, len(dataset.class_names))
+            .reshape(-1, len(dataset.class_names) - (dataset.task == "multiclass"))
+            .sum(axis=0)
+            for case, window in (shown[number] for number in looked_at)
+        ]
+    )
+    best = [looked_at[int(column.argmax())] for column in areas.T if column.any()]
+    each_class = list(dict.fromkeys(best))[:MOST_CLASSES]
+    others = [number for number in looked_at if number not in each_class]
+    step = max(1, len(others) // CANDIDATES)
+    return each_class, others[::step][:CANDIDATES]
+
+
+def overlap(truth: np.ndarray, guess: np.ndarray) -> float:
+    """Returns the Dice of all classes of a window together; 1 where both are empty."""
+    size = int(truth.sum()) + int(guess.sum())
+    return 2 * int((truth & guess).sum()) / size if size else 1.0
 
 
 def foreground_maps(labels: np.ndarray, task: str, num_classes: int) -> np.ndarray:
@@ -93,7 +128,19 @@ def draw_curves(run: Path) -> None:
     for axis, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         axis.plot(epochs, [float(row[name]) for row in rows], label="training", marker=".")
         axis.plot(epochs, [float(row[f"val_{name}"]) for row in rows], label="validation", marker=".")
+        for first, stage in stage_starts(rows):
+            axis.axvline(first - 0.5, color="grey", linestyle=":", linewidth=1)
+            top = axis.get_xaxis_transform()  # epochs from left to right, fractions of the height upwards
+            axis.text(first - 0.4, 0.99, f"stage {stage}", transform=top, fontsize=7, va="top", color="grey")
         axis.set(title=name, xlabel="epoch")
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8)
     data.save_figure(figure, run / CURVES)
+
+
+def stage_starts(rows: Sequence[EpochRow]) -> list[tuple[int, int]]:
+    """Returns the first epoch and the number of each stage; nothing of a training without several."""
+    starts: dict[int, int] = {}
+    for row in rows:
+        starts.setdefault(int(row["stage"]), int(row["epoch"]))
+    return [(epoch, stage) for stage, epoch in starts.items()] if len(starts) > 1 else []

@@ -98,7 +98,11 @@ class Recipe(
         """
         if self.stages is None:
             return [self]
-        return [self._stage(number, changes) for number, changes in enumerate(self.stages, 1)]
+        stages = [self._stage(number, changes) for number, changes in enumerate(self.stages, 1)]
+        if any(stage.label_head is not None for stage in stages):
+            # The output is there in all of them; a stage that does not name it leaves it as it is.
+            stages = [replace(stage, label_head=stage.label_head or 0.0) for stage in stages]
+        return stages
 
     def _stage(self, number: int, changes: Mapping[str, Value]) -> "Recipe":
         values = {key: value for key, value in changes.items() if key != FREEZE}

@@ -7,10 +7,12 @@ import keras
 import numpy as np
 
 from maskzoo.errors import TrainingError
+from maskzoo.files import JSON
 
 from . import optimisation
 from .averaging import averaged, keep_model
 from .checkpoints import broken_state, save_model, training_state
+from .choice import Choice, minimum_of, ranked
 from .history import MONITOR, History
 from .keras_types import Logs
 from .recipe import Recipe
@@ -23,7 +25,7 @@ LOSSES = ("loss", "val_loss", MONITOR)
 
 
 class RunRecorder(TrainerCallback):
-    """Writes `history.csv`, then `best.keras` if the validation Dice rose, then `last.keras`, after every epoch.
+    """Writes `history.csv`, then `best.keras` and `best.json` if the epoch is the best, then `last.keras`.
 
     The table is written before the checkpoint, and a resumed run cuts it to the epochs of the checkpoint: whenever the
     process is killed, the two agree again. Whether a stage stops early is decided from the table too.
@@ -32,12 +34,21 @@ class RunRecorder(TrainerCallback):
         history: The finished epochs.
         recipe: The recipe of the stage.
         stage: Its number, from 1.
+        choice: What is chosen so far.
+        measured: What the validation measures: see `choice.measured_on`.
     """
 
-    def __init__(self, history: History, recipe: Recipe, stage: int) -> None:
+    def __init__(
+        self,
+        history: History,
+        recipe: Recipe,
+        stage: int,
+        choice: Choice,
+        measured: Mapping[str, JSON] | None = None,
+    ) -> None:
         super().__init__()
         self.history, self.recipe, self.stage = history, recipe, stage
-        self.best = history.best_score
+        self.choice, self.measured = choice, dict(measured or {})
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self.started = time.perf_counter()
@@ -49,39 +60,32 @@ class RunRecorder(TrainerCallback):
         check_finite(values, epoch, self.recipe, self.trainer)
         self.history.add({"epoch": epoch + 1, "stage": self.stage, **values, "seconds": seconds})
         recipe, run = self.recipe, self.history.run
-        if values[MONITOR] > self.best:
-            self.best = values[MONITOR]
+        scores = self.choice.scores(self.history, self.stage, minimum_of(recipe))
+        best = ranked(scores)
+        if best[0] == epoch + 1:
             with averaged(self.trainer):
                 save_model(self.trainer.network, run / BEST)
+            self.choice.described = {
+                "epoch": epoch + 1,
+                "stage": self.stage,
+                MONITOR: scores[best[0]],
+                "why": why(len(scores), self.stage, minimum_of(recipe)),
+                "measured_on": self.measured,
+            }
+            self.choice.write()
         if recipe.average_best:
-            keep_model(self.trainer, self.history, epoch + 1, recipe.average_best)
+            keep_model(self.trainer, run, epoch + 1, best[: recipe.average_best])
         save_model(self.trainer.network, run / LAST, training_state(self.trainer, epoch + 1, self.stage))
         scores = self.history.stage_scores(self.stage)
         if optimisation.is_over(scores, recipe.epochs, recipe.patience, recipe.min_epochs):
             self.trainer.stop_training = True
 
 
-class FiniteLoss(TrainerCallback):
-    """Ends a training whose loss is no number within the epoch, instead of hours later at its end.
-
-    The loss so far is asked for now and then only: on a GPU the answer waits for the steps before it.
-
-    Args:
-        recipe: The recipe of the stage.
-        seconds: Time between two questions.
-    """
-
-    def __init__(self, recipe: Recipe, seconds: float = 10.0) -> None:
-        super().__init__()
-        self.recipe, self.seconds, self.asked = recipe, seconds, time.monotonic()
-
-    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
-        self.epoch = epoch
-
-    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        if time.monotonic() - self.asked >= self.seconds:
-            self.asked = time.monotonic()
-            check_finite({"loss": float((logs or {}).get("loss", 0.0))}, self.epoch, self.recipe)
+def why(number: int, stage: int, minimum: int) -> str:
+    """Returns in words why an epoch is the best."""
+    after = f", from epoch {minimum} of the stage on" if minimum > 1 else ""
+    earlier = ", and of earlier stages measured again on its windows" if stage > 1 else ""
+    return f"highest {MONITOR} of {number} in stage {stage}{after}{earlier}"
 
 
 def check_finite(values: Mapping[str, float], epoch: int, recipe: Recipe, trainer: Trainer | None = None) -> None:

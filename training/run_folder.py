@@ -22,6 +22,8 @@ from .options import Value
 from .recipe import Recipe
 
 BEST, LAST, RECIPE, MANIFEST = "best.keras", "last.keras", "recipe.yaml", "manifest.json"
+# What was chosen as the best, and why.
+CHOICE = "best.json"
 # What a training that another process started prints.
 LOG = "train.log"
 # What a resumed run may do differently: train longer, at another rate, on other devices, tracked elsewhere.

@@ -52,7 +52,8 @@ def build_loss(recipe: Recipe, dataset: data.DataSet) -> losses.SegmentationLoss
 def new_objective(recipe: Recipe, dataset: data.DataSet, network: keras.Model) -> Objective:
     """Returns what is minimised: the loss of every output of a network with its weight."""
     loss = build_loss(recipe, dataset)
-    return Objective(loss, recipe.output_weights, recipe.label_head or 1.0, attention_strides(network))
+    label_weight = 1.0 if recipe.label_head is None else recipe.label_head
+    return Objective(loss, recipe.output_weights, label_weight, attention_strides(network))
 
 
 def new_trainer(session: Session, recipe: Recipe, objective: Objective | None = None) -> Trainer:

@@ -79,8 +79,11 @@ def flat_view(image: np.ndarray, labels: Mapping[str, np.ndarray]) -> tuple[np.n
         index = int(np.argmax(counts)) if counts.any() else image.shape[2] // 2
         image, labels = image[:, :, index], {caption: label[:, :, index] for caption, label in labels.items()}
     step = -(-max(image.shape[:2]) // MAX_SIDE)
+    is_picture = image.dtype == np.uint8 and image.shape[-1] == 3
     image = image[::step, ::step].astype(np.float32)
     image = image[..., :3] if image.shape[-1] >= 3 else np.repeat(image[..., :1], 3, axis=-1)
+    if is_picture:  # in the colours that every viewer shows
+        return image / 255, {caption: label[::step, ::step] for caption, label in labels.items()}
     low, high = np.percentile(image, (0.5, 99.5))
     image = np.clip((image - low) / max(high - low, 1e-6), 0, 1)
     return image, {caption: label[::step, ::step] for caption, label in labels.items()}

@@ -106,6 +106,13 @@ class GridWindows:
         self.steps = -(-len(self.shown) // batch_size)
         self._samples = shard_samples(shard, batch_size)
 
+    def sample(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the image and the label of one of the windows that are shown."""
+        case, window = self.grid[int(self.shown[number])]
+        (image,) = empty_images(self._cases, self._patch, self._halo, 1)
+        case.read_image(window.padded(self._halo), image)
+        return image, case.read_label(window)
+
     def batch(self, epoch: int, index: int, hardness: np.ndarray | None = None) -> Batch:
         """Returns `(images, labels, weights)`, the same in every epoch."""
         images = empty_images(self._cases, self._patch, self._halo, len(self._samples))

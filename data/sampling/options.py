@@ -60,7 +60,9 @@ class SamplingOptions:
         0.0, "fraction of the windows drawn in proportion to their loss after the previous epoch"
     )
     scales: list[float] | None = setting(
-        None, "scales at which images are shown, one of them per window: [1, 0.5, 0.25]"
+        None,
+        "scales at which images are shown in training, one of them per window: [1, 0.5, 0.25]; validation and "
+        "prediction show them at scale 1",
     )
     mix_probabilities: dict[str, float] | None = setting(
         None, "fraction of the windows that are combined from several: {cutmix: 0.3, mosaic: 0.2}"

@@ -130,6 +130,16 @@ class WindowDataset(keras.utils.PyDataset):
             return []
         return [self.grid_windows[int(number)] for number in self._batches.shown]
 
+    def sample(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the image and the label of one of `shown`, without `shuffle`.
+
+        Raises:
+            OptionError: If windows are drawn at random.
+        """
+        if not isinstance(self._batches, GridWindows):
+            raise OptionError("shuffle", "False for windows that have numbers", True)
+        return self._batches.sample(number)
+
     def set_hardness(self, weights: Sequence[float] | np.ndarray) -> None:
         """Sets how often each of `grid_windows` is drawn among the hard examples, from the next batch on.
 

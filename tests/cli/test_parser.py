@@ -54,6 +54,8 @@ def test_options_come_from_a_dataclass_and_go_back_into_it(parser):
         (["--norm", "grup"], "--norm: expected group (of batch, group); received grup"),
         (["--patch", "x"], "--patch: expected whole numbers such as [1,2] or a whole number; received x"),
         (["--bach-size", "3"], "unknown option: expected --batch-size; received --bach-size"),
+        (["--batch", "3"], "unknown option: expected --batch-size; received --batch"),
+        (["--epoch=3"], "unknown option: expected --epochs; received --epoch"),
         (["--colour", "3"], "unknown option: expected one of those that --help lists; received --colour"),
         (["--recipe", "none.yaml"], "--recipe: expected a file that can be read; received none.yaml"),
     ],

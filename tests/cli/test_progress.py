@@ -3,7 +3,8 @@
 import pytest
 
 from maskzoo.cli.console import logging_to_terminal
-from maskzoo.cli.progress import Progress, duration
+from maskzoo.cli.progress import Progress
+from maskzoo.names import duration
 
 
 def lines(capsys, seconds, **options):

@@ -26,7 +26,8 @@ for task in ("binary", "multilabel", "multiclass"):
     keras.utils.set_random_seed(0)
     for name in losses.list_losses():
         try:
-            parts[name] = losses.build_loss(f"nonempty({name})", class_weights=[2.0] * channels, **options)
+            weights = [2.0] * channels if channels > 1 else None
+            parts[name] = losses.build_loss(f"nonempty({name})", class_weights=weights, **options)
         except ValueError:
             continue
         heads[name] = keras.layers.Conv2D(channels, 1, name=name)(inputs)

@@ -1,5 +1,6 @@
 """Labels, class weights and ignored pixels of any task."""
 
+import keras
 import numpy as np
 import pytest
 from labelled_logits import logit, sample
@@ -52,10 +53,10 @@ def test_a_class_that_is_ignored_in_a_sample_does_not_enter_its_mean():
         ("dice", {"task": "multiclass"}, (2, 4, 4, 3), (2, 4, 4, 3), r"labels: expected shape \(2, 4, 4, 1\)"),
         (
             "dice",
-            {"class_weights": [1, 2]},
-            (2, 4, 1),
-            (2, 4, 1),
-            "expected one number per class, here 1; received 2",
+            {"class_weights": [1, 2], "task": "multilabel"},
+            (2, 4, 3),
+            (2, 4, 3),
+            "expected one number per class, here 3; received 2",
         ),
         ("focal", {"task": "multiclass", "alpha": 0.2}, (2, 4), (2, 4, 3), "focal without alpha for task multiclass"),
         ("lovasz", {"task": "multiclass", "symmetric": True}, (2, 4), (2, 4, 3), "symmetric of lovasz to be False"),
@@ -65,3 +66,42 @@ def test_a_class_that_is_ignored_in_a_sample_does_not_enter_its_mean():
 def test_labels_and_options_that_do_not_fit_are_refused(spec, options, labels, logits, message):
     with pytest.raises(OptionError, match=message):
         losses.build_loss(spec, **options)(np.zeros(labels), np.zeros(logits))
+
+
+@pytest.mark.parametrize(("task", "weights"), [("binary", [5]), ("binary", [1, 5]), ("multilabel", [2.0])])
+def test_the_weight_of_a_single_class_is_refused(task, weights):
+    with pytest.raises(
+        OptionError, match=r"^class_weights: expected none .*weighted_bce\(positive_weight=0.9\).*received"
+    ):
+        losses.build_loss("bce+dice", task=task, class_weights=weights)
+
+
+@pytest.mark.parametrize(
+    ("task", "values", "ignore", "message"),
+    [
+        ("binary", [0, 255], None, "values from 0 to 1 for a binary task; received values from 0 to 255"),
+        ("binary", [0, 2], 255, "values from 0 to 1 for a binary task, or 255 where a pixel does not count; received"),
+        ("multilabel", [-1, 1], None, "received values from -1 to 1"),
+        ("multiclass", [0, 3], 255, "class numbers from 0 to 2 for a multiclass task, or 255"),
+        ("binary", [0, np.nan], None, "received values from nan to nan"),
+    ],
+)
+@pytest.mark.parametrize("kind", [np.asarray, keras.ops.convert_to_tensor])
+def test_labels_that_no_class_has_are_refused(task, values, ignore, message, kind):
+    channels = 3 if task == "multiclass" else 1
+    loss = losses.build_loss("dice", task=task, ignore_index=ignore)
+    labels = np.array(values, np.float32).reshape(1, 1, 2, 1)
+    with pytest.raises(OptionError, match=f"^labels: expected .*{message}"):
+        loss(kind(labels), np.zeros((1, 1, 2, channels), np.float32))
+
+
+def test_soft_and_ignored_labels_pass():
+    labels = np.array([0, 0.25, 1, 255], np.float32).reshape(1, 1, 4, 1)
+    assert np.isfinite(float(losses.build_loss("bce", ignore_index=255)(labels, np.zeros((1, 1, 4, 1), np.float32))))
+
+
+def test_labels_in_a_graph_are_not_looked_at():
+    loss = losses.build_loss("dice")
+    model = keras.Sequential([keras.Input((2, 2, 1)), keras.layers.Conv2D(1, 1)])
+    model.compile("sgd", loss)
+    assert np.isfinite(model.evaluate(np.zeros((1, 2, 2, 1)), np.full((1, 2, 2, 1), 255.0), verbose=0))

@@ -6,7 +6,6 @@ import keras
 import numpy as np
 
 from maskzoo.training import OptimizerOptions, averaging, optimisation, read_history
-from maskzoo.training.history import History
 
 
 def test_the_average_of_the_best_epochs_is_their_mean(short_run):
@@ -30,10 +29,9 @@ def test_weights_and_averages_are_exchanged_and_put_back():
 def test_only_the_models_of_the_best_epochs_are_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(averaging, "save_model", lambda network, path: path.touch())
     optimizer = types.SimpleNamespace(exchange_averages=lambda: None)
-    trainer, history = types.SimpleNamespace(network=None, optimizer=optimizer), History(tmp_path, [])
+    trainer = types.SimpleNamespace(network=None, optimizer=optimizer)
     kept = []
-    for epoch, score in enumerate([0.5, 0.1, 0.7, 0.6], 1):
-        history.add({"epoch": epoch, "stage": 1, "val_dice": score})
-        averaging.keep_model(trainer, history, epoch, 2)
+    for epoch, best in enumerate([[1], [1, 2], [3, 1], [3, 4]], 1):
+        averaging.keep_model(trainer, tmp_path, epoch, best)
         kept.append(sorted(int(path.stem.removeprefix("epoch")) for path in (tmp_path / "kept").iterdir()))
     assert kept == [[1], [1, 2], [1, 3], [3, 4]]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from maskzoo import data, evaluation, inference, models
-from maskzoo.errors import RunError, TrainingError, WeightsError
+from maskzoo.errors import OptionError, RunError, TrainingError, WeightsError
 from maskzoo.training import checkpoints, read_history, recorder
 from maskzoo.training.history import History
 
@@ -152,6 +152,9 @@ def test_several_outputs_train_together_and_the_mask_is_predicted(train_tiny, sq
         ({"model": "unet_plus_plus", "option": {"filters": [4, 8]}, "freeze_encoder_epochs": 1}, "name an encoder"),
         ({"loss": "bce", "loss_weights": {"dice": [[0, 1]]}}, "expected a term of the loss: one of bce"),
         ({"stages": [{}, {"loss": "dise"}]}, "dice"),
+        ({"output_weights": {"mask": 0}}, "^output_weights: expected an output with a weight above 0, or `label_head`"),
+        ({"output_weights": {"msk": 1}}, "^output_weights: expected mask .*; received msk"),
+        ({"output_weights": {"label": 1}, "label_head": 1.0}, "^output_weights: expected `label_head`"),
         ({"track": ["wandb"]}, r"pip install \"maskzoo\[track\]\""),
     ],
 )
@@ -192,3 +195,51 @@ def test_a_run_whose_weights_are_not_finite_is_refused_by_all_that_read_it(
         train_tiny(run, **short_options, resume=True)
     with pytest.raises(WeightsError, match=r"best\.keras: expected finite weights; received NaN"):
         train_tiny(tmp_path / "other", init_from=str(run))
+
+
+def test_labels_are_learned_in_a_stage_before_masks(train_tiny, tmp_path):
+    stages = [
+        {"epochs": 1, "output_weights": {"mask": 0}, "label_head": 1},
+        {"epochs": 1, "output_weights": {"mask": 1}},
+    ]
+    run = tmp_path / "run"
+    start, end = {}, {}
+    rows = train_tiny(run, stages=stages, average_best=1)
+    assert all(row["val_label_accuracy"] for row in rows)
+    for found, epochs in ((start, 1), (end, 2)):
+        one = train_tiny(tmp_path / str(epochs), stages=stages[:epochs])
+        assert one == rows[:epochs]
+        model = keras.saving.load_model(tmp_path / str(epochs) / "last.keras")
+        assert set(model.output) == {"mask", "label"}
+        found.update({weight.path: np.asarray(weight) for weight in model.weights})
+    changed = {path for path in start if not np.array_equal(start[path], end[path])}
+    # The second stage leaves the labels as they are.
+    assert "mask/kernel" in changed
+    assert not any(path.startswith("label") for path in changed)
+    # A mask that was not trained is not chosen, whatever its Dice.
+    chosen = json.loads((run / "best.json").read_text())
+    assert (chosen["stage"], chosen["carried"]) == (2, {"2": {"after": 1, "scores": {}}})
+    assert chosen["measured_on"]["pixels"] == chosen["measured_on"]["windows"] * 16 * 16
+
+
+def test_the_best_of_a_stage_is_measured_again_on_the_windows_of_the_next(train_tiny, tmp_path):
+    run = tmp_path / "run"
+    stages = [{"epochs": 1, "patch": 16}, {"epochs": 1, "patch": 32, "learning_rate": 1e-12}]
+    rows = train_tiny(run, stages=stages)
+    chosen = json.loads((run / "best.json").read_text())
+    again = chosen["carried"]["2"]["scores"]["1"]
+    # The second stage changed nothing but its windows, and so measures what the first one measures on these.
+    assert again == pytest.approx(float(rows[1]["val_dice"]), abs=0.02)
+    assert again != float(rows[0]["val_dice"])
+    assert chosen["measured_again"]["window"] == [32, 32]
+    best = 1 if again >= float(rows[1]["val_dice"]) else 2
+    assert chosen["epoch"] == best
+
+
+def test_a_model_for_other_images_is_refused_before_these_are_read(train_tiny, tmp_path):
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+        for name in "ab":
+            (tmp_path / kind / f"{name}.nii.gz").touch()
+    with pytest.raises(OptionError, match="input_shape"):
+        train_tiny(tmp_path / "run", model="unet_padded", data=str(tmp_path))

@@ -14,11 +14,9 @@ def test_rows_with_different_columns_share_one_table(tmp_path):
     assert len(history) == 2
 
 
-def test_the_best_epochs_come_first_and_of_equal_ones_the_earlier(tmp_path):
+def test_the_scores_of_a_stage(tmp_path):
     scores = [0.1, 0.7, 0.3, 0.7]
     rows = [{"epoch": n + 1, "stage": 1 + n // 2, "val_dice": str(score)} for n, score in enumerate(scores)]
     history = History(tmp_path, rows)
-    assert history.best_epochs(3) == [2, 4, 3]
-    assert history.best_score == 0.7
     assert history.stage_scores(2) == [0.3, 0.7]
     assert read_history(tmp_path) == []

@@ -42,7 +42,15 @@ def test_a_plateau_is_counted_each_time_that_patience_ends(scores, expected):
 
 @pytest.mark.parametrize(
     ("scores", "minimum", "expected"),
-    [([3, 2, 1], 0, True), ([3, 2, 1], 4, False), ([3, 2], 0, False), ([3, 2, 4], 0, False), ([1] * 9, 20, True)],
+    [
+        ([3, 2, 1], 0, True),
+        ([3, 2, 1], 4, False),
+        ([3, 2], 0, False),
+        ([3, 2, 4], 0, False),
+        ([1] * 9, 20, True),
+        ([9, 1, 2, 1], 3, False),
+        ([9, 1, 2, 1, 1], 3, True),
+    ],
 )
 def test_a_training_stops_early_only_after_its_minimum_number_of_epochs(scores, minimum, expected):
     assert optimisation.is_over(scores, 9, patience=2, min_epochs=minimum) is expected

@@ -8,6 +8,7 @@ import pytest
 
 from maskzoo.errors import TrainingError
 from maskzoo.training import Recipe, recorder
+from maskzoo.training.choice import Choice
 from maskzoo.training.history import History
 
 
@@ -23,7 +24,7 @@ def written(tmp_path, monkeypatch):
 
 
 def recorder_of(tmp_path, **options):
-    callback = recorder.RunRecorder(History(tmp_path, []), Recipe(**options), stage=1)
+    callback = recorder.RunRecorder(History(tmp_path, []), Recipe(**options), 1, Choice(tmp_path), {"windows": 7})
     # The learning rate of a step that is over says nothing about the next one.
     variables = [keras.Variable(np.inf, name="learning_rate"), keras.Variable([0.0, 0.0], name="moments")]
     optimizer = types.SimpleNamespace(exchange_averages=lambda: None, variables=variables)
@@ -43,6 +44,17 @@ def test_the_table_is_written_before_the_checkpoint(tmp_path, written):
     epoch(callback, 1, val_dice=0.4)
     assert written == ["history.csv", "best.keras", "last.keras", "history.csv", "last.keras"]
     assert not callback.model.stop_training
+
+
+def test_the_best_is_chosen_from_its_minimum_number_of_epochs_on(tmp_path, written):
+    callback = recorder_of(tmp_path, epochs=4, min_epochs=3)
+    for number, score in enumerate([0.9, 0.8, 0.5, 0.6]):
+        epoch(callback, number, val_dice=score)
+    # The first for want of a better one; then the third, the first that counts, and the fourth.
+    assert written.count("best.keras") == 3
+    described = Choice.read(tmp_path).described
+    assert (described["epoch"], described["val_dice"], described["measured_on"]) == (4, 0.6, {"windows": 7})
+    assert described["why"] == "highest val_dice of 2 in stage 1, from epoch 3 of the stage on"
 
 
 def test_a_training_without_progress_stops_early(tmp_path, written):
@@ -75,11 +87,3 @@ def test_moments_that_are_not_finite_end_the_training(tmp_path, written):
     callback.model.optimizer.variables[1].assign([0.0, np.inf])
     with pytest.raises(TrainingError, match="received no finite number in moments"):
         epoch(callback, 0, val_dice=0.5)
-
-
-def test_a_loss_that_is_not_finite_ends_the_training_within_the_epoch(tmp_path):
-    callback = recorder.FiniteLoss(Recipe(), seconds=0)
-    callback.on_epoch_begin(2)
-    callback.on_train_batch_end(0, {"loss": 0.5})
-    with pytest.raises(TrainingError, match="received nan as loss in epoch 3; the checkpoint of epoch 2 is kept"):
-        callback.on_train_batch_end(1, {"loss": float("nan")})
