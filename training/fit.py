@@ -117,9 +117,11 @@ def open_data(recipe: Recipe) -> data.DataSet:
     default = 3 if recipe.slices else models.spatial_dims_of(recipe.model)
     found = data.spatial_dims_of(spec)
     if found is not None and found != default and not recipe.slices:
-        # Built once to be refused before the images are read and measured, if it is for others only.
+        # Built once to be refused, if it is for others, before the images are read and measured.
         options = {name: value for name, value in recipe.option.items() if name != "encoder_weights"}
-        models.build_model(recipe.model, (*(None,) * found, 1), 1, **options)
+        network = models.build_model(recipe.model, (*(None,) * found, 1), 1, **options)
+        for stage in recipe.each_stage():
+            input_patch(network, stage.patch)
     dataset = data.load_data(spec, spatial_dims=found or default, seed=recipe.seed)
     data.require_every_class(dataset)
     return dataset

@@ -77,7 +77,7 @@ def strata_of(cases: Sequence[Case], windows: Sequence[Sequence[Window]]) -> np.
     scheme = cases[0].read_label.scheme
     cell = index_cell(windows[0][0].size)
     first = int(scheme.task == "multiclass")
-    shown = np.concatenate(
+    shown: np.ndarray = np.concatenate(
         [
             np.array([cells[covered(window, cell)].any(axis=axes)[first:] for window in grid])
             for cells, grid in zip(presence_in_cells(cases, cell), windows, strict=True)
@@ -85,7 +85,7 @@ def strata_of(cases: Sequence[Case], windows: Sequence[Sequence[Window]]) -> np.
         ]
     )
     order = np.argsort(shown.sum(axis=0), kind="stable")
-    ranked = np.concatenate([shown[:, order], np.ones((len(shown), 1), bool)], axis=1)
+    ranked: np.ndarray = np.concatenate([shown[:, order], np.ones((len(shown), 1), bool)], axis=1)
     return ranked.argmax(axis=1)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from maskzoo import data, evaluation, inference, models
 from maskzoo.errors import OptionError, RunError, TrainingError, WeightsError
-from maskzoo.training import checkpoints, read_history, recorder
+from maskzoo.training import Recipe, checkpoints, fit, read_history, recorder
 from maskzoo.training.history import History
 
 
@@ -197,6 +197,7 @@ def test_a_run_whose_weights_are_not_finite_is_refused_by_all_that_read_it(
         train_tiny(tmp_path / "other", init_from=str(run))
 
 
+@pytest.mark.slow
 def test_labels_are_learned_in_a_stage_before_masks(train_tiny, tmp_path):
     stages = [
         {"epochs": 1, "output_weights": {"mask": 0}, "label_head": 1},
@@ -222,6 +223,7 @@ def test_labels_are_learned_in_a_stage_before_masks(train_tiny, tmp_path):
     assert chosen["measured_on"]["pixels"] == chosen["measured_on"]["windows"] * 16 * 16
 
 
+@pytest.mark.slow
 def test_the_best_of_a_stage_is_measured_again_on_the_windows_of_the_next(train_tiny, tmp_path):
     run = tmp_path / "run"
     stages = [{"epochs": 1, "patch": 16}, {"epochs": 1, "patch": 32, "learning_rate": 1e-12}]
@@ -236,10 +238,10 @@ def test_the_best_of_a_stage_is_measured_again_on_the_windows_of_the_next(train_
     assert chosen["epoch"] == best
 
 
-def test_a_model_for_other_images_is_refused_before_these_are_read(train_tiny, tmp_path):
+def test_a_model_for_other_images_is_refused_before_these_are_read(tmp_path):
     for kind in ("images", "masks"):
         (tmp_path / kind).mkdir()
         for name in "ab":
             (tmp_path / kind / f"{name}.nii.gz").touch()
-    with pytest.raises(OptionError, match="input_shape"):
-        train_tiny(tmp_path / "run", model="unet_padded", data=str(tmp_path))
+    with pytest.raises(OptionError, match=r"^linknet: expected input_shape to have 2 spatial axes"):
+        fit.open_data(Recipe(model="linknet", data=str(tmp_path)))
