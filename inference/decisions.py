@@ -98,8 +98,8 @@ def warn_of_other_conditions(decision: Decision, options: PredictOptions) -> Non
         differences.append("no `crf`")
     if differences:
         logger.warning(
-            "what was decided was chosen with %s: it may not suit these predictions; decide with the same options, or "
-            "say `threshold`, or `no_decision`",
+            "the decision of these runs was made with %s and may not suit these predictions: run `maskzoo decide` with "
+            "the same options, or set `threshold` or `no_decision`",
             ", and with ".join(differences),
         )
 

@@ -111,11 +111,11 @@ def load_run(
 def load_run(
     paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], options: PredictOptions | None = None
 ) -> Run | Ensemble:
-    """Reads one run folder, or several that answer together.
+    """Reads one run folder, or several that predict together.
 
     Args:
         paths: A run folder or a sequence of them; `RUN:last` is the model of a run's last epoch.
-        options: How they answer. The options of masks have their say in `post_processing`.
+        options: How they predict. Options of masks, such as the least area, are those of `post_processing`.
 
     Returns:
         A `Run`; an `Ensemble` for several runs, or for one that is averaged over transforms.
@@ -126,6 +126,8 @@ def load_run(
         OptionError: If an option does not fit the runs.
     """
     options = options or PredictOptions()
+    if not isinstance(paths, (str, os.PathLike)) and not paths:
+        raise OptionError("paths", "at least one run folder", "none")
     runs = [read_run(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
     if options.rescale:
         runs = [replace(run, rescale=True) for run in runs]

@@ -99,8 +99,10 @@ class RunData:
         known = {entry.name: values[entry.name] for entry in fields(cls) if entry.name in values}
         if isinstance(known.get("patch"), int):
             known["patch"] = (known["patch"],) * known.get("spatial_dims", 0)
-        for name in ("class_names", "patch", "train", "validation", "seen_before"):
-            if name in known:
+        for name, (kind, words) in KINDS.items():
+            if name in known and not isinstance(known[name], kind):
+                raise RunError(path, f"{words} as {FILE_NAMES.get(name, name)}", repr(known[name]))
+            if name in known and kind == (list, tuple):
                 known[name] = tuple(known[name])
         if missing := [FILE_NAMES.get(name, name) for name in REQUIRED if name not in known]:
             raise RunError(path, "the description of a trained run", f"one without {', '.join(missing)}")
@@ -127,6 +129,12 @@ class RunData:
 # Names in the file, where they differ from those in Python; versions before this one read them.
 JSON_NAMES = {"rank": "spatial_dims", "fine": "roi_classes"}
 FILE_NAMES = {name: key for key, name in JSON_NAMES.items()}
+# What the values in the file are, and how that is said.
+KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
+    **dict.fromkeys(("class_names", "patch", "train", "validation", "seen_before"), ((list, tuple), "a list")),
+    **dict.fromkeys(("channels", "spatial_dims"), (int, "a whole number")),
+    **dict.fromkeys(("normalization", "labels", "images"), (Mapping, "a JSON object")),
+}
 REQUIRED = ("task", "class_names", "channels", "spatial_dims", "normalization", "patch")
 
 
@@ -278,7 +286,8 @@ def checked_format(values: Mapping[str, JSON], newest: int, path: object) -> int
     """Returns the format number of a file; refuses one that this version does not know."""
     number = values.get("format", 0)
     if not isinstance(number, int) or number > newest:
-        raise RunError(path, f"format {newest} or older", f"{number}, which a newer version of maskzoo wrote")
+        newer = f"{number}, which a newer version of maskzoo wrote" if isinstance(number, int) else repr(number)
+        raise RunError(path, f"format {newest} or older", newer)
     return number
 
 

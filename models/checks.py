@@ -41,7 +41,7 @@ def check_count(option: str, value: Any) -> None:
         OptionError: The value is no such number.
     """
     if not _is_count(value):
-        raise OptionError(option, "a whole number of at least 1", value)
+        raise OptionError(option, "a whole number of at least 1", repr(value) if isinstance(value, str) else value)
 
 
 def check_input_shape(

@@ -17,7 +17,7 @@ def images(squares, tmp_path):
     return tmp_path / "images"
 
 
-def test_one_image_is_told_in_full(trained_run, images, tmp_path, capsys):
+def test_one_image_is_reported_in_full(trained_run, images, tmp_path, capsys):
     output = tmp_path / "mask.tif"
     code, out, err = told(capsys, "predict", trained_run, images / "0.tif", output)
     assert code == 0, err

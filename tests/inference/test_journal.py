@@ -84,7 +84,7 @@ def test_an_interrupted_journal_is_resumed(output):
     assert list(output.parent.iterdir()) == []
 
 
-def test_a_journal_of_another_version_is_begun_anew(output):
+def test_a_journal_of_another_version_is_not_resumed(output):
     """The first version had no format number, and laid its files out alike."""
     interrupted(output)
     lines = [json.loads(line) for line in hidden(output, "journal").read_text().splitlines()]

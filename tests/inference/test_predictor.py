@@ -21,6 +21,11 @@ def test_one_plain_run_stays_a_run(runs):
     assert isinstance(inference.load_run([runs["multilabel"]], inference.PredictOptions(threshold=0.3)), inference.Run)
 
 
+def test_no_run_at_all_is_refused():
+    with pytest.raises(OptionError, match="paths: expected at least one run folder; received none"):
+        inference.load_run([])
+
+
 def test_several_runs_or_transforms_are_an_ensemble(runs):
     options = inference.PredictOptions(tta="flips", reduction="logits", weights=[1, 3], temperature=2.0)
     found = inference.load_run([runs["binary"], runs["binary"]], options)

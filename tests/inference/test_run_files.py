@@ -86,6 +86,20 @@ def test_files_that_cannot_be_read_are_named(tmp_path, name, read):
         assert name in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"class_names": 3}, "expected a list as class_names; received 3"),
+        ({"rank": "2"}, "expected a whole number as rank; received '2'"),
+        ({"normalization": [1]}, r"expected a JSON object as normalization; received \[1\]"),
+        ({"format": "1"}, "expected format 1 or older; received '1'$"),
+    ],
+)
+def test_an_entry_of_another_kind_is_refused(changes, problem):
+    with pytest.raises(RunError, match=problem):
+        RunData.from_mapping(OLD_DATA | changes)
+
+
 def test_an_entry_that_is_missing_is_named_as_in_the_file(tmp_path):
     values = {name: value for name, value in OLD_DATA.items() if name not in ("rank", "task")}
     with pytest.raises(RunError, match="received one without task, rank"):
