@@ -103,6 +103,10 @@ def report_text(report: Report) -> str:
     ]
     if report["values"]:
         lines.append("  values    {:g} to {:g}".format(*report["values"]))
+    for group in report["groups"]:
+        low, high = group["values"]
+        lines.append(f"  group     {group['kind']}: {counted(group['images'], 'image')}, values {low:g} to {high:g}")
+    lines += [f"  pixels    {note}" for note in report["pixels"]]
     if report["sampled"]:
         lines.append(f"  {counted(report['sampled'], 'large image')}: only windows spread over them were read")
     if values := report["label_values"]:

@@ -27,6 +27,7 @@ from ..sets.pairs import open_pairs
 from ..sets.spec_file import read_spec, spatial_dims_of
 from ..sets.specification import SYNTHETIC, DataSpec
 from .examined_pairs import ExaminedPair, Note, OpenImage, OpenLabel, compare_pairs, count_values, examine
+from .file_groups import file_groups, pixel_notes
 
 NAME_LENGTH = 32
 
@@ -111,6 +112,8 @@ def inspect_data(spec: DataSpec | str | Path, *, spatial_dims: int | None = None
         "channels": frequencies(image.channels for image in images),
         "dtypes": frequencies(str(image.dtype) for image in images),
         "values": [min(p.low for p in readable), max(p.high for p in readable)] if readable else None,
+        "groups": file_groups(pairs, note),
+        "pixels": pixel_notes(pairs),
         "sampled": sum(prod(image.shape) > MEASURED_PIXELS for image in images),
         "label_dtypes": frequencies(str(pair.readable_label.dtype) for pair in labelled),
         "label_values": value_rows(labelled),
@@ -143,9 +146,11 @@ def openers(
 
     open_label = label_opener(spec, labels, images, spatial_dims, check)
 
+    reading = {**spec.reading, "level": None, "resolution": None}
+
     def functions(name: str) -> tuple[OpenImage, OpenLabel | None]:
         label = None if name in alone else lambda image: open_label(name, image)
-        return lambda: open_source(images[name], spatial_dims=spatial_dims), label
+        return lambda: open_source(images[name], spatial_dims=spatial_dims, **reading), label
 
     return list(images.values()), {name: functions(name) for name in sorted(images)}, open_label
 

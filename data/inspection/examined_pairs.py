@@ -120,11 +120,13 @@ def measure_image(pair: ExaminedPair, image: Source) -> None:
     digest = hashlib.sha256(f"{image.shape} {image.dtype}".encode())
     lows, highs = [], []
     for window in measured_windows(image.shape, MEASURED_PIXELS):
-        pixels = image.read(window)
+        pixels, valid = image.read(window), image.valid(window)
         digest.update(np.ascontiguousarray(pixels).data)
-        lows.append(pixels.min())
-        highs.append(pixels.max())
-    pair.digest, pair.low, pair.high = digest.hexdigest(), float(min(lows)), float(max(highs))
+        held = pixels if valid is None else pixels[valid]
+        if held.size:
+            lows.append(held.min())
+            highs.append(held.max())
+    pair.digest, pair.low, pair.high = digest.hexdigest(), float(min(lows, default=0)), float(max(highs, default=0))
 
 
 def count_values(pair: ExaminedPair, label: Source) -> None:

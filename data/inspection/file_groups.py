@@ -1,0 +1,95 @@
+"""Images of a set by what their files are: type, bits, channels, spacing, direction and coordinate system."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from maskzoo.files import JSON
+
+from ..images.image_files import file_suffix
+from ..images.source import Source
+from ..images.value_range import ValueRange
+from .examined_pairs import ExaminedPair, Note
+
+# What may not differ within a set, by what a message calls it.
+ALIKE = {"dtype": "types that differ", "spacing": "spacings that differ", "orientation": "directions that differ"}
+ALIKE |= {"crs": "coordinate systems that differ"}
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What images of one group have in common.
+
+    Attributes:
+        suffix: Suffix of the files.
+        dtype: Type of the values.
+        bits: Bits per value, if declared and fewer than those of the type.
+        channels: Number of channels.
+        spacing: Size of a pixel per axis, to four digits; empty where the file does not say it.
+        orientation: Where the axes of a volume lead, such as `RAS`; empty where nothing says it.
+        crs: The coordinate system; empty without one.
+    """
+
+    suffix: str
+    dtype: str
+    bits: int | None
+    channels: int
+    spacing: str
+    orientation: str
+    crs: str
+
+    @classmethod
+    def of(cls, image: Source) -> FileFacts:
+        """Returns the facts of an open image."""
+        frame, orientation = image.frame, ""
+        if frame.affine is not None and len(image.shape) == 3:
+            import nibabel
+
+            orientation = "".join(code or "?" for code in nibabel.orientations.aff2axcodes(frame.affine))
+        spacing = " x ".join(f"{size:.4g}" for size in frame.spacing or ())
+        crs = "" if frame.crs is None else frame.crs.to_string()
+        suffix = "" if image.path is None else file_suffix(image.path)
+        return cls(suffix, str(image.dtype), image.bits, image.channels, spacing, orientation, crs)
+
+    def __str__(self) -> str:
+        bits = f" of {self.bits} bits" if self.bits else ""
+        parts = [self.suffix, f"{self.dtype}{bits}", f"{self.channels} channels"]
+        parts += [f"spacing {self.spacing}"] if self.spacing else []
+        return ", ".join(part for part in [*parts, self.orientation, self.crs[:40]] if part)
+
+
+def file_groups(pairs: Sequence[ExaminedPair], note: Note) -> list[dict[str, JSON]]:
+    """Returns the groups of images that are alike, with their number and range of values; notes what differs."""
+    groups: dict[FileFacts, list[ExaminedPair]] = {}
+    for pair in pairs:
+        if pair.image is not None:
+            groups.setdefault(FileFacts.of(pair.image), []).append(pair)
+    for name, kind in ALIKE.items():
+        found: dict[object, list[ExaminedPair]] = {}
+        for facts, members in groups.items():
+            value = (facts.dtype, facts.bits) if name == "dtype" else getattr(facts, name)
+            found.setdefault(value, []).extend(members)
+        if len(found) > 1:
+            for value, members in found.items():
+                shown = members[0].image
+                words = ValueRange.of([shown]) if name == "dtype" and shown is not None else value or "none"
+                note(kind, f"{words}: {members[0].name} and {len(members) - 1} more")
+    return [
+        {
+            "kind": str(facts),
+            "images": len(members),
+            "values": [min(pair.low for pair in members), max(pair.high for pair in members)],
+        }
+        for facts, members in groups.items()
+    ]
+
+
+def pixel_notes(pairs: Sequence[ExaminedPair]) -> list[str]:
+    """Returns what was decided about the meaning of pixels of images and labels, each with the number of files."""
+    notes: dict[str, list[str]] = {}
+    for pair in pairs:
+        for what, source in (("images", pair.image), ("labels", pair.label)):
+            for line in () if source is None else source.notes:
+                notes.setdefault(f"{what}: {line}", []).append(pair.name)
+    return [f"{line} ({len(names)}, such as {names[0]})" for line, names in notes.items()]
