@@ -73,6 +73,10 @@ def run(arguments: Namespace) -> None:
     if arguments.metric not in evaluation.METRICS:
         raise OptionError("metric", one_of(arguments.metric, evaluation.METRICS), repr(arguments.metric))
     folders = [inference.check_run(path) for path in arguments.runs]
+    if inference.read_run_data(inference.run_folder(folders[0])).task == "multiclass":
+        for name in ("shared", "groups", "thresholds_only"):
+            if getattr(arguments, name):
+                raise OptionError(name, "a task with thresholds", "multiclass, which has none")
     written = [inference.run_folder(folder) / name for folder in folders for name in ("decision.json", "decision.png")]
     check_no_input(written, [file for run in folders for file in inference.files_of_data(run)])
     load_keras()

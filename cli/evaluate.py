@@ -102,6 +102,10 @@ def run(arguments: Namespace) -> None:
     parse_measures(arguments.metrics)
     if not 0 <= arguments.tolerance < math.inf:
         raise OptionError("tolerance", "a distance of at least 0", arguments.tolerance)
+    if arguments.tolerance != 1.0 and "surface" not in parse_measures(arguments.metrics):
+        raise OptionError("tolerance", "`metrics` with surface, whose distance it is", arguments.metrics)
+    if arguments.members and len(arguments.runs) < 2:
+        raise OptionError("members", "several runs", "one")
     check_engine_options(arguments)
     folders = check_predict_options(arguments)
     if arguments.data is not None:

@@ -23,7 +23,7 @@ from maskzoo.files import check_no_input
 
 from .. import deployment, inference
 from .backend import load_keras
-from .parser import Parser
+from .parser import Parser, options_of
 from .predict_options import RUNS_HELP, add_predict_options, check_predict_options, load_predictor, log_decision
 
 logger = logging.getLogger(__name__)
@@ -64,6 +64,11 @@ def run(arguments: Namespace) -> None:
         raise ExistingFile(output, "a folder that does not exist yet", "one that does")
     if arguments.size is not None and arguments.format != "litert":
         raise OptionError("size", f"none for {arguments.format}, which takes images of any size", arguments.size)
+    asked = options_of(inference.PredictOptions, arguments)
+    if arguments.bare and (asked != inference.PredictOptions() or arguments.dtype is not None):
+        raise OptionError("bare", "no option of prediction and no `dtype`: it is the network alone", "others")
+    if unused := [name for name in asked.of_masks if name != "threshold"]:
+        raise OptionError(unused[0], "none: a bundle has thresholds, and no other post-processing", "one")
     if arguments.bare:
         export_bare(arguments, folders, output)
     else:

@@ -22,6 +22,7 @@ examples:
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 from argparse import Namespace
 from collections.abc import Sequence
@@ -107,13 +108,20 @@ def run(arguments: Namespace) -> None:
     if arguments.cluster is not None:
         inference.check_cluster(arguments.cluster)
     folders = check_predict_options(arguments)
+    check_scale(arguments)
+    if options.probabilities and (unused := options_of(inference.PredictOptions, arguments).of_masks):
+        expected = f"no {' and no '.join(f'`{name}`' for name in unused)}, which changes masks alone"
+        raise OptionError("probabilities", expected, options.probabilities)
     described = inference.read_run_data(inference.run_folder(folders[0]))
     spatial_dims = described.spatial_dims
     source, output = Path(arguments.input), Path(arguments.output)
     if not source.exists():
         raise MissingFile(source, "an image or a folder of images", "nothing at that path")
     behind = inference.files_behind_runs(folders)
-    if data.is_image(source) or not source.is_dir():
+    alone = data.is_image(source) or not source.is_dir()
+    if arguments.suffix is not None and (alone or data.file_suffix(output) == ".csv"):
+        raise OptionError("suffix", "a folder to segment into a folder", f"{output}, whose name says its format")
+    if alone:
         check_no_input([output], [source, *sidecars(source), *behind])
         inference.check_output(output, described, options)
         data.check_writable(output)
@@ -150,12 +158,23 @@ def run(arguments: Namespace) -> None:
         )
 
 
+def check_scale(arguments: Namespace) -> None:
+    """Refuses a level and a resolution that cannot be, or not both."""
+    if arguments.level is not None and arguments.level < 0:
+        raise OptionError("level", "a whole number, at least 0", arguments.level)
+    if arguments.resolution is not None and not 0 < arguments.resolution < math.inf:
+        raise OptionError("resolution", "the size of a pixel, above 0", arguments.resolution)
+    if arguments.level is not None and arguments.resolution is not None:
+        raise OptionError("level", "either `level` or `resolution`", "both")
+
+
 def load(arguments: Namespace, folders: Sequence[Path], images: Sequence[Path]) -> tuple[Predictor, PostProcessing]:
     """Loads the runs, says what was decided for them, and returns them with their post-processing.
 
     Probabilities are not post-processed.
     """
     predictor, post = load_predictor(arguments, folders)
+    inference.check_blending(predictor, tile_options(arguments))
     if arguments.probabilities is None:
         log_decision(predictor, post)
     else:

@@ -57,15 +57,30 @@ def tile_options(arguments: Namespace, **values: Any) -> "TileOptions":  # of wh
 
 def check_engine_options(arguments: Namespace) -> None:
     """Refuses engines that the other options exclude."""
-    if arguments.crf and arguments.engine != "keras":
-        raise OptionError("crf", "the engine keras with it", f"`engine` {arguments.engine}")
+    options_of(inference.EngineOptions, arguments)
+    for name in ("crf", "gate"):
+        if getattr(arguments, name) and arguments.engine != "keras":
+            raise OptionError(name, "the engine keras with it", f"`engine` {arguments.engine}")
 
 
 def check_predict_options(arguments: Namespace) -> list[Path]:
     """Refuses mistakes that show without loading a run, and returns the run folders."""
     folders = [inference.check_run(path) for path in arguments.runs]
-    inference.parse_tta(arguments.tta, inference.run_spatial_dims(folders[0]))
-    options_of(inference.PredictOptions, arguments)
+    described = inference.read_run_data(inference.run_folder(folders[0]))
+    inference.parse_tta(arguments.tta, described.spatial_dims)
+    options = options_of(inference.PredictOptions, arguments)
+    if options.threshold is not None and described.task == "multiclass":
+        raise OptionError("threshold", "a task with thresholds", "multiclass, where the most probable class wins")
+    for name, numbers in (("threshold", options.threshold), ("gate", options.gate)):
+        if isinstance(numbers, list) and len(numbers) not in (1, described.num_classes):
+            raise OptionError(name, f"one number, or one for each of {described.num_classes} classes", numbers)
+    if options.weights is not None and len(options.weights) != len(folders):
+        raise OptionError("weights", counted(len(folders), "weight") + ", one per run", options.weights)
+    if len(folders) == 1 and options.tta == "none":
+        if options.weights is not None:
+            raise OptionError("weights", "several runs", "one")
+        if options.reduction != inference.PredictOptions().reduction:
+            raise OptionError("reduction", "several runs, or `tta`", f"{options.reduction} for one run alone")
     return folders
 
 

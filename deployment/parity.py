@@ -17,7 +17,7 @@ from ..inference.options import TileOptions
 from ..inference.predictor import Predictor
 from ..inference.results import Result
 from ..inference.run import Run
-from ..inference.tiles import predict_tiles
+from ..inference.tiles import of_image, predict_tiles
 from ..models import analysis
 from .formats import BundleCall
 
@@ -128,7 +128,7 @@ def predict_whole(run: Predictor, source: Source) -> tuple[np.ndarray, np.ndarra
     plan = run.plan(source, TileOptions(seam_tolerance=0, tile=tile, memory=COMPARING_MEMORY))
     task, names = run.data.task, run.data.class_names
     logits = np.empty((*source.shape, len(names)), np.float32)
-    for window, part in predict_tiles(run.scorer(plan), run.reader(source), plan):
+    for window, part in of_image(predict_tiles(run.scorer(plan), run.reader(source), plan), source.name):
         logits[window.slices] = part
     mask = Result(task, names, run.thresholds).values(logits)
     return mask if task == "multilabel" else mask[..., 0], metrics.probabilities(logits, task)

@@ -15,7 +15,7 @@ from ..inference.ensemble import Ensemble
 from ..inference.image_values import fitting_source
 from ..inference.options import TileOptions
 from ..inference.run import Run
-from ..inference.tiles import predict_tiles
+from ..inference.tiles import of_image, predict_tiles
 from ..postprocessing.strips import ReadRows, Strips, strip_height
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,8 @@ def predict_held_out(run: Run, folder: Path, tta: str, tiles: TileOptions) -> li
         plan = ensemble.plan(image, tiles)
         shape = (*plan.shape, len(run.data.class_names))
         logits = np.lib.format.open_memmap(folder / f"{number}.npy", "w+", np.float32, shape)
-        for window, outputs in predict_tiles(ensemble.scorer(plan), ensemble.reader(image), plan):
+        answers = predict_tiles(ensemble.scorer(plan), ensemble.reader(image), plan)
+        for window, outputs in of_image(answers, image.name):
             logits[window.slices] = outputs
         logits.flush()
         truth = rows_of_case(case)

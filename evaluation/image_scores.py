@@ -14,7 +14,7 @@ from ..inference.options import TileOptions
 from ..inference.predictor import PostProcessing, Predictor, thresholds_for
 from ..inference.results import without_classes
 from ..inference.run_files import RunData
-from ..inference.tiles import predict_tiles
+from ..inference.tiles import of_image, predict_tiles
 from ..postprocessing.cleaning import Cleaning, clean_labels
 from .scores import WHOLE_MAP, ImageScores, MeasureScores
 from .spacing import pixel_spacing
@@ -102,7 +102,7 @@ def predict_and_count(
     read, plan = run.reader(image), run.plan(image, tiles)
     thresholds = thresholds_for(run, case.name)
     recorders = label_recorders(run) if gate else None
-    for window, logits in predict_tiles(run.scorer(plan, recorders), read, plan):
+    for window, logits in of_image(predict_tiles(run.scorer(plan, recorders), read, plan), case.image.name):
         truth = case.read_label(window)
         guess = metrics.predicted_labels(logits, task, thresholds)
         if not (cleaning or gate):

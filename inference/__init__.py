@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .predict_image import predict_image as predict_image
     from .predictor import PostProcessing as PostProcessing
     from .predictor import Predictor as Predictor
+    from .predictor import check_blending as check_blending
     from .predictor import load_run as load_run
     from .predictor import plan_image as plan_image
     from .predictor import post_processing as post_processing
@@ -69,7 +70,15 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "check_cluster",
         ],
         "predict_image": ["predict_image"],
-        "predictor": ["PostProcessing", "Predictor", "load_run", "plan_image", "post_processing", "thresholds_for"],
+        "predictor": [
+            "PostProcessing",
+            "Predictor",
+            "check_blending",
+            "load_run",
+            "plan_image",
+            "post_processing",
+            "thresholds_for",
+        ],
         "results": ["check_output"],
         "run": ["Run", "read_run"],
         "seen_images": ["SeenImages", "held_out_by", "identities_of_files", "seen_by"],

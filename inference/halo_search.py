@@ -15,7 +15,7 @@ from .. import data, metrics
 from ..models import analysis
 from .options import TileOptions
 from .tile_plan import Halo, TilePlan, common_step, plan_tiles, round_up, shorter_halos
-from .tiles import ReadWindow, blending_weights, predict_of
+from .tiles import ReadWindow, blending_weights, of_image, predict_of
 
 if TYPE_CHECKING:
     import keras
@@ -49,7 +49,8 @@ class Probe:
 
     def probabilities(self, window: data.Window, halo: Halo, crop: tuple[int, ...]) -> np.ndarray:
         """The probabilities in a window that is predicted with a halo."""
-        logits = predict_of(self.model)(self.read(window.padded(halo))[None])[0]
+        answers = (predict_of(self.model)(self.read(part.padded(halo))[None])[0] for part in (window,))
+        (logits,) = of_image(answers, self.source.name)
         inside = tuple(slice(start, start + size) for start, size in zip(crop, window.size, strict=True))
         return metrics.probabilities(logits[inside], self.task)
 

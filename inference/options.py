@@ -83,6 +83,19 @@ class PredictOptions:
             raise OptionError("watershed", "a distance of at least 1 pixel", self.watershed)
 
     @property
+    def of_masks(self) -> list[str]:
+        """The options that were given and change masks alone, by name; 0 pixels is given where it can be `None`."""
+        given = {
+            "threshold": self.threshold is not None,
+            "min_area": self.min_area is not None,
+            "fill_holes": self.fill_holes is not None,
+            "watershed": bool(self.watershed),
+            "gate": self.gate is not None,
+            "largest": self.largest,
+        }
+        return [name for name, is_given in given.items() if is_given]
+
+    @property
     def averages(self) -> bool:
         """Whether even a single run is averaged over transforms, or its logits are changed."""
         return (self.tta, self.reduction, self.temperature) != ("none", REDUCTIONS[0], 1.0) or self.weights is not None
@@ -106,6 +119,8 @@ class EngineOptions:
     def __post_init__(self) -> None:
         check_one_of("engine", self.engine, ("auto", *ENGINES))
         check_one_of("precision", self.precision, PRECISIONS)
+        if self.engine in ("auto", "keras", "saved_model") and self.precision != PRECISIONS[0]:
+            raise OptionError("precision", f"{PRECISIONS[0]} for the engine {self.engine}", self.precision)
 
 
 @dataclass(frozen=True)

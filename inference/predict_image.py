@@ -29,7 +29,7 @@ from .predictor import NO_POST_PROCESSING, PostProcessing, Predictor, plan_image
 from .results import Result, check_output, check_place, cleaned, write_result
 from .scratch import RESUME_HINT, in_bytes
 from .tile_plan import TilePlan, covered_windows
-from .tiles import TileSelection
+from .tiles import TileSelection, of_image
 from .values import ImageTask, resized_source, values_of
 
 logger = logging.getLogger(__name__)
@@ -215,9 +215,10 @@ def fill_journal(
     done = journal.done
     quiet = None if logger.isEnabledFor(logging.WARNING) else True
     bar = tqdm(total=len(parts), initial=journal.done, unit="part", desc=source.name, leave=None, disable=quiet)
+    answers = of_image(values, source.name)
     with bar, closing(values):
         try:
-            for number, part in enumerate(values if first < len(parts) else (), start=first):
+            for number, part in enumerate(answers if first < len(parts) else (), start=first):
                 if number >= done:
                     journal.write(part)
                     bar.update()

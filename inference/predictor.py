@@ -14,6 +14,7 @@ from maskzoo.errors import OptionError
 from maskzoo.files import JSON
 
 from .. import data
+from ..models import analysis
 from ..postprocessing import Cleaning, cleaning_of
 from .decisions import warn_of_other_conditions
 from .ensemble import Ensemble
@@ -184,6 +185,20 @@ def one_per_class(name: str, numbers: Sequence[float], classes: int) -> tuple[fl
     if len(each) != classes:
         raise OptionError(name, f"one number, or one for each of {classes} classes", list(numbers))
     return each
+
+
+def check_blending(predictor: Predictor, options: TileOptions) -> None:
+    """Refuses options of blending for models whose tiles are exact and not blended.
+
+    Raises:
+        OptionError: If there is one.
+    """
+    if any(analysis.geometry(run.model).is_global for run in predictor.members):
+        return
+    for name in ("overlap", "blend"):
+        value = getattr(options, name)
+        if value != getattr(DEFAULT_TILES, name):
+            raise OptionError(name, "a model that sees the whole image; the tiles of this one are exact", value)
 
 
 def plan_image(predictor: Predictor, source: Source, options: TileOptions = DEFAULT_TILES) -> TilePlan:

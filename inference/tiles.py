@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import keras
 import numpy as np
 
+from maskzoo.errors import ImageError
+
 from .. import data
 from .tile_plan import BATCHES_AHEAD, TilePlan, covered_windows, tile_windows
 
+# What an error names before it is known which image a batch is of.
+AN_IMAGE = "an image"
+Answer = TypeVar("Answer")
 # From a window, which may reach outside the image, to float32 pixels `(*size, channels)`.
 ReadWindow = Callable[[data.Window], np.ndarray]
 # From float32 images `(batch, *size, channels)` to logits `(batch, *size, classes)`.
@@ -88,15 +93,40 @@ def predict_tiles(
 
 
 def predict_of(model: keras.Model | Scorer) -> Predict:
-    """The function from images to the numpy logits of a model's mask, or to what a scorer's `predict` returns."""
-    if not isinstance(model, keras.Model):
-        return model.predict
+    """The function from images to the numpy logits of a model's mask, or to what a scorer's `predict` returns.
+
+    It raises an `ImageError` of `AN_IMAGE` if one is not finite.
+    """
 
     def predict(images: np.ndarray) -> np.ndarray:
+        if not isinstance(model, keras.Model):
+            return require_finite(model.predict(images))
         outputs = model.predict_on_batch(images)
-        return outputs["mask"] if isinstance(outputs, dict) else outputs
+        return require_finite(outputs["mask"] if isinstance(outputs, dict) else outputs)
 
     return predict
+
+
+def require_finite(answers: np.ndarray) -> np.ndarray:
+    """Returns answers of a model, and refuses those that are no numbers: they would become background in silence.
+
+    Raises:
+        ImageError: If one is NaN or infinite.
+    """
+    if np.isfinite(answers).all():
+        return answers
+    wrong = "NaN" if np.isnan(answers).any() else "infinity"
+    raise ImageError(AN_IMAGE, "an image that the model has finite answers for", wrong)
+
+
+def of_image(parts: Iterable[Answer], name: str) -> Generator[Answer, None, None]:
+    """Yields what a model answers to an image, and names the image where the answers are not finite."""
+    try:
+        yield from parts
+    except ImageError as error:
+        if error.path != AN_IMAGE:
+            raise
+        raise ImageError(name, error.expected, error.received) from None
 
 
 def tile_outputs(

@@ -1,6 +1,7 @@
 """What `predict` writes of a coarser level lies where the image lies, and is read back as a label of the same area."""
 
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -86,3 +87,19 @@ def test_results_are_read_back_as_labels_of_the_same_area(place, tmp_path, suffi
             assert (file.shape, file.transform, file.crs) == (image.shape, image.transform, image.crs)
         assert data.open_source(output).frame.spacing == (0.5, 0.5)
         assert dice_as_label(place, output) > 0.95
+
+
+def test_pseudo_labels_of_a_run_at_a_level_are_at_that_level(place, tmp_path):
+    (tmp_path / "more").mkdir()
+    shutil.copy(place / "images/s.tif", tmp_path / "more/new.tif")
+    shutil.copytree(place / "run", tmp_path / "run")
+    described = json.loads((tmp_path / "run/data.json").read_text())
+    described["spec"] = {"path": str(place), "level": 1}
+    (tmp_path / "run/data.json").write_text(json.dumps(described))
+    assert run("pseudo", tmp_path / "run", tmp_path / "more", tmp_path / "set") == 0
+    ((pair,), _) = open_pairs(data.read_spec(tmp_path / "set/set.yaml"), 2, 0)
+    assert pair.image.shape == pair.label.shape == (SHAPE[0] // 2, SHAPE[1] // 2)
+    labels = pair.label.read(data.Window((0, 0), pair.label.shape))[..., 0]
+    inside = truth()[::2, ::2]
+    counted = labels != 255
+    assert (labels == 1)[counted & inside].mean() > 0.95
