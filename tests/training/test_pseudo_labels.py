@@ -164,7 +164,7 @@ def test_what_goes_wrong_leaves_nothing(tmp_path, images, capsys):
     for arguments, expected in [
         ([run, images, out], "expected some that a run was not trained on"),
         ([run, tmp_path / "nowhere", out], "nowhere: expected a folder of images"),
-        ([run, images, images], "more: expected a folder that does not exist yet"),
+        ([run, images, images], "more: expected an output that is none of the inputs"),
         ([run, images, out, "--threshold", 0.4], "--threshold"),
         ([run, images, out, "--fraction", 0], "--fraction"),
         ([tmp_path, images, out], "best.keras"),
