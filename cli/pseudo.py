@@ -104,7 +104,8 @@ def label(
     """Adds an image to the set, with what the runs predict for it."""
     spatial_dims = predictor.data.spatial_dims
     output = scratch / f"probabilities{OUTPUT_SUFFIX[spatial_dims]}"
-    with data.open_source(image, spatial_dims=spatial_dims, **predictor.data.reading) as source:
+    reading = predictor.data.reading | predictor.data.scale
+    with data.open_source(image, spatial_dims=spatial_dims, **reading) as source:
         kind, anew = inference.OutputOptions(probabilities="uint8"), inference.ProgressOptions(restart=True)
         inference.predict_image(predictor, source, output, kind, tiles, progress=anew)
         with data.open_source(output, spatial_dims=spatial_dims) as probabilities:

@@ -83,6 +83,11 @@ class RunData:
         """Which bands of an image are read and what transparency is, as keywords of `data.open_source`."""
         return {"bands": self.spec.get("bands"), "alpha": self.spec.get("alpha") or False}
 
+    @property
+    def scale(self) -> dict[str, JSON]:
+        """The level or the resolution that images are read at, as keywords of `data.open_source`."""
+        return {name: self.spec.get(name) for name in ("level", "resolution")}
+
     @classmethod
     def from_mapping(cls, values: Mapping[str, JSON], path: object = DATA_FILE) -> RunData:
         """Reads the content of a `data.json`.

@@ -106,7 +106,8 @@ class PseudoSet:
         self.threshold, self.fraction = threshold, fraction
         self.images: list[LabelledImage] = []
         self.task, self.names = description.task, description.class_names
-        self._reading = {name: value for name, value in description.reading.items() if value}
+        reading = description.reading | description.scale
+        self._reading = {name: value for name, value in reading.items() if value}
         self.table, self.specified = self.folder / TABLE, self.folder / SET
         self.unfinished = self.folder.with_name(f".{self.folder.name}.{os.getpid()}.unfinished")
         planes = [str(number) for number in range(len(self.names))] if self.task == "multilabel" else [""]
