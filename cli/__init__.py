@@ -19,6 +19,7 @@ VERBS = {
     "predict": "segment images of any size with a trained run",
     "evaluate": "score a trained run on labelled images: overlap, distances, objects, calibration",
     "decide": "search thresholds, minimum areas and ensemble weights on held-out images",
+    "explain": "show which level of a trained run answers to which class, as a table and as heat maps",
     "compare": "compare architectures: parameters, multiply-adds, receptive field, memory, speed",
     "export": "write trained runs as one model for deployment, checked against predict",
     "runs": "list and compare runs: what was trained, how far each got, its Dice",

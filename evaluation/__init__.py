@@ -6,6 +6,10 @@ import lazy_loader
 
 if TYPE_CHECKING:
     from .curves import draw_curves as draw_curves
+    from .level_picture import draw_levels as draw_levels
+    from .level_response import LevelResponses as LevelResponses
+    from .level_response import Response as Response
+    from .level_response import level_responses as level_responses
     from .scores import MEASURES as MEASURES
     from .scores import Scores as Scores
     from .scores import read_scores as read_scores
@@ -21,6 +25,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "curves": ["draw_curves"],
+        "level_picture": ["draw_levels"],
+        "level_response": ["LevelResponses", "Response", "level_responses"],
         "scores": ["MEASURES", "Scores", "read_scores"],
         "scoring": ["evaluate"],
         "search_space": ["METRICS", "SearchSpace"],

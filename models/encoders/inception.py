@@ -17,7 +17,10 @@ from .. import analysis
 from ..blocks import BATCH_NORM_MOMENTUM, Shape, Tensor, TensorShape
 from ..checks import check_input_shape
 from ..registry import EncoderWeights, register_encoder
-from .weights import copy_weights, downloading, load_keras, published_range
+from .channels import copy_weights
+from .downloads import downloading
+from .keras_files import is_published, load_keras, load_published
+from .weights import published_range
 
 # Name -> function in segmentation_models.backbones and in keras.applications, and the layers that end a stride.
 VARIANTS = {
@@ -120,7 +123,8 @@ def inception(
     Args:
         name: `inceptionv3` or `inceptionresnetv2`.
         input_shape: `(height, width, channels)`. Each size is `None` or a multiple of 32.
-        encoder_weights: `None`, `"imagenet"` (downloaded), or a `.weights.h5` file of this encoder.
+        encoder_weights: `None`, `"imagenet"` (downloaded), the `.h5` file that this downloads, or a
+            `.weights.h5` file of this encoder.
         freeze_encoder: Whether training leaves the encoder as it is.
 
     Raises:
@@ -129,18 +133,21 @@ def inception(
     check_input_shape(name, input_shape, spatial_dims=(2,), multiple=32, minimum=32)
     (module, function), features = VARIANTS[name]
     inputs = keras.Input(input_shape, name="image")
-    imagenet = encoder_weights == "imagenet"
+    imagenet = encoder_weights == "imagenet" or is_published(encoder_weights)
     x = published_range(inputs, "tf") if imagenet else inputs
     whole = _named_copy(_from_segmentation_models(module, function, input_shape[-1]), x)
     encoder = keras.Model(inputs, [whole.get_layer(layer).output for layer in features], name=name)
     if imagenet:
-        with downloading(name):
-            published = getattr(keras.applications, function)(include_top=False, weights="imagenet")
+        weights = "imagenet" if encoder_weights == "imagenet" else None
+        with downloading(name) if weights else contextlib.nullcontext():
+            published = getattr(keras.applications, function)(include_top=False, weights=weights)
         for layer_name, stable in stable_names(layer.name for layer in published.layers).items():
             published.get_layer(layer_name).name = stable
+        if not weights:
+            load_published(published, str(encoder_weights), name)
         copy_weights(published, encoder)
     elif encoder_weights is not None:
-        load_keras(encoder, encoder_weights, expected='None, "imagenet" or a .weights.h5 file')
+        load_keras(encoder, encoder_weights, expected='None, "imagenet", or a .h5 or .weights.h5 file')
     encoder.trainable = not freeze_encoder
     return encoder
 

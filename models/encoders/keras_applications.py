@@ -12,7 +12,10 @@ from .. import analysis
 from ..blocks import BATCH_NORM_MOMENTUM, Shape, Tensor
 from ..checks import check_input_shape
 from ..registry import Builder, EncoderWeights, register_encoder
-from .weights import copy_weights, downloading, load_keras, published_range, reverse_channels
+from .channels import copy_weights, reverse_channels
+from .downloads import downloading
+from .keras_files import is_published, load_keras, load_published
+from .weights import published_range
 
 # For each family, patterns of the layers that end a stride: the output of the last one that matches, or the input of
 # one that downsamples.
@@ -78,7 +81,8 @@ def application(
         builder: Name of the function in `keras.applications`.
         patterns: See `APPLICATIONS`.
         image_range: See `published_range`.
-        encoder_weights: `None`, `"imagenet"` (downloaded), or a `.weights.h5` file of this encoder.
+        encoder_weights: `None`, `"imagenet"` (downloaded), the `.h5` file that this downloads, or a
+            `.weights.h5` file of this encoder.
         freeze_encoder: Whether training leaves the encoder as it is.
         name: Name of the model.
 
@@ -89,18 +93,22 @@ def application(
     """
     check_input_shape(name, input_shape, spatial_dims=(2,), multiple=32, minimum=32)
     inputs = keras.Input(input_shape, name="image")
-    imagenet = encoder_weights == "imagenet"
+    imagenet = encoder_weights == "imagenet" or is_published(encoder_weights)
     x = published_range(inputs, image_range) if imagenet else inputs
     whole = _instantiate(builder, x, None)
     encoder = keras.Model(inputs, [_last(whole, pattern) for pattern in patterns], name=name)
     if imagenet:
-        with downloading(name):
-            published = _instantiate(builder, keras.Input((None, None, 3)), "imagenet")
+        if encoder_weights == "imagenet":
+            with downloading(name):
+                published = _instantiate(builder, keras.Input((None, None, 3)), "imagenet")
+        else:
+            published = _instantiate(builder, keras.Input((None, None, 3)), None)
+            load_published(published, str(encoder_weights), name)
         copy_weights(published, encoder)
         if image_range == "caffe":
             reverse_channels(encoder)
     elif encoder_weights is not None:
-        load_keras(encoder, encoder_weights, expected='None, "imagenet" or a .weights.h5 file')
+        load_keras(encoder, encoder_weights, expected='None, "imagenet", or a .h5 or .weights.h5 file')
     encoder.trainable = not freeze_encoder
     return encoder
 

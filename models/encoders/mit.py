@@ -9,6 +9,7 @@ from ..blocks import Shape, Tensor
 from ..checks import check_input_shape
 from ..registry import Builder, EncoderWeights, register_encoder
 from .attention import GlobalAttention, Initializer, add_residual, dense, drop_path_rates, gelu
+from .torch_names import transformers_names
 from .weights import finish_published
 
 # Channels and blocks per stage.
@@ -42,8 +43,8 @@ def mix_transformer(
         input_shape: `(height, width, channels)`. Each size is `None` or a multiple of 32.
         widths: Channels per stage; multiples of 1, 2, 5 and 8.
         depths: Blocks per stage.
-        encoder_weights: `None`, a `.safetensors` file with the tensors of a Hugging Face SegFormer or MiT checkpoint,
-            or a `.weights.h5` file of this encoder.
+        encoder_weights: `None`, `"imagenet"` where an address is known, a `.safetensors` or `.pth` file with the
+            tensors of transformers or of the authors, or a `.weights.h5` file of this encoder.
         freeze_encoder: Whether training leaves the encoder as it is.
         drop_path: Rate of stochastic depth at the last block; the paper trains with 0.1.
         name: Name of the model.
@@ -73,7 +74,8 @@ def mix_transformer(
         encoder_weights,
         freeze_encoder,
         prefix=r"(segformer\.)?encoder\.",
-        ignored=r"classifier\.|decode_head\.",
+        ignored=r"classifier\.|decode_head\.|head\.",
+        renamed=transformers_names,
     )
 
 

@@ -8,7 +8,10 @@ from keras import layers
 from ..blocks import BATCH_NORM_MOMENTUM, Shape, Tensor
 from ..checks import check_choice, check_input_shape
 from ..registry import Builder, EncoderWeights, register_encoder
-from .weights import copy_weights, downloading, load_keras, published_range
+from .channels import copy_weights
+from .downloads import downloading
+from .keras_files import is_published, load_keras, load_published
+from .weights import published_range
 
 # Blocks per stage, and the published weights with their MD5 sum.
 RELEASE = "https://github.com/qubvel/classification_models/releases/download/0.0.1"
@@ -37,7 +40,8 @@ def resnet(
         input_shape: `(height, width, channels)`. Each size is `None` or a multiple of 32.
         depths: Blocks per stage.
         checksum: MD5 sum of the published ImageNet weights.
-        encoder_weights: `None`, `"imagenet"` (downloaded), or a `.weights.h5` file of this encoder.
+        encoder_weights: `None`, `"imagenet"` (downloaded), the `.h5` file that this downloads, or a
+            `.weights.h5` file of this encoder.
         freeze_encoder: Whether training leaves the encoder as it is.
         output_stride: 32, or 16 to dilate the last stage by 2 instead of striding it.
         name: Name of the model.
@@ -50,19 +54,21 @@ def resnet(
     check_input_shape(name, input_shape, spatial_dims=(2,), multiple=32, minimum=32)
     check_choice(f"output_stride of {name}", output_stride, (16, 32))
     inputs = keras.Input(input_shape, name="image")
-    imagenet = encoder_weights == "imagenet"
+    imagenet = encoder_weights == "imagenet" or is_published(encoder_weights)
     x = published_range(inputs, "raw") if imagenet else inputs
     encoder = keras.Model(inputs, _features(x, depths, output_stride), name=name)
     if imagenet:
         image = keras.Input((None, None, 3))
         published = keras.Model(image, _features(image, depths, 32))
-        url = f"{RELEASE}/{name}_imagenet_1000_no_top.h5"
-        with downloading(name):
-            path = keras.utils.get_file(origin=url, cache_subdir="models", file_hash=checksum)
-            published.load_weights(path, by_name=True)
+        path = encoder_weights
+        if encoder_weights == "imagenet":
+            url = f"{RELEASE}/{name}_imagenet_1000_no_top.h5"
+            with downloading(name):
+                path = keras.utils.get_file(origin=url, cache_subdir="models", file_hash=checksum)
+        load_published(published, str(path), name)
         copy_weights(published, encoder)
     elif encoder_weights is not None:
-        load_keras(encoder, encoder_weights, expected='None, "imagenet" or a .weights.h5 file')
+        load_keras(encoder, encoder_weights, expected='None, "imagenet", or a .h5 or .weights.h5 file')
     encoder.trainable = not freeze_encoder
     return encoder
 

@@ -12,6 +12,7 @@ from ..blocks import Shape, Tensor, TensorShape, ops, shape_of
 from ..checks import check_input_shape
 from ..registry import Builder, EncoderWeights, register_encoder
 from .attention import TRUNCATED_NORMAL, add_residual, dense, drop_path_rates, gelu
+from .torch_names import timm_names
 from .weights import finish_published
 
 # Channels of the first stage (doubled at every stage), blocks per stage, heads of the first stage (doubled too).
@@ -50,7 +51,8 @@ def swin_transformer(
         depths: Blocks per stage.
         heads: Heads of the first stage.
         window: Elements per side of a window: 7, or 12 for the checkpoints trained at 384.
-        encoder_weights: `None`, a `.safetensors` file with timm's tensors, or a `.weights.h5` file of this encoder.
+        encoder_weights: `None`, `"imagenet"` where an address is known, a `.safetensors` or `.pth` file with the
+            tensors of timm, torchvision or the authors, or a `.weights.h5` file of this encoder.
         freeze_encoder: Whether training leaves the encoder as it is.
         drop_path: Rate of stochastic depth at the last block; papers train with 0.2 to 0.3.
         name: Name of the model.
@@ -82,6 +84,7 @@ def swin_transformer(
         freeze_encoder,
         ignored=r"head\.|.*\.attn_mask$|.*\.relative_position_index$",
         optional=r"norm\d\.",
+        renamed=timm_names,
     )
 
 

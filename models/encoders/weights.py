@@ -1,11 +1,8 @@
-"""Weights of encoders: safetensors by their published names, Keras files, and kernels carried to other channels."""
+"""Weights of encoders by their published names: safetensors, files of PyTorch; ranges of images."""
 
-import contextlib
 import os
 import re
-import urllib.error
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import keras
@@ -13,12 +10,20 @@ import numpy as np
 from keras import layers
 from safetensors import SafetensorError, safe_open
 
-from maskzoo.errors import MissingFile, OptionError, UnreadableFile, WeightsError
+from maskzoo.errors import MissingFile, WeightsError
 from maskzoo.names import nearest_name
 
 from ..blocks import Tensor
 from ..registry import EncoderWeights
+from .addresses import download
+from .channels import carry_channels
+from .keras_files import load_keras
+from .pickled_tensors import read_pickled
 
+# Files that PyTorch saves.
+PICKLED = (".pth", ".pt", ".bin")
+# From tensors by the names of a file to tensors by the published names.
+Rename = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
 # NumPy has no bfloat16: safetensors returns the one of `ml_dtypes`, which comes with Keras.
 FLOATS = ("F64", "F32", "F16", "BF16")
 # Keras's name of a variable -> the end of the published (PyTorch) name, and the axes that turn that tensor into ours.
@@ -43,51 +48,52 @@ def finish_published(
     prefix: str = "",
     ignored: str = "$.",
     optional: str = "$.",
+    renamed: Rename = dict,
 ) -> keras.Model:
     """Loads the weights of an encoder whose layers carry published names, and freezes it when asked to.
 
     Args:
         encoder: A model whose layers are named as the published modules, `-` for `.`.
-        encoder_weights: `None`, or the path of a `.safetensors` or a `.weights.h5` file.
+        encoder_weights: `None`, `"imagenet"` (downloaded), or the path of a `.safetensors`, `.pth`, `.pt`, `.bin` or
+            `.weights.h5` file.
         freeze_encoder: Whether training leaves the encoder as it is.
         prefix: Pattern of what some checkpoints put before every name.
         ignored: Pattern of published names that this encoder has no use for, such as the classifier.
         optional: Pattern of names that a published file may lack.
+        renamed: Function that brings tensors of other code bases to the published names.
     """
+    if encoder_weights == "imagenet":
+        encoder_weights = download(encoder.name)
     if encoder_weights is not None:
-        if str(encoder_weights).endswith(".safetensors"):
-            load_safetensors(encoder, encoder_weights, prefix=prefix, ignored=ignored, optional=optional)
+        if str(encoder_weights).endswith((".safetensors", *PICKLED)):
+            load_tensors(encoder, encoder_weights, prefix=prefix, ignored=ignored, optional=optional, renamed=renamed)
         else:
-            load_keras(encoder, encoder_weights, expected="None, or a .safetensors or .weights.h5 file")
+            expected = f'None, "imagenet", or a .safetensors, {", ".join(PICKLED)} or .weights.h5 file'
+            load_keras(encoder, encoder_weights, expected=expected)
     encoder.trainable = not freeze_encoder
     return encoder
 
 
-def load_keras(encoder: keras.Model, path: str | os.PathLike[str], *, expected: str) -> None:
-    """Loads a `.weights.h5` file of the same encoder, or refuses `path`, saying what was expected."""
-    if not str(path).endswith(".weights.h5"):
-        raise OptionError(f"encoder_weights of {encoder.name}", expected, path)
-    if not Path(path).is_file():
-        raise MissingFile(path, f"a file with the weights of {encoder.name}", "no such file")
-    try:
-        with warnings.catch_warnings():
-            # Keras warns of every layer that the file of another model lacks, before it raises.
-            warnings.simplefilter("ignore", UserWarning)
-            encoder.load_weights(path)
-    except (ValueError, OSError, KeyError) as error:
-        reason = " ".join(str(error).split())
-        raise WeightsError(path, f"the weights of {encoder.name}", f"others: {reason}") from error
-
-
-def load_safetensors(
-    encoder: keras.Model, path: str | os.PathLike[str], *, prefix: str = "", ignored: str = "$.", optional: str = "$."
+def load_tensors(
+    encoder: keras.Model,
+    path: str | os.PathLike[str],
+    *,
+    prefix: str = "",
+    ignored: str = "$.",
+    optional: str = "$.",
+    renamed: Rename = dict,
 ) -> None:
-    """Loads published tensors into an encoder by name; see `finish_published` for the arguments.
+    """Loads published tensors into an encoder by name; see `finish_published` for the other arguments.
+
+    Args:
+        encoder: The encoder.
+        path: A `.safetensors` file, or one that PyTorch saved.
 
     Raises:
         WeightsError: A tensor is missing, superfluous or wrongly shaped; the message names it.
     """
-    tensors = {re.sub(f"^({prefix})", "", name): tensor for name, tensor in read_safetensors(path).items()}
+    given = renamed(read_safetensors(path) if str(path).endswith(".safetensors") else read_pickled(Path(path)))
+    tensors = {re.sub(f"^({prefix})", "", name): tensor for name, tensor in given.items()}
     tensors = {name: tensor for name, tensor in tensors.items() if not re.match(ignored, name)}
     values: list[tuple[keras.Variable, np.ndarray]] = []
     missing: list[str] = []
@@ -147,54 +153,6 @@ def read_safetensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     except (SafetensorError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise WeightsError(path, "a safetensors file", f"something else: {reason}") from error
-
-
-@contextlib.contextmanager
-def downloading(name: str) -> Iterator[None]:
-    """Turns whatever goes wrong while Keras downloads or opens published weights into one line."""
-    try:
-        yield
-    except Exception as error:  # Keras raises plain exceptions for failed downloads
-        if isinstance(error.__context__, urllib.error.HTTPError):
-            error.__context__.close()  # Keras leaves the server's answer, and so the socket, open
-        reason = " ".join(str(error).split())
-        raise UnreadableFile(f"encoder_weights of {name}", "ImageNet weights to download", f"none: {reason}") from error
-
-
-def carry_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
-    """Carries a kernel `(*size, 3, filters)` for colour images to another number of input channels.
-
-    Every channel gets the average of the three kernels, scaled so that a grey image repeated over the channels
-    gives what it gave as a grey colour image.
-    """
-    if kernel.shape[-2] != 3 or channels == 3:
-        return kernel
-    return np.repeat(kernel.mean(axis=-2, keepdims=True) * (3 / channels), channels, axis=-2)
-
-
-def copy_weights(published: keras.Model, encoder: keras.Model) -> None:
-    """Copies weights between encoders whose layers have the same names, from 3 input channels to any number."""
-    for layer in encoder.layers:
-        if layer.weights:
-            values = published.get_layer(layer.name).get_weights()
-            layer.set_weights(
-                [_carried(value, tuple(weight.shape)) for value, weight in zip(values, layer.weights, strict=True)]
-            )
-
-
-def _carried(value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    if value.shape == shape:
-        return value
-    if value.ndim == 1:
-        return np.full(shape, value.mean())
-    return carry_channels(value, shape[-2])
-
-
-def reverse_channels(encoder: keras.Model) -> None:
-    """Turns a first convolution that was trained on blue, green, red into one for red, green, blue."""
-    first = next(layer for layer in encoder.layers if layer.weights)
-    kernel, *others = first.get_weights()
-    first.set_weights([kernel[..., ::-1, :], *others])
 
 
 def published_range(image: Tensor, image_range: str) -> Tensor:

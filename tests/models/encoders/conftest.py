@@ -24,6 +24,8 @@ def file_server(tmp_path, monkeypatch):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
+        # Where the folder is missing, Keras downloads to one that all tests share.
+        (tmp_path / "cache").mkdir()
         monkeypatch.setattr("keras.src.backend.config._KERAS_DIR", str(tmp_path / "cache"))
         yield folder, f"http://127.0.0.1:{server.server_port}"
         server.shutdown()

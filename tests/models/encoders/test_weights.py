@@ -1,12 +1,15 @@
 """Published weights by name, from every kind of file, and carried to other channels."""
 
 import json
+import re
 
 import keras
 import numpy as np
 import pytest
 from small_models import OURS, arrays, build_encoder, shared_encoder
 
+from maskzoo import models
+from maskzoo.models.encoders import addresses
 from maskzoo.models.encoders.swin import WindowAttention
 from maskzoo.models.encoders.weights import published_range
 
@@ -218,9 +221,11 @@ def test_files_that_are_no_weights_are_refused_in_one_line(tmp_path):
         build_encoder("mit", (None, None, 3), encoder_weights="absent.safetensors")
     with pytest.raises(FileNotFoundError, match=r"absent\.weights\.h5: expected"):
         build_encoder("resnet18", (None, None, 3), encoder_weights="absent.weights.h5")
-    with pytest.raises(ValueError, match=r"encoder_weights of mit: expected None, or a \.safetensors or"):
+    with pytest.raises(
+        ValueError, match=r"encoder_weights of mit: expected a file, since no address .*; received imag"
+    ):
         build_encoder("mit", (None, None, 3), encoder_weights="imagenet")
-    with pytest.raises(ValueError, match=r'of resnet18: expected None, "imagenet" or a \.weights\.h5'):
+    with pytest.raises(ValueError, match=r'of resnet18: expected None, "imagenet", or a \.h5 or \.weights\.h5'):
         build_encoder("resnet18", (None, None, 3), encoder_weights="imagenot")
 
 
@@ -259,3 +264,89 @@ def test_standardised_images_are_taken_to_the_range_of_the_published_weights():
         model = keras.Model(image, published_range(image, image_range))
         found = keras.ops.convert_to_numpy(model(((colours - mean) / deviation).astype("float32")))
         np.testing.assert_allclose(found, values, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["swin", "coat"])
+def test_imagenet_weights_come_from_their_address_and_are_compared_with_the_first_download(
+    family, file_server, monkeypatch
+):
+    folder, url = file_server
+    tensors = _tensors(family)
+    path = folder / "timm" / "some" / "resolve" / "main" / "model.safetensors"
+    path.parent.mkdir(parents=True)
+    _write_safetensors(path, tensors)
+    monkeypatch.setenv("HF_ENDPOINT", f"{url}/")
+    monkeypatch.setitem(addresses.ADDRESSES, family, "{hub}/timm/some/resolve/main/model.safetensors")
+    encoder = build_encoder(family, (None, None, 3), encoder_weights="imagenet")
+    own = build_encoder(family, (None, None, 3), encoder_weights=path)
+    for one, other in zip(encoder.get_weights(), own.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    cached = addresses.download(family)
+    assert cached.read_bytes() == path.read_bytes()
+    cached.write_bytes(cached.read_bytes() + b" ")
+    with pytest.raises(ValueError, match="expected the checksum of its first download"):
+        build_encoder(family, (None, None, 3), encoder_weights="imagenet")
+    monkeypatch.setitem(addresses.ADDRESSES, family, "{hub}/nowhere.pth")
+    with pytest.raises(OSError, match=f"encoder_weights of {family}: expected ImageNet weights to download"):
+        build_encoder(family, (None, None, 3), encoder_weights="imagenet")
+
+
+def test_the_addresses_are_those_that_the_packages_name():
+    assert addresses.address_of("mit_b2").endswith("segmentation_models.pytorch/releases/download/v0.0.2/mit_b2.pth")
+    swin = "https://huggingface.co/timm/swin_tiny_patch4_window7_224.ms_in1k/resolve/main/model.safetensors"
+    assert addresses.address_of("swin_tiny") == swin
+    assert set(addresses.ADDRESSES) == {n for n in models.list_encoders() if n.startswith(("mit_", "swin_", "coat_"))}
+
+
+def test_the_names_of_the_authors_of_segformer_are_understood(tmp_path):
+    right = {n.removeprefix("segformer.encoder."): t for n, t in _tensors("mit").items() if n.startswith("segformer")}
+    theirs = {}
+    for name, tensor in right.items():
+        for pattern, other in (
+            (r"patch_embeddings\.(\d)\.proj", "patch_embed{}.proj"),
+            (r"patch_embeddings\.(\d)\.layer_norm", "patch_embed{}.norm"),
+            (r"^layer_norm\.(\d)", "norm{}"),
+            (r"^block\.(\d)", "block{}"),
+        ):
+            name = re.sub(pattern, lambda found, other=other: other.format(int(found[1]) + 1), name)
+        for ours, other in (
+            ("attention.self.query", "attn.q"),
+            ("attention.self.key", "attn.kv"),
+            ("attention.self.sr", "attn.sr"),
+            ("attention.self.layer_norm", "attn.norm"),
+            ("attention.output.dense", "attn.proj"),
+            ("layer_norm_", "norm"),
+            ("mlp.dense", "mlp.fc"),
+        ):
+            name = name.replace(ours, other)
+        if "attention.self.value" not in name:
+            value = right.get(next((n for n in right if right[n] is tensor), "").replace("self.key", "self.value"))
+            theirs[name] = np.concatenate([tensor, value]) if ".attn.kv." in name else tensor
+    theirs["head.weight"] = np.zeros((1000, 16), "float32")
+    ours = build_encoder("mit", (None, None, 3), encoder_weights=_write_safetensors(tmp_path / "a.safetensors", right))
+    path = _write_safetensors(tmp_path / "b.safetensors", theirs)
+    for one, other in zip(
+        build_encoder("mit", (None, None, 3), encoder_weights=path).get_weights(), ours.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("source", ["torchvision", "authors"])
+def test_swin_transformers_of_other_code_bases_are_understood(source, tmp_path):
+    right = _tensors("swin")
+    theirs = {}
+    for name, tensor in right.items():
+        if source == "authors":
+            name = re.sub(r"layers\.(\d)\.downsample", lambda n: f"layers.{int(n[1]) - 1}.downsample", name)
+        else:
+            name = name.replace("patch_embed.proj", "features.0.0").replace("patch_embed.norm", "features.0.2")
+            name = re.sub(r"layers\.(\d)\.blocks", lambda n: f"features.{2 * int(n[1]) + 1}", name)
+            name = re.sub(r"layers\.(\d)\.downsample", lambda n: f"features.{2 * int(n[1])}", name)
+            name = name.replace("mlp.fc1", "mlp.0").replace("mlp.fc2", "mlp.3").replace("head.fc", "head")
+        theirs[name] = tensor
+    ours = build_encoder("swin", (None, None, 3), encoder_weights=_write_safetensors(tmp_path / "a.safetensors", right))
+    path = _write_safetensors(tmp_path / "b.safetensors", theirs)
+    for one, other in zip(
+        build_encoder("swin", (None, None, 3), encoder_weights=path).get_weights(), ours.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
