@@ -360,7 +360,7 @@ def test_mistakes_are_one_line(trained, tmp_path, capsys):
         ("predict", trained, *files, "--crf", -1): "--crf: expected a weight of at least 0; received -1.0",
         ("predict", trained, *files, "--crf", 3, "--engine", "onnx"): "--crf: expected the engine keras",
         ("evaluate", trained, "--crf", 3, "--engine", "onnx"): "--crf: expected the engine keras",
-        ("evaluate", trained, "--gate", 0.5, "--engine", "onnx"): "--engine: expected keras, which --gate needs",
+        ("evaluate", trained, "--gate", 0.5, "--engine", "onnx"): "--gate: expected the engine keras with it",
         ("predict", trained, *files, "--gate", 1.5): "--gate: expected probabilities from 0",
         ("predict", trained, *files, "--gate", 0.5): "--gate: expected runs that were trained with a label head",
         ("predict", f"{trained}:last", *files): "last.keras",
