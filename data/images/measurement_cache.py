@@ -44,14 +44,15 @@ def remembered(
         folder: Folder of the cache; by default `cache_folder()`.
     """
     pixels = sum(prod(source.shape) for source in sources)
-    paths = [source.path for source in sources if source.path is not None]
-    if pixels < CACHED_FROM_PIXELS or len(paths) < len(sources):
+    if pixels < CACHED_FROM_PIXELS or not all(source.files for source in sources):
         return [np.asarray(array) for array in measure()]
     digest = hashlib.sha256(what.encode())
-    for source, path in zip(sources, paths, strict=True):
+    for source in sources:
         facts = (type(source).__name__, source.shape, source.channels, str(source.dtype), source.notes)
         digest.update(repr(facts).encode())
-        digest.update(ends_of_file(path) + repr(os.stat(path).st_mtime_ns).encode())
+        digest.update(repr(None if source.frame.affine is None else source.frame.affine.tolist()).encode())
+        for path in source.files:
+            digest.update(ends_of_file(path) + repr(os.stat(path).st_mtime_ns).encode())
     file = (folder or cache_folder()) / f"measured-{digest.hexdigest()[:32]}.npz"
     found = read_arrays(file)
     if found is None:

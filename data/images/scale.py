@@ -45,7 +45,7 @@ class Scale:
 
         What a run of an earlier version does not say is as that version did it: volumes as they are stored.
         """
-        return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
+        return cls(**{field.name: values[field.name] for field in fields(cls) if values.get(field.name) is not None})
 
     def as_dict(self) -> dict[str, Any]:  # JSON values
         """Returns the values that are not as they would be without saying."""

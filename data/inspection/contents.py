@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,13 @@ from maskzoo.errors import LabelError
 from maskzoo.names import counted
 
 from ..images.image_files import file_suffix
-from ..images.opening import open_source
 from ..images.statistics import MEASURED_PIXELS
 from ..labels.facts import LabelFacts
 from ..labels.finding import band_scheme, understand
 from ..labels.scheme import LabelScheme
 from ..labels.values import UNKNOWN_CLASS, StackedSource, undeclared, unresampled
-from ..sets.folders import find_folders, image_files
+from ..sets.folders import find_folders, image_files, with_channels
+from ..sets.image_opening import open_stored
 from ..sets.label_opening import LabelOpener, declared_classes, label_opener, settled_labels
 from ..sets.pairs import open_pairs
 from ..sets.spec_file import read_spec, spatial_dims_of
@@ -135,6 +135,7 @@ def openers(
         opened = {name: (lambda i=image: i, lambda _image, k=label: k) for name, image, label in pairs}
         return [Path(name) for name in opened], opened, None
     folder, labels = find_folders(spec)
+    spec = with_channels(spec)
     images = image_files(spec)
     alone: set[str] = set()
 
@@ -145,12 +146,11 @@ def openers(
         alone.update(images.keys() - stems.keys())
 
     open_label = label_opener(spec, labels, images, spatial_dims, check)
-
-    reading = {**spec.reading, "level": None, "resolution": None}
+    as_stored = replace(spec, level=None, resolution=None)
 
     def functions(name: str) -> tuple[OpenImage, OpenLabel | None]:
         label = None if name in alone else lambda image: open_label(name, image)
-        return lambda: open_source(images[name], spatial_dims=spatial_dims, **reading), label
+        return lambda: open_stored(images[name], as_stored, spatial_dims), label
 
     return list(images.values()), {name: functions(name) for name in sorted(images)}, open_label
 

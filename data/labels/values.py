@@ -10,7 +10,9 @@ import numpy as np
 from maskzoo.errors import LabelError
 
 from ..images.pyramid import ResampledSource
+from ..images.resized_source import ResizedSource
 from ..images.source import Source
+from ..images.turning import TurnedSource
 from ..windows import Window
 
 SHOWN_VALUES = 8
@@ -137,5 +139,7 @@ def by(shape: Sequence[int]) -> str:
 
 
 def unresampled(source: Source) -> Source:
-    """Returns the source that a resampled one reads, or the source itself."""
-    return source.source if isinstance(source, ResampledSource) else source
+    """Returns the source that one which is resampled, resized or turned reads, or the source itself."""
+    while isinstance(source, ResampledSource | ResizedSource | TurnedSource):
+        source = source.source
+    return source

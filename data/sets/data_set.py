@@ -9,11 +9,13 @@ from typing import Any
 
 from maskzoo.errors import DataError
 
+from ..images.scale import STORED
 from ..images.value_range import ValueRange
 from ..labels.scheme import LabelScheme
 from .cases import Case, make_cases
 from .identity import fingerprint
 from .image_identity import ImageIdentity
+from .image_opening import scale_as_trained, settled
 from .normalization import Normalizer
 from .pairs import open_pairs, scheme_of
 from .parts import open_parts, without_leaks
@@ -118,11 +120,11 @@ def load_data(spec: DataSpec | str | os.PathLike[str], *, spatial_dims: int, see
         LabelError: If images and labels do not fit each other.
         DataError: If the data set does not fit its specification.
     """
-    spec = spec if isinstance(spec, DataSpec) else read_spec(spec)
+    spec = settled(spec if isinstance(spec, DataSpec) else read_spec(spec), spatial_dims)
     parts = in_one_range_of_parts(spec, without_leaks(open_parts(spec, spatial_dims, seed)))
-    if spec.sets is not None and len(scales := {part.scale for part in parts}) == 1:
-        level, resolution = scales.pop()
-        spec = replace(spec, level=level, resolution=resolution)
+    scales = [part.scale for part in parts]
+    if spec.sets is not None and all(scale == scales[0] for scale in scales):
+        spec = replace(spec, **scales[0].as_dict())
     sources = [pair.image for part in parts for pair in part.train]
     normalizer = Normalizer.measured(spec.normalization, sources, stain=spec.stain)
     cases = [(case, case.name in part.held_out) for part in parts for case in part.cases(normalizer)]
@@ -167,12 +169,14 @@ def labelled_cases(
     normalizer = Normalizer.from_dict(mapping["normalization"])
     spatial_dims, seed, held_out = mapping["rank"], mapping["seed"], set(mapping["validation"])
     if path is None:
-        spec = DataSpec(**mapping["spec"])
+        # Versions that said nothing of it read volumes as they are stored.
+        spec = DataSpec(**{"orientation": STORED, **mapping["spec"]})
         check_path(spec.path)
     else:
         spec, trained = read_spec(path), mapping["spec"]
-        if spec.level is None and spec.resolution is None:
-            spec = replace(spec, level=trained.get("level"), resolution=trained.get("resolution"))
+        scale = scale_as_trained(trained)
+        has_scale = (spec.level, spec.resolution, spec.spacing, spec.resize) != (None,) * 4
+        spec = replace(spec, **({"orientation": scale.orientation} if has_scale else scale.as_dict()))
         if spec.bands is None and spec.alpha is None:
             spec = replace(spec, bands=trained.get("bands"), alpha=trained.get("alpha"))
     if spec.sets is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +21,7 @@ from ..images.image_files import (
     is_hidden,
 )
 from ..images.rasterio_source import needs_tifffile
+from .channels import are_endings, cases_of, found_channels
 from .specification import DataSpec
 
 LABEL_FOLDERS = ("masks", "labels")
@@ -39,6 +41,11 @@ def find_folders(spec: DataSpec) -> tuple[Path, LabelPlace]:
     if spec.sets is not None:
         raise DataError(path, "one data set", f"{len(spec.sets)}, which must be looked at one by one")
     images = path / (spec.images or "images")
+    if spec.channels is not None and not are_endings(spec.channels):
+        for place in spec.channels.values():
+            if not (path / place).is_dir():
+                raise MissingFile(path, f"a folder {place}/ in it, as `channels` says", f"no {place}/")
+        images = path / next(iter(spec.channels.values()))
     if not images.is_dir():
         raise MissingFile(path, f"a folder {images.name}/ in it", f"no {images.name}/")
     if isinstance(spec.labels, dict):
@@ -62,6 +69,8 @@ def image_files(spec: DataSpec) -> dict[str, Path]:
     """
     folder, labels = find_folders(spec)
     files = files_by_stem(folder)
+    if (channels := with_channels(spec).channels) is not None:
+        return cases_of(files, channels)
     suffix = spec.label_suffix
     if suffix is None or isinstance(labels, dict) or folder.resolve() != labels.resolve():
         return files
@@ -69,6 +78,34 @@ def image_files(spec: DataSpec) -> dict[str, Path]:
     if not images:
         raise MissingFile(folder, f"images, whose names do not end in {suffix}", "none")
     return images
+
+
+def with_channels(spec: DataSpec) -> DataSpec:
+    """Returns a specification with the channels that the names of its files show, if it names none itself.
+
+    Raises:
+        DataError: If a case lacks a channel.
+        MissingFile: If there are no images, or a channel has a file that the first lacks.
+    """
+    if spec.channels is not None:
+        if not are_endings(spec.channels):
+            require_same_files(Path(spec.path), list(spec.channels.values()))
+        return spec
+    folder, labels = find_folders(spec)
+    places = [place for place in (labels.values() if isinstance(labels, dict) else [labels]) if place.is_dir()]
+    stems = {file_stem(file) for place in places for file in place.iterdir()}
+    names = {stem.removesuffix(spec.label_suffix or "") for stem in stems}
+    channels = found_channels(files_by_stem(folder), names)
+    return spec if channels is None else replace(spec, channels=channels)
+
+
+def require_same_files(root: Path, places: Sequence[str]) -> None:
+    """Refuses a folder of a channel that has an image which that of the first lacks."""
+    first = files_by_stem(root / places[0])
+    for place in places[1:]:
+        if others := sorted(files_by_stem(root / place).keys() ^ first.keys()):
+            where = place if others[0] in first else places[0]
+            raise MissingFile(root / where, f"a file {others[0]}, as for the other channels", "none")
 
 
 def matched(images: Mapping[str, Path], labels: Mapping[str, T], suffix: str | None = None) -> dict[str, T]:

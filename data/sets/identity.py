@@ -26,10 +26,11 @@ def fingerprint(pairs: Iterable[Pair]) -> str:
             if isinstance(source, RunSource):
                 for runs in source.runs:
                     digest.update(runs.tobytes())
-            elif source.path is None:
+            elif not source.files:
                 digest.update(pixels_of(source))
             else:
-                digest.update(ends_of_file(source.path))
+                for file in source.files:
+                    digest.update(ends_of_file(file))
     return digest.hexdigest()
 
 
@@ -47,8 +48,8 @@ def reading_of(label: Source) -> str:
 def content_version(source: Source) -> str:
     """Returns text that differs if the content of a source does."""
     source = unresampled(source)
-    if source.path is not None:
-        return str(file_version(source.path))
+    if source.files:
+        return " ".join(str(file_version(file)) for file in source.files)
     if isinstance(source, RunSource):
         return hashlib.sha256(b"".join(runs.tobytes() for runs in source.runs)).hexdigest()
     return hashlib.sha256(pixels_of(source)).hexdigest()

@@ -10,6 +10,7 @@ from maskzoo.errors import LabelError, MissingFile, OptionError
 
 from ..images.image_files import file_suffix
 from ..images.pyramid import ResampledSource
+from ..images.scale import like_image
 from ..images.source import Source
 from ..labels.instances import InstanceSource, numbers_objects
 from ..labels.label_files import LabelFiles
@@ -18,6 +19,7 @@ from ..labels.run_table import RunTable
 from ..labels.scheme import Classes
 from ..labels.values import UNKNOWN_CLASS, StackedSource, unresampled
 from .folders import LabelPlace, files_by_stem, matched
+from .image_opening import placed_label
 from .specification import DataSpec
 
 POLYGON_SUFFIXES = (".geojson", ".json")
@@ -61,10 +63,15 @@ class LabelOpener:
             OSError: If it cannot be read.
             LabelError: If it cannot belong to the image.
         """
-        label = self._open_full(name, image)
-        full = image.levels[0][0]
-        if image.shape != label.shape and (label.shape == full or is_coarser(label, image)):
-            label = ResampledSource(label, image.shape, nearest=True)
+        stored = image.own or image
+        label = self._open_full(name, stored)
+        full = stored.levels[0][0]
+        if sorted(label.shape) in (sorted(full), sorted(stored.shape)):
+            label = placed_label(label, stored)
+        if stored.shape != label.shape and (label.shape == full or is_coarser(label, stored)):
+            label = ResampledSource(label, stored.shape, nearest=True)
+        if label.shape == stored.shape:
+            label = like_image(label, image, is_instances=self._instances)
         return InstanceSource(label) if self._instances else label
 
 
@@ -127,14 +134,36 @@ def stacked_opener(
     opened = {name: LabelFiles(files, spatial_dims) for name, files in folders.items()}
     missing = UNKNOWN_CLASS if spec.missing == "ignore" else 0
 
-    def open_full(name: str, _: Source) -> Source:
-        return StackedSource(
-            [opened[label].open(name) if name in files else None for label, files in folders.items()], missing
-        )
+    def open_full(name: str, image: Source) -> Source:
+        sources = [opened[label].open(name) if name in files else None for label, files in folders.items()]
+        return StackedSource(laid_together(sources, image), missing)
 
     return LabelOpener(
         open_full, list(folders), spec.instances, lambda: [line for files in opened.values() for line in files.remarks]
     )
+
+
+def laid_together(sources: Sequence[Source | None], image: Source) -> list[Source | None]:
+    """Returns the labels of one image with its axes, where they have its size, and with those of the first of them.
+
+    Args:
+        sources: The labels; `None` of one that is missing.
+        image: The image on the grid of its file.
+
+    Raises:
+        LabelError: If one lies elsewhere.
+    """
+    shapes = [sorted(shape) for shape in (image.shape, image.levels[0][0])]
+    laid: list[Source | None] = []
+    first: Source | None = None
+    for source in sources:
+        if source is not None and sorted(source.shape) in shapes:
+            source = placed_label(source, image)
+        if source is not None and first is not None and sorted(source.shape) == sorted(first.shape):
+            source = placed_label(source, first)
+        first = first or source
+        laid.append(source)
+    return laid
 
 
 def table_opener(spec: DataSpec, labels: Path, images: Mapping[str, Path], check: CheckNames) -> LabelOpener:

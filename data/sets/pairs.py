@@ -17,6 +17,7 @@ from ..labels.scheme import LabelScheme
 from ..labels.values import by
 from ..synthetic.objects import synthetic_cases
 from .folders import find_folders, image_files
+from .image_opening import open_image, settled
 from .label_opening import declared_classes, label_opener, settled_labels
 from .spec_file import read_spec, spatial_dims_of
 from .specification import SYNTHETIC, DataSpec
@@ -67,11 +68,12 @@ def open_pairs(spec: DataSpec, spatial_dims: int, seed: int) -> tuple[list[Pair]
     """
     if spec.path == SYNTHETIC:
         return synthetic_pairs(spec, spatial_dims, seed), None
+    spec = settled(spec, spatial_dims)
     images = image_files(spec)
     open_label = label_opener(spec, find_folders(spec)[1], images, spatial_dims)
     pairs: list[Pair] = []
     for name in sorted(images):
-        image = open_source(images[name], spatial_dims=spatial_dims, **spec.reading)
+        image = open_image(images[name], spec, spatial_dims)
         label = open_label(name, image)
         if image.shape != label.shape:
             raise LabelError(label.name, f"a label of the size of {image.name}, {by(image.shape)}", by(label.shape))

@@ -10,10 +10,12 @@ from pathlib import Path
 from maskzoo.errors import DataError, OptionError
 from maskzoo.names import counted
 
+from ..images.scale import Scale
 from ..labels.scheme import LabelScheme
 from .cases import Case, make_cases
 from .folds import folds_in, groups_by_pattern, held_out_names, read_folds
 from .image_identity import ImageIdentity, KnownImages, identities_of
+from .image_opening import settled
 from .makers import Makers, read_makers
 from .normalization import Normalizer
 from .pairs import Pair, open_pairs, scheme_of
@@ -58,9 +60,9 @@ class Part:
         return self.spec.validation > 0 or self.spec.folds is not None
 
     @property
-    def scale(self) -> tuple[int | None, float | None]:
-        """The level and the resolution that it is read at."""
-        return self.spec.level, self.spec.resolution
+    def scale(self) -> Scale:
+        """The scale that it is read at."""
+        return self.spec.scale
 
     def plain(self, name: str) -> str:
         """Returns the name that an image has in this set alone."""
@@ -114,6 +116,7 @@ def open_parts(spec: DataSpec, spatial_dims: int, seed: int) -> list[Part]:
 
 def open_part(spec: DataSpec, spatial_dims: int, seed: int, weight: float | None = None, prefix: str = "") -> Part:
     """Opens one data set, whose names get a prefix; nothing is held out yet."""
+    spec = settled(spec, spatial_dims)
     pairs, bands = open_pairs(spec, spatial_dims, seed)
     scheme = scheme_of(spec, pairs, bands)
     pairs = [pair._replace(name=prefix + pair.name) for pair in pairs]

@@ -14,6 +14,7 @@ from maskzoo.names import one_of
 
 from ..augmentation.stain import METHODS as STAINS
 from ..images.pixel_meaning import ALPHAS, check_bands
+from ..images.scale import AXES, STORED, Scale
 from ..labels.colors import IGNORED_COLOR, ColorTable
 from ..labels.run_lengths import Dialect
 from ..labels.scheme import TASKS
@@ -23,6 +24,7 @@ from .normalization import NORMALIZATIONS
 SYNTHETIC = "synthetic"
 SPLITS = ("random", "block")
 MISSING = ("ignore", "empty")
+MEDIAN = "median"
 DIALECT = tuple(field.name for field in fields_of(Dialect))
 
 
@@ -49,6 +51,9 @@ class DataSpec:
         validation: Fraction of the images that is held out, below 1; 0: all are for training.
         split: `random`, or `block`: the last of the sorted names, for sections or frames that resemble each other.
         images: Folder of the images within `path`; `images` by default.
+        channels: Mapping from the names of channels, in their order, to their folders within `path`, or to what the
+            names of their files end in, such as `_0000`. By default nnU-Net's `case_0000`, `case_0001` beside a label
+            `case` are channels of one image.
         labels: Folder of the label images within `path`, or a run-length `.csv`, or a `.geojson` or a folder of those,
             or a mapping from class name to the folder of its masks; `masks` or `labels` by default.
         rle: Dialect of a run-length CSV: options of `decode_rle`.
@@ -68,7 +73,13 @@ class DataSpec:
         repeat: Which of the distributions in that file, 0 the first.
         stain: `macenko`, `reinhard` or `vahadane`: images of stained tissue are brought to one appearance first.
         level: Level of the images to read, 0 the finest: see `open_source`. Labels are made to fit.
-        resolution: Size of a pixel to read at: see `open_source`. Labels are made to fit.
+        resolution: Size of a pixel to read at: see `open_source`. Labels are made to fit. A number per axis means the
+            same as `spacing`.
+        spacing: Size of a voxel that images are interpolated to, a number for each axis or one for all, or `median`:
+            that of the images. Along an axis more than three times as thick as another the nearest slice is taken.
+        orientation: Where the axes of volumes lead, as far as their files say it: `RAS` (right, front, up) or other
+            letters, such as `LPS`; or `stored`: as they lie.
+        resize: Pixels per axis that every image is resized to, such as `512` or `384x576`, or a fraction such as `0.5`.
         bands: Numbers of the bands to read of images, counted from 1, in the order of the channels; all by default.
         alpha: `data` or `mask`: what a band is that is tagged as transparency: see `open_source`.
         rescale: Bring images of different types to one range: 8 and 16 bits to 16, or to 0 to 1 where some are of
@@ -91,6 +102,7 @@ class DataSpec:
     validation: float = 0.2
     split: str = "random"
     images: str | None = None
+    channels: dict[str, str] | None = None
     labels: str | dict[str, str] | None = None
     rle: dict[str, bool] | None = None
     label_suffix: str | None = None
@@ -109,6 +121,9 @@ class DataSpec:
     bands: Sequence[int] | None = None
     alpha: str | None = None
     rescale: bool = False
+    spacing: float | Sequence[float] | str | None = None
+    orientation: str = "RAS"
+    resize: int | float | Sequence[int] | None = None
     instances: bool = False
     sets: dict[str, float] | None = None
 
@@ -144,12 +159,13 @@ class DataSpec:
             check_bands(self.bands)
         if not isinstance(self.rescale, bool):
             raise OptionError("rescale", "true or false", self.rescale)
-        if self.level is not None and (type(self.level) is not int or self.level < 0):
-            raise OptionError("level", "a whole number, at least 0", self.level)
-        if self.resolution is not None and not is_weight(self.resolution):
-            raise OptionError("resolution", "the size of a pixel, above 0", self.resolution)
-        if self.level is not None and self.resolution is not None:
-            raise OptionError("level", "either `level` or `resolution`", "both")
+        self._check_scale()
+        if self.channels is not None and (
+            not isinstance(self.channels, dict)
+            or not self.channels
+            or not all(isinstance(place, str) and place for place in self.channels.values())
+        ):
+            raise OptionError("channels", "a mapping from names to folders or ends of file names", self.channels)
         if self.missing and not isinstance(self.labels, dict):
             raise OptionError("missing", "`labels` with a folder for each class", "others")
         if self.colors is not None:
@@ -168,6 +184,36 @@ class DataSpec:
             not isinstance(self.sets, dict) or not self.sets or not all(map(is_weight, self.sets.values()))
         ):
             raise OptionError("sets", "a mapping from data sets to weights above 0", self.sets)
+
+    def _check_scale(self) -> None:
+        if isinstance(self.resolution, list | tuple):
+            if self.spacing is not None:
+                raise OptionError("spacing", "either `spacing` or `resolution`", "both")
+            object.__setattr__(self, "spacing", self.resolution)
+            object.__setattr__(self, "resolution", None)
+        object.__setattr__(self, "resize", size_from_text(self.resize))
+        if self.level is not None and (type(self.level) is not int or self.level < 0):
+            raise OptionError("level", "a whole number, at least 0", self.level)
+        if self.resolution is not None and not is_weight(self.resolution):
+            raise OptionError("resolution", "the size of a pixel, above 0", self.resolution)
+        sizes = self.spacing if isinstance(self.spacing, list | tuple) else [self.spacing]
+        if self.spacing not in (None, MEDIAN) and not (sizes and all(map(is_weight, sizes))):
+            raise OptionError("spacing", "a size above 0, one for each axis, or median", self.spacing)
+        if self.orientation != STORED and sorted(map(axis_of, str(self.orientation))) != [0, 1, 2]:
+            raise OptionError(
+                "orientation", "letters such as RAS, one of R L, A P and S I each, or stored", self.orientation
+            )
+        given = [name for name in ("level", "resolution", "spacing") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise OptionError(given[0], f"either `{given[0]}` or `{given[1]}`", "both")
+        if self.resize is not None and self.spacing is not None:
+            raise OptionError("resize", "either `resize` or `spacing`", "both")
+
+    @property
+    def scale(self) -> Scale:
+        """At which scale images are read; the median spacing must be settled first."""
+        spacing = None if isinstance(self.spacing, str) else self.spacing
+        return Scale(self.level, self.resolution, spacing, self.orientation, self.resize)
 
     def _check_colors(self, colors: Any) -> None:  # what a YAML file says
         if not isinstance(colors, dict) or not colors or any(not isinstance(name, str) for name in colors):
@@ -207,6 +253,33 @@ class DataSpec:
     def dialect(self) -> Dialect:
         """How the runs of a run-length CSV are written."""
         return Dialect(**(self.rle or {}))
+
+
+def axis_of(letter: str) -> int:
+    """Returns the axis of the body that a letter names a direction of; -1 for none."""
+    return next((number for number, pair in enumerate(AXES) if letter in pair), -1)
+
+
+def size_from_text(size: object) -> int | float | list[int] | None:
+    """Returns a size to resize to, which may be given as text such as `384x576`.
+
+    Raises:
+        OptionError: If it is none.
+    """
+    given = size
+    if isinstance(size, str):
+        parts = size.lower().replace(" ", "").split("x")
+        try:
+            size = [int(part) for part in parts] if len(parts) > 1 else float(parts[0])
+        except ValueError:
+            size = -1
+    if isinstance(size, list | tuple) and size and all(type(part) is int and part >= 1 for part in size):
+        return list(size)
+    if size is None:
+        return None
+    if is_weight(size) and isinstance(size, int | float) and (size < 1 or size == int(size)):
+        return int(size) if size >= 1 else float(size)
+    raise OptionError("resize", "pixels such as 512 or 384x576, or a fraction below 1", given)
 
 
 def is_number(value: object) -> bool:

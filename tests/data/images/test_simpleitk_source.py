@@ -155,7 +155,8 @@ def test_incomplete_and_mixed_series_are_refused(tmp_path, write_series):
 def test_folders_of_slices_are_cases(tmp_path, write_series):
     for number, name in enumerate(("patient.1", "patient.2", "patient.3")):
         write_series(tmp_path / "images" / name, scan(), uid=f"1.2.826.0.1.3680043.2.1125.{number + 1}")
-        label = nibabel.Nifti1Image((np.arange(13 * 11 * 6).reshape(13, 11, 6) % 2).astype(np.uint8), np.eye(4))
+        voxels = (np.arange(13 * 11 * 6).reshape(13, 11, 6) % 2).astype(np.uint8)
+        label = nibabel.Nifti1Image(voxels, open_source(tmp_path / "images" / name).frame.affine)
         (tmp_path / "labels").mkdir(exist_ok=True)
         nibabel.save(label, tmp_path / "labels" / f"{name}.nii.gz")
     assert list(files_by_stem(tmp_path / "images")) == ["patient.1", "patient.2", "patient.3"]
