@@ -32,6 +32,7 @@ class ChannelSource(Source):
         self.channels = sum(source.channels for source in sources)
         self.dtype = np.result_type(*(source.dtype for source in sources))
         self.roles = tuple(role for source in sources for role in source.roles)
+        self.notes = tuple(dict.fromkeys(note for source in sources for note in source.notes))
 
     @property
     def files(self) -> list[Path]:
@@ -52,6 +53,15 @@ class ChannelSource(Source):
         """Returns the pixels of a window as an array `(*size, channels)`, mirrored outside the image."""
         parts = [source.read(window).astype(self.dtype, copy=False) for source in self.sources]
         return np.concatenate(parts, axis=-1)
+
+    def valid(self, window: Window) -> np.ndarray | None:
+        """Returns which values of a window the files hold: see `Source.valid`."""
+        parts = [source.valid(window) for source in self.sources]
+        if all(part is None for part in parts):
+            return None
+        whole = [(*window.size, source.channels) for source in self.sources]
+        filled = [np.ones(shape, bool) if part is None else part for part, shape in zip(parts, whole, strict=True)]
+        return np.concatenate(filled, axis=-1)
 
 
 def fitted(source: Source, first: Source) -> Source:

@@ -49,7 +49,8 @@ class ResizedSource(Source):
         self.steps = tuple(old / new for old, new in zip(source.shape, self.shape, strict=True))
         self.frame = source.frame.scaled(self.steps, self.shape)
         self.roles, self.palette_colors = source.roles, source.palette_colors
-        self.nodata, self.value_step = source.nodata, source.value_step
+        self.nodata, self.value_step, self.bits = source.nodata, source.value_step, source.bits
+        self.notes = source.notes
         self._token = uuid.uuid4().hex
 
     @property
@@ -86,14 +87,38 @@ class ResizedSource(Source):
         out = np.empty((*window.size, self.channels), self.dtype)
         for box in blocks(window, self._source.shape, self.shape):
             axes = axis_weights(box, self._source.shape, self.shape, self.nearest)
-            pixels = self._source.read(spanned(axes))
-            part = class_by_class(pixels, axes) if self._is_label else self._interpolated(pixels, axes)
+            if self._is_label:
+                part = class_by_class(self._source.read(spanned(axes)), axes)
+            else:
+                part = self._interpolated(axes)
             out[box.moved([-start for start in window.offset]).slices] = part
         return out
 
-    def _interpolated(self, pixels: np.ndarray, axes: Sequence[AxisWeights]) -> np.ndarray:
+    def valid(self, window: Window) -> np.ndarray | None:
+        """Returns which values of a window the file holds at least half of: see `Source.valid`."""
+        if self._source.valid(Window((0,) * len(self.shape), (1,) * len(self.shape))) is None:
+            return None
+        return read_mirrored(self, window, self._share_is_held)
+
+    def _share_is_held(self, window: Window) -> np.ndarray:
+        out = np.ones((*window.size, self.channels), bool)
+        for box in blocks(window, self._source.shape, self.shape):
+            axes = axis_weights(box, self._source.shape, self.shape, self.nearest)
+            if (held := self._source.valid(spanned(axes))) is not None:
+                out[box.moved([-start for start in window.offset]).slices] = (
+                    weighted(held.astype(np.float32), axes) >= 0.5
+                )
+        return out
+
+    def _interpolated(self, axes: Sequence[AxisWeights]) -> np.ndarray:
+        window = spanned(axes)
+        pixels, held = self._source.read(window), self._source.valid(window)
         small = self.dtype.kind in "bui" and self.dtype.itemsize < 4
         values = weighted(pixels.astype(np.float32 if small else np.float64), axes)
+        if held is not None and not held.all():
+            # What is lacking is 0 in `pixels`, and has no share.
+            share = weighted(held.astype(values.dtype), axes)
+            values = np.where(share < 0.5, 0, values / np.maximum(share, 0.5))
         return (values if self.dtype.kind == "f" else np.rint(values)).astype(self.dtype)
 
     def taken_back(self, read: ReadPart) -> ReadPart:

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from ..windows import Window
-from .reading import read_mirrored
 from .source import Source
 
 # From a window inside an image to its values `(*size, channels)`.
@@ -43,7 +42,7 @@ class Turn:
         """Returns where a window of the new image lies in the old one.
 
         Args:
-            window: A window inside the new image.
+            window: A window of the new image, or reaching outside of it.
             shape: Shape of the new image.
         """
         offset, size = [0] * window.ndim, [0] * window.ndim
@@ -72,7 +71,8 @@ class TurnedSource(Source):
         self.shape = tuple(source.shape[axis] for axis in turn.axes)
         self.frame = source.frame.turned(turn.axes, turn.flips)
         self.roles, self.palette_colors = source.roles, source.palette_colors
-        self.nodata, self.value_step = source.nodata, source.value_step
+        self.nodata, self.value_step, self.bits = source.nodata, source.value_step, source.bits
+        self.notes = source.notes
 
     @property
     def source(self) -> Source:
@@ -95,10 +95,12 @@ class TurnedSource(Source):
 
     def read(self, window: Window) -> np.ndarray:
         """Returns the pixels of a window as an array `(*size, channels)`, mirrored outside the image."""
-        return read_mirrored(self, window, self._read)
-
-    def _read(self, window: Window) -> np.ndarray:
         return np.ascontiguousarray(self.turn(self._source.read(self.turn.old_window(window, self.shape))))
+
+    def valid(self, window: Window) -> np.ndarray | None:
+        """Returns which values of a window the file holds: see `Source.valid`."""
+        found = self._source.valid(self.turn.old_window(window, self.shape))
+        return None if found is None else self.turn(found)
 
     def taken_back(self, read: ReadPart) -> ReadPart:
         """Returns a function like `read`, whose values lie on this grid, to the same values on that of `source`."""
