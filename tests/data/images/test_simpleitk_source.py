@@ -154,7 +154,7 @@ def test_incomplete_and_mixed_series_are_refused(tmp_path, write_series):
 
 def test_folders_of_slices_are_cases(tmp_path, write_series):
     for number, name in enumerate(("patient.1", "patient.2", "patient.3")):
-        write_series(tmp_path / "images" / name, scan(), uid=f"1.2.826.0.1.3680043.2.1125.{number + 1}")
+        write_series(tmp_path / "images" / name, scan() + number, uid=f"1.2.826.0.1.3680043.2.1125.{number + 1}")
         voxels = (np.arange(13 * 11 * 6).reshape(13, 11, 6) % 2).astype(np.uint8)
         label = nibabel.Nifti1Image(voxels, open_source(tmp_path / "images" / name).frame.affine)
         (tmp_path / "labels").mkdir(exist_ok=True)
