@@ -25,10 +25,10 @@ import logging
 import math
 import shutil
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from maskzoo.errors import ExistingFile, MissingFile, OptionError
 from maskzoo.files import check_no_input, sidecars, written_atomically
@@ -134,7 +134,8 @@ def run(arguments: Namespace) -> None:
         check_no_input([table], [*(file for file in source.iterdir() if data.is_image(file)), *behind])
         data.check_writable(table)
         output = table.with_name(f".{table.name}.parts")
-    images = find_images(source, output, ".csv" if table else arguments.suffix or OUTPUT_SUFFIX[spatial_dims])
+    suffix = ".csv" if table else arguments.suffix or OUTPUT_SUFFIX[spatial_dims]
+    images = find_images(source, output, suffix, described.spec)
     check_no_input([output], [source])
     beside = [file for file in source.iterdir() if not file.is_dir()]
     check_no_input([path for _, path in images], [*(image for image, _ in images), *beside, *behind])
@@ -188,9 +189,9 @@ def with_measured_engine(arguments: Namespace, predictor: Predictor, gated: bool
         return with_engine(arguments, predictor, gated, None)
     for number, image in enumerate(images, start=1):
         try:
-            scale = scale_of(arguments, predictor)
             described = predictor.data
-            with data.open_source(image, spatial_dims=described.spatial_dims, **scale, **described.reading) as source:
+            changes = scale_of(arguments, described.spec)
+            with data.open_as_trained(image, described.spec, described.spatial_dims, changes) as source:
                 return with_engine(arguments, predictor, gated, source)
         except (ValueError, OSError):
             if number == len(images):
@@ -203,20 +204,26 @@ def opened_cluster(arguments: Namespace) -> AbstractContextManager[Cluster | Non
     return nullcontext() if arguments.cluster is None else inference.open_cluster(arguments.cluster)
 
 
-def find_images(source: Path, output: Path, suffix: str) -> list[tuple[Path, Path]]:
+def find_images(
+    source: Path, output: Path, suffix: str, trained: Mapping[str, Any] | None = None
+) -> list[tuple[Path, Path]]:
     """Returns the images of a folder, each with the file to write for it.
+
+    Args:
+        source: The folder.
+        output: Folder of the results.
+        suffix: Suffix of the results.
+        trained: The specification in the `data.json` of the run, which says in how many files the channels are.
 
     Raises:
         MissingFile: If there is no image.
         ExistingFile: If the output is a file.
         OptionError: If two images would have the same output.
     """
-    images = sorted(path for path in source.iterdir() if data.is_image(path))
-    if not images:
-        raise MissingFile(source, "a folder with images", "one without any")
+    images = data.images_as_trained(source, trained or {})
     if output.exists() and not output.is_dir():
         raise ExistingFile(output, "a folder for the results of a folder", "a file")
-    stems = [data.file_stem(image) for image in images]
+    stems = [data.name_as_trained(image, trained or {}) for image in images]
     if twice := next((stem for stem in stems if stems.count(stem) > 1), None):
         raise OptionError("input", f"images of different names in {source}", f"several named {twice}")
     return [(image, output / f"{stem}{suffix}") for image, stem in zip(images, stems, strict=True)]

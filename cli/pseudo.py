@@ -62,6 +62,9 @@ def run(arguments: Namespace) -> None:
     place = Path(arguments.images)
     if not place.is_dir():
         raise MissingFile(place, "a folder of images", "nothing at that path")
+    described = inference.read_run_data(inference.run_folder(folders[0]))
+    if described.spec.get("channels"):
+        raise OptionError("runs", "runs whose images are one file each, for pseudo-labels", "channels in several files")
     images = sorted(path for path in place.iterdir() if data.is_image(path))
     behind = inference.files_behind_runs(folders)
     check_no_input([arguments.output], [place, *images, *map(inference.run_folder, folders), *behind])
@@ -104,10 +107,9 @@ def label(
     """Adds an image to the set, with what the runs predict for it."""
     spatial_dims = predictor.data.spatial_dims
     output = scratch / f"probabilities{OUTPUT_SUFFIX[spatial_dims]}"
-    reading = predictor.data.reading | predictor.data.scale
-    with data.open_source(image, spatial_dims=spatial_dims, **reading) as source:
+    with data.open_as_trained(image, predictor.data.spec, spatial_dims) as source:
         kind, anew = inference.OutputOptions(probabilities="uint8"), inference.ProgressOptions(restart=True)
         inference.predict_image(predictor, source, output, kind, tiles, progress=anew)
         with data.open_source(output, spatial_dims=spatial_dims) as probabilities:
-            pseudo.add(image, source, probabilities, makers)
+            pseudo.add(image, source.own or source, probabilities, makers)
     output.unlink()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,18 +61,22 @@ class Segmentation:
         return new
 
 
-def scale_of(arguments: Namespace, predictor: Predictor) -> dict[str, Any]:  # a level and a resolution, or None
-    """The level or the resolution at which images are opened."""
-    scale = {"level": arguments.level, "resolution": arguments.resolution}
-    if scale == {"level": None, "resolution": None}:
-        scale = {name: predictor.data.spec.get(name) for name in scale}
-    return scale
+def scale_of(arguments: Namespace, trained: Mapping[str, Any]) -> dict[str, Any]:  # JSON values
+    """What is asked for instead of the run's level, resolution, spacing and size; values of `None` where nothing is.
+
+    An image that is to be resized is opened at the run's level or resolution, and not resized twice.
+    """
+    asked = {"level": arguments.level, "resolution": arguments.resolution}
+    if arguments.resize is not None and asked == {"level": None, "resolution": None}:
+        asked = {name: trained.get(name) for name in asked}
+        return asked if any(value is not None for value in asked.values()) else {"level": 0}
+    return asked
 
 
-def open_image(job: Segmentation, image: Path, scale: dict[str, Any]) -> Source:
-    """Opens an image as the runs read it, at a level or resolution, and says what was decided about its pixels."""
+def open_image(job: Segmentation, image: Path, changes: Mapping[str, Any]) -> Source:
+    """Opens an image as the runs read it, but for changes of its scale, and says what was decided about its pixels."""
     described = job.predictor.data
-    source = data.open_source(image, spatial_dims=described.spatial_dims, **scale, **described.reading)
+    source = data.open_as_trained(image, described.spec, described.spatial_dims, changes)
     for note in source.notes:
         logger.info("%s: %s", image, note)
     return source
@@ -87,11 +91,12 @@ def segment(job: Segmentation, image: Path, output: Path, archive: Path | None =
         output: The file to write.
         archive: Folder of the progress of many images; then only the first image of a kind is reported on.
     """
-    scale = scale_of(job.arguments, job.predictor)
+    described, changes = job.predictor.data, scale_of(job.arguments, job.predictor.data.spec)
+    scale = data.scale_as_trained(described.spec, changes).as_dict()
     # Workers may have another working folder.
     path = image if job.cluster is None else image.absolute()
     progress = inference.ProgressOptions(job.arguments.restart, archive, scale)
-    with open_image(job, path, scale) as source:
+    with open_image(job, path, changes) as source:
         context = nullcontext() if archive is None else about(str(image), brief=not job.is_new(source))
         with context:
             inference.predict_image(

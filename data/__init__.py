@@ -50,6 +50,10 @@ if TYPE_CHECKING:
     from .sets.image_identity import ImageIdentity as ImageIdentity
     from .sets.image_identity import KnownImages as KnownImages
     from .sets.image_identity import identities_of as identities_of
+    from .sets.image_opening import images_as_trained as images_as_trained
+    from .sets.image_opening import name_as_trained as name_as_trained
+    from .sets.image_opening import open_as_trained as open_as_trained
+    from .sets.image_opening import scale_as_trained as scale_as_trained
     from .sets.makers import LabelMaker as LabelMaker
     from .sets.makers import Makers as Makers
     from .sets.makers import read_makers as read_makers
@@ -116,6 +120,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "sets.image_identity": ["ImageIdentity", "KnownImages", "identities_of"],
         "sets.makers": ["LabelMaker", "Makers", "read_makers"],
+        "sets.image_opening": ["images_as_trained", "name_as_trained", "open_as_trained", "scale_as_trained"],
         "sets.normalization": ["Normalizer"],
         "sets.occurrence": ["require_every_class"],
         "sets.pairs": ["image_names"],

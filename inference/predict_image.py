@@ -25,6 +25,7 @@ from .image_values import fitting_source
 from .journal import Journal, Layout
 from .missing_pixels import with_missing
 from .options import DEFAULT_OUTPUT, DEFAULT_PROGRESS, DEFAULT_TILES, OutputOptions, ProgressOptions, TileOptions
+from .own_grid import growth, on_own_grid, stored_result
 from .predictor import NO_POST_PROCESSING, PostProcessing, Predictor, plan_image, thresholds_for
 from .results import Result, check_output, check_place, cleaned, write_result
 from .scratch import RESUME_HINT, in_bytes
@@ -72,9 +73,9 @@ def predict_image(
         OSError: If the image cannot be read to its end, or the output cannot be written.
     """
     output = Path(output)
-    check_no_input([output], [] if source.path is None else [source.path])
+    check_no_input([output], source.files)
     check_output(output, predictor.data, options)
-    check_place(source, output)
+    check_place(source.own or source, output)
     data.check_writable(output)
     source = fitting_source(predictor, source)
     predictor.reader(source)  # refuses an image that does not fit
@@ -91,7 +92,7 @@ def predict_image(
             if journal.finished:
                 logger.info("finished before: %s", output)
                 return
-            writing.fill(result, tiles, cluster)
+            writing.fill(stored_result(result, source), tiles, cluster)
             writing.finish(result)
             logger.info("wrote %s", output)
     except KeyboardInterrupt:
@@ -151,7 +152,7 @@ class Writing:
         task = ImageTask(plan, result, None if options.resize is None else source.shape)
         parts = task.parts()
         self.parts = len(parts)
-        column_major = data.file_suffix(self._output) == ".csv"
+        column_major = data.file_suffix(self._output) == ".csv" and source.own is None
         journal.begin(Layout(parts, result.bands, result.dtype, column_major), plan.as_notes())
         room = in_bytes(journal.scratch.size)
         logger.info("%s; %s of disk beside the output until it is complete", plan, room)
@@ -186,10 +187,14 @@ class Writing:
             names = ", ".join(result.class_names[number] for number in absent)
             logger.info("not in this image by its label: %s", names)
         journal.commit()
+        own = source.own or source
+        values = on_own_grid(journal.read, result, stored_result(result, source), source)
+        # Sizes of objects are counted in the pixels that the run sees, in which they were chosen.
+        cleaning = post.cleaning and post.cleaning.scaled(growth(source), len(own.shape))
         try:
-            held = with_missing(journal.read, source, 0)
-            with cleaned(held, result, source.shape, post.cleaning, self._output, absent) as read:
-                write_result(result, with_missing(read, source, 0), source, self._output, self._options)
+            held = with_missing(values, own, 0)
+            with cleaned(held, result, own.shape, cleaning, self._output, absent) as read:
+                write_result(result, with_missing(read, own, 0), own, self._output, self._options)
         except OSError as error:
             free = in_bytes(shutil.disk_usage(self._output.absolute().parent).free)
             raise DiskFull(f"{error} ({free} free); everything is predicted: {RESUME_HINT}") from None

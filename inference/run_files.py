@@ -85,8 +85,8 @@ class RunData:
 
     @property
     def scale(self) -> dict[str, JSON]:
-        """The level or the resolution that images are read at, as keywords of `data.open_source`."""
-        return {name: self.spec.get(name) for name in ("level", "resolution")}
+        """The scale that images are read at, as fields of a specification."""
+        return data.scale_as_trained(self.spec).as_dict()
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, JSON], path: object = DATA_FILE) -> RunData:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -42,6 +42,22 @@ class Cleaning:
 
     def __bool__(self) -> bool:
         return bool(any(self.holes) or self.watershed or any(self.minimum_area) or self.largest)
+
+    def scaled(self, growth: float, axes: int) -> Cleaning:
+        """Returns the same for a mask with more or fewer pixels.
+
+        Args:
+            growth: How many of its pixels one stands for.
+            axes: Number of spatial axes.
+        """
+        if growth == 1:
+            return self
+        return replace(
+            self,
+            holes=tuple(size * growth for size in self.holes),
+            watershed=self.watershed * growth ** (1 / axes),
+            minimum_area=tuple(math.ceil(size * growth) for size in self.minimum_area),
+        )
 
     def __str__(self) -> str:
         def numbers(values: Sequence[float]) -> str:

@@ -69,9 +69,18 @@ class DataOptions:
         None, "how images are held out: at random, or as one block of neighbours (serial sections, video frames)"
     )
 
+    resize: int | float | list[int] | str | None = setting(
+        None,
+        "resize every image as it is read, to this many pixels per axis such as 512 or 384x576, or to a fraction such "
+        "as 0.5; predictions come back at the size of the file",
+    )
+    spacing: float | list[float] | str | None = setting(
+        None, "size of a voxel that volumes are resampled to: [1,1,3], one number, or median"
+    )
+
     def specified(self) -> dict[str, Value]:
         """Returns the keys of a data set specification that are given here."""
-        names = ("task", "classes", "ignore", "normalization", "validation", "split")
+        names = ("task", "classes", "ignore", "normalization", "validation", "split", "resize", "spacing")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
 

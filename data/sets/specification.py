@@ -192,6 +192,11 @@ class DataSpec:
             object.__setattr__(self, "spacing", self.resolution)
             object.__setattr__(self, "resolution", None)
         object.__setattr__(self, "resize", size_from_text(self.resize))
+        if isinstance(self.spacing, str) and self.spacing != MEDIAN:
+            try:
+                object.__setattr__(self, "spacing", float(self.spacing))
+            except ValueError:
+                raise OptionError("spacing", "a size above 0, one for each axis, or median", self.spacing) from None
         if self.level is not None and (type(self.level) is not int or self.level < 0):
             raise OptionError("level", "a whole number, at least 0", self.level)
         if self.resolution is not None and not is_weight(self.resolution):
