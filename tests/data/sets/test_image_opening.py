@@ -43,7 +43,9 @@ def test_a_label_stored_flipped_lies_on_its_image(tmp_path):
 def test_a_label_at_another_place_is_refused_with_both_places(tmp_path):
     elsewhere = FLIPPED.copy()
     elsewhere[0, 3] += 2
-    with pytest.raises(LabelError, match=r"at the place of .*0.nii.gz, RAS, .*; received LPS, pixels of 1 x 1 x 3 from"):
+    with pytest.raises(
+        LabelError, match=r"at the place of .*0.nii.gz, RAS, .*; received LPS, pixels of 1 x 1 x 3 from"
+    ):
         load_data(save_set(tmp_path, [np.diag([1.0, 1, 3, 1])] * 2, elsewhere), spatial_dims=3)
 
 
