@@ -19,6 +19,8 @@ from ..models.heads import decoder_levels, deepest_features
 
 # Share of an element's pixels from which on it belongs to a class; without any pixel it lies outside.
 INSIDE = 0.5
+# Of fewer elements any features separate a class by chance.
+LEAST_ELEMENTS = 8
 
 
 @dataclass(frozen=True)
@@ -32,10 +34,10 @@ class Response:
         level: Name of the layer.
         stride: Pixels per element along the first axis.
         class_name: The class.
-        inside: Mean answer of the elements of the class; NaN if it has none.
-        outside: Mean answer of the other elements; NaN if there are none.
+        inside: Mean answer of the elements of the class; NaN if it has fewer than eight.
+        outside: Mean answer of the other elements; NaN if there are fewer than eight.
         separation: Probability that an element of the class answers more strongly than one of the others: 0.5 is none,
-            1 is perfect; NaN where either is missing.
+            1 is perfect; NaN where either is.
         elements: Number of the class's elements.
     """
 
@@ -114,7 +116,7 @@ def level_responses(
     outputs = keras.Model(model.input, [mask, *(tensor for tensor, _ in levels.values())])(image[None])
     logits, *features = (np.asarray(keras.ops.convert_to_numpy(x), np.float64)[0] for x in outputs)
     truth = truth_of(run, label, answer_window, logits)
-    classes = [number for number in range(run.data.num_classes) if run.data.task != "multiclass" or number]
+    classes = list(range(run.data.num_classes))
     first = [start - begin for start, begin in zip(answer_window.offset, window.offset, strict=True)]
     responses: list[Response] = []
     maps: dict[str, np.ndarray] = {}
@@ -205,7 +207,7 @@ def response_to(features: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, f
     outside = seen & (filled == 0)
     flat = features.reshape(-1, features.shape[-1])
     scaled = ((flat - flat.mean(0)) / np.maximum(flat.std(0), 1e-9)).reshape(features.shape)
-    if not inside.any() or not outside.any():
+    if min(inside.sum(), outside.sum()) < LEAST_ELEMENTS:
         return np.zeros(shares.shape), math.nan, math.nan, math.nan, int(inside.sum())
     direction = scaled[inside].mean(0) - scaled[outside].mean(0)
     answers = scaled @ (direction / max(float(np.linalg.norm(direction)), 1e-9))

@@ -27,7 +27,7 @@ def test_features_that_hold_the_class_separate_it_perfectly_and_noise_does_not()
 
 
 def test_a_class_that_fills_or_misses_the_image_has_no_response():
-    for shares in (np.zeros((4, 4)), np.ones((4, 4))):
+    for shares in (np.zeros((4, 4)), np.ones((4, 4)), np.eye(4)):
         assert np.isnan(response_to(np.ones((4, 4, 2)), shares)[1:4]).all()
 
 
