@@ -1,16 +1,21 @@
 """Which epoch is the run's best, by what and measured on what: the content of `best.json`."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from maskzoo.files import JSON, write_json
 
-from .. import data
 from .history import MONITOR, History
 from .recipe import Recipe
 from .run_folder import CHOICE
+
+if TYPE_CHECKING:
+    from .. import data
 
 
 @dataclass
@@ -41,7 +46,7 @@ class Choice:
     carried: dict[int, Carried] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, run: Path) -> "Choice":
+    def read(cls, run: Path) -> Choice:
         """Reads the file of a run folder; an empty one where there is none, as in runs of earlier versions."""
         path = run / CHOICE
         values: dict[str, JSON] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -79,7 +79,7 @@ def strata_of(cases: Sequence[Case], windows: Sequence[Sequence[Window]]) -> np.
     first = int(scheme.task == "multiclass")
     shown: np.ndarray = np.concatenate(
         [
-            np.array([cells[covered(window, cell)].any(axis=axes)[first:] for window in grid])
+            np.array([np.atleast_1d(cells[covered(window, cell)].any(axis=axes))[first:] for window in grid])
             for cells, grid in zip(presence_in_cells(cases, cell), windows, strict=True)
             for axes in [tuple(range(cells.ndim - 1))]
         ]

@@ -27,7 +27,7 @@ def write_run(path, dice, epochs=3, scores=None, started="2026-01-02T03:04:05+00
         for name in ("best.keras", "last.keras"):
             (path / name).write_bytes(b"")
     if scores:
-        (path / "scores.json").write_text(json.dumps({"mean_dice": scores}))
+        (path / "scores.json").write_text(json.dumps({"dice": scores}))
     return path
 
 

@@ -61,7 +61,7 @@ def program(tmp_path):
         (run / "history.csv").write_text(f"epoch,val_dice\\n1,{best / 2}\\n2,{best}\\n3,{best / 4}\\n")
         (run / "last.keras").touch()
         (run / "calls").write_text((run / "calls").read_text() + "." if (run / "calls").exists() else ".")
-        (run / "scores.json").write_text(json.dumps({"mean_dice": [best, best + 0.02]}))
+        (run / "scores.json").write_text(json.dumps({"dice": [best, best + 0.02]}))
         """)
     )
     return [sys.executable, str(script)]
