@@ -14,6 +14,7 @@ examples:
 import logging
 from argparse import Namespace
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from maskzoo.errors import OptionError
@@ -54,10 +55,13 @@ def run(arguments: Namespace) -> None:
     data.check_writable(arguments.output)
     check_no_input([arguments.output], data.files_of(arguments.spec, with_folds=False))
     spec = data.read_spec(arguments.spec)
+    if arguments.stratify and spec.sets is not None:
+        raise OptionError("stratify", "one data set", "several that are joined")
+    if arguments.group is not None and spec.sets is not None:
+        raise OptionError("group", "none for joined sets, each of which says its own", arguments.group)
     strata = data.foreground_fractions(spec) if arguments.stratify else None
-    names = list(strata) if strata else data.image_names(spec)
-    pattern = arguments.group or spec.group
-    groups = data.groups_by_pattern(names, pattern) if pattern else None
+    images = data.images_to_split(replace(spec, group=arguments.group or spec.group))
+    names, groups = images.names, images.groups
     made = [
         data.make_folds(names, arguments.k, seed=seed, split=arguments.split, groups=groups, strata=strata)
         for seed in range(arguments.seed, arguments.seed + arguments.repeats)

@@ -115,7 +115,7 @@ def log_decision(predictor: "Predictor", post: "PostProcessing", same_images: bo
         parts.append(f"classes only in images where their label has a probability of at least {least}")
     if parts:
         origin = ""
-        if decision.metric:
+        if decision.metric and decision.score is not None and decision.gain is not None:
             metric, images = decision.metric.replace("_", " "), (decision.chosen_on or {}).get("images", 0)
             where = f"these {counted(images, 'image')}" if same_images else counted(images, "held-out image")
             origin = f" (chosen on {where}: {metric} {decision.score:.4f}, gain {decision.gain:+.4f})"

@@ -150,7 +150,10 @@ def from_start(path: Path) -> Row:
 
 def from_epochs(path: Path, recipe: Row) -> Row:
     """How far the run got and how good it is."""
-    dice = [float(row["val_dice"]) for row in training.read_history(path)]
+    rows = training.read_history(path)
+    # Without held-out images there is no Dice to go by.
+    judged = not rows or "val_dice" in rows[0] or read_json(path / "data.json").get("validation") != []
+    dice = [float(row["val_dice"]) if judged else math.nan for row in rows]
     scores, chosen = read_json(path / "scores.json"), read_json(path / training.CHOICE)
     whole = [value for value in scores.get("dice", ()) if value is not None]
     stages = recipe.get("stages") or [{}]
@@ -160,8 +163,8 @@ def from_epochs(path: Path, recipe: Row) -> Row:
     return {
         "state": "done" if scores else "unfinished",
         "epochs": f"{len(dice)}/{epochs}",
-        "best": chosen.get("val_dice", max(dice, default=None)),
-        "last": dice[-1] if dice else None,
+        "best": chosen.get("val_dice", max(dice, default=None)) if judged else None,
+        "last": dice[-1] if dice and judged else None,
         "images": sum(whole) / len(whole) if whole else None,
     }
 

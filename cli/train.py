@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maskzoo.errors import OptionError
-from maskzoo.files import check_no_input
+from maskzoo.files import check_no_input, write_json
 from maskzoo.names import counted, one_of
 
 from .. import data, training
@@ -118,8 +118,14 @@ def train_one(recipe: training.Recipe) -> None:
     """Trains, then scores the model on the images that were held out."""
     with training.folder_of_host(recipe) as folder:
         dataset = fit(recipe, folder)
-    if not recipe.host:
+    if recipe.host:
+        return
+    if dataset.validation:
         evaluate_held_out(recipe, folder, dataset)
+        return
+    write_json(folder / "scores.json", {"images": []})
+    logger.info("nothing was held out: the model of the last epoch is kept; curves: %s", folder / "curves.png")
+    logger.info("try: %s", predict_command(folder, dataset))
 
 
 def fit(recipe: training.Recipe, folder: Path) -> Dataset:
@@ -177,8 +183,8 @@ def store_probabilities(trained: Run, cases: Sequence[Case], folder: Path) -> No
 
 
 def predict_command(folder: Path, dataset: Dataset) -> str:
-    """The predict command for a held-out image of the run."""
-    case = dataset.validation[0]
+    """The predict command for a held-out image of the run; for any if none was held out."""
+    case = (dataset.validation or dataset.train)[0]
     image = case.path or example_image(folder, case)
     output = folder / f"{data.file_stem(image)}-mask{OUTPUT_SUFFIX[dataset.spatial_dims]}"
     program = "python predict.py" if Path(sys.argv[0]).name == "train.py" else "maskzoo predict"

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from .sets.pairs import image_names as image_names
     from .sets.parts import images_to_split as images_to_split
     from .sets.parts import listed_names as listed_names
+    from .sets.parts import names_held_out as names_held_out
     from .sets.parts import prefixes as prefixes
     from .sets.spec_file import check_path as check_path
     from .sets.spec_file import files_of as files_of
@@ -124,7 +125,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "sets.normalization": ["Normalizer"],
         "sets.occurrence": ["require_every_class"],
         "sets.pairs": ["image_names"],
-        "sets.parts": ["images_to_split", "listed_names", "prefixes"],
+        "sets.parts": ["images_to_split", "listed_names", "names_held_out", "prefixes"],
         "sets.spec_file": [
             "check_path",
             "files_of",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from maskzoo.files import JSON, write_json
 
-from .history import MONITOR, History
+from .history import MONITOR, History, Row
 from .recipe import Recipe
 from .run_folder import CHOICE
 
@@ -70,15 +70,20 @@ class Choice:
             minimum: Epochs of the stage that come before its first one to be chosen, and that one; until then earlier
                 stages' models stay, or if there are none, any epoch is better than nothing.
         """
-        own = {int(row["epoch"]): float(row[MONITOR]) for row in history.rows if int(row["stage"]) == stage}
+        own = {int(row["epoch"]): chosen_by(row) for row in history.rows if int(row["stage"]) == stage}
         carried = self.carried.get(stage)
         if carried is None:
             # Begun by an earlier version, which compared stages as they are.
-            earlier = {int(row["epoch"]): float(row[MONITOR]) for row in history.rows if int(row["stage"]) < stage}
+            earlier = {int(row["epoch"]): chosen_by(row) for row in history.rows if int(row["stage"]) < stage}
         else:
             earlier = carried.scores
         ripe = dict(list(own.items())[max(0, minimum - 1) :])
         return earlier | (ripe if ripe or earlier else own)
+
+
+def chosen_by(row: Row) -> float:
+    """Returns the validation score of an epoch; where nothing is held out its number, so that the last is taken."""
+    return float(row.get(MONITOR) or row["epoch"])
 
 
 def read_choice(run: Path) -> dict[str, JSON]:

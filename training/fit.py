@@ -81,6 +81,7 @@ def train(recipe: Recipe, run: Path) -> data.DataSet:
     state = last[1] if last else None
     session = Session(network, dataset, strategy)
     check_stages(session, stages)
+    check_validation(dataset, recipe, stages)
     history = History(run, read_history(run)[: int(state["epochs"])] if state else [])
     choice = Choice.read(run) if state else Choice(run)
     describe(session, stages, run)
@@ -152,6 +153,24 @@ def check_output_weights(network: keras.Model, stage: Recipe) -> None:
     has_label = several and "label" in network.output
     if not any(objective.weight(name) for name in masks) and not (has_label and stage.label_head != 0):
         raise OptionError("output_weights", "an output with a weight above 0, or `label_head`", stage.output_weights)
+
+
+def check_validation(dataset: data.DataSet, recipe: Recipe, stages: Sequence[Recipe]) -> None:
+    """Refuses options that go by the score of held-out images where none are held out.
+
+    Raises:
+        OptionError: If there is one.
+    """
+    if dataset.validation:
+        return
+    plateau = any(stage.schedule == "plateau" for stage in stages)
+    for name, is_used in (
+        ("patience", any(stage.patience for stage in stages)),
+        ("schedule", plateau),
+        ("average_best", recipe.average_best is not None),
+    ):
+        if is_used:
+            raise OptionError(name, "none that needs held-out images, with `validation` 0", getattr(recipe, name))
 
 
 def write_description(session: Session, recipe: Recipe, stages: Sequence[Recipe], run: Path) -> None:
@@ -245,7 +264,7 @@ def fit_stage(
     training = training_windows(session, recipe)
     # `fit` ends an epoch of the windows before its first one.
     training.epoch = len(history)
-    validation = validation_windows(session, recipe)
+    validation = validation_windows(session, recipe) if session.dataset.validation else None
     with session.strategy.scope():
         trainer = new_trainer(session, recipe, objective)
         optimizer = optimisation.make_optimizer(
@@ -264,8 +283,8 @@ def fit_stage(
         *([HardExamples(training, grid_of_training_windows(session, recipe))] if recipe.hard_example_fraction else []),
         *([AveragedWeights()] if recipe.ema else []),
         FiniteLoss(recipe),
-        RunRecorder(history, recipe, stage.number, choice, measured_on(validation)),
-        Pictures(history.run, validation, session.dataset),
+        RunRecorder(history, recipe, stage.number, choice, measured_on(validation) if validation else {}),
+        Pictures(history.run, validation or grid_of_training_windows(session, recipe), session.dataset),
         Throughput(training, recipe.batch_size),
         Feedback(stage.first + recipe.epochs, recipe.steps, piped=not sys.stdout.isatty()),
         keras.callbacks.TensorBoard(str(history.run / "logs"), write_graph=False),

@@ -151,17 +151,18 @@ def assign_folds(recipe: Recipe, spec: data.DataSpec) -> tuple[dict[str, int], l
     if spec.path == data.SYNTHETIC:
         expected = "a data set on disk, the same for every seed; `maskzoo synth` writes one"
         raise OptionError("data", expected, "synthetic images")
-    names = data.image_names(spec)
+    images = data.images_to_split(spec)
     if isinstance(recipe.folds, str):
-        folds = data.read_folds(recipe.folds, names)
+        folds = images.read_folds(recipe.folds)
     elif recipe.folds is None and spec.folds is not None:
-        return data.read_folds(spec.folds, names), [spec.fold]
+        return images.read_folds(spec.folds, spec.repeat), [spec.fold]
+    elif recipe.folds is None:
+        held_out = data.names_held_out(spec, recipe.seed)
+        if not held_out:
+            raise OptionError("seeds", "images that are held out, to compare by", "`validation` 0")
+        return {name: int(name not in held_out) for name in images.names}, [0]
     else:
-        groups = data.groups_by_pattern(names, spec.group) if spec.group else None
-        if recipe.folds is None:
-            held_out = data.held_out_names(names, spec.validation, split=spec.split, groups=groups, seed=recipe.seed)
-            return {name: int(name not in held_out) for name in names}, [0]
-        folds = data.make_folds(names, recipe.folds, split=spec.split, groups=groups, seed=recipe.seed)
+        folds = data.make_folds(images.names, recipe.folds, split=spec.split, groups=images.groups, seed=recipe.seed)
     return folds, sorted(set(folds.values()))
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -45,8 +46,13 @@ class History:
         write_text(self.run / HISTORY, text.getvalue())
 
     def stage_scores(self, stage: int) -> list[float]:
-        """Returns the validation scores of a stage, epoch by epoch."""
-        return [float(row[MONITOR]) for row in self.rows if int(row["stage"]) == stage]
+        """Returns the validation scores of a stage, epoch by epoch; NaN where nothing is held out."""
+        return [score_of(row) for row in self.rows if int(row["stage"]) == stage]
+
+
+def score_of(row: Row) -> float:
+    """Returns the validation score of an epoch; NaN if nothing is held out."""
+    return float(row.get(MONITOR) or math.nan)
 
 
 def read_history(run: Path) -> list[Row]:

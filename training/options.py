@@ -64,7 +64,9 @@ class DataOptions:
         "by the mean and standard deviation of the data set or of each image, by the percentiles of each image, or "
         "by the range of the data type only",
     )
-    validation: float | None = setting(None, "fraction of the images held out for validation")
+    validation: float | None = setting(
+        None, "fraction of the images held out for validation; 0: none, all are trained on"
+    )
     split: Literal["random", "block"] | None = setting(
         None, "how images are held out: at random, or as one block of neighbours (serial sections, video frames)"
     )

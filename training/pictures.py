@@ -123,11 +123,15 @@ def draw_curves(run: Path) -> None:
 
     rows = read_history(run)
     epochs = [int(row["epoch"]) for row in rows]
-    names = [name for name in rows[0] if f"val_{name}" in rows[0]]
+    # Without held-out images there are curves of the training alone.
+    names = [name for name in rows[0] if f"val_{name}" in rows[0]] or [
+        n for n in ("loss", "dice", "iou") if n in rows[0]
+    ]
     figure = Figure(figsize=(4 * len(names), 3.2), layout="constrained")
     for axis, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         axis.plot(epochs, [float(row[name]) for row in rows], label="training", marker=".")
-        axis.plot(epochs, [float(row[f"val_{name}"]) for row in rows], label="validation", marker=".")
+        if f"val_{name}" in rows[0]:
+            axis.plot(epochs, [float(row[f"val_{name}"]) for row in rows], label="validation", marker=".")
         for first, stage in stage_starts(rows):
             axis.axvline(first - 0.5, color="grey", linestyle=":", linewidth=1)
             top = axis.get_xaxis_transform()  # epochs from left to right, fractions of the height upwards

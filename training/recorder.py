@@ -22,10 +22,14 @@ from .windows import TimedWindows
 
 # What has to be finite.
 LOSSES = ("loss", "val_loss", MONITOR)
+# Why an epoch is the best where there is nothing to judge it by.
+LATEST = "the last epoch: nothing is held out"
 
 
 class RunRecorder(TrainerCallback):
     """Writes `history.csv`, then `best.keras` and `best.json` if the epoch is the best, then `last.keras`.
+
+    Where nothing is held out, no epoch is known to be better than another: the last one is kept as the best.
 
     The table is written before the checkpoint, and a resumed run cuts it to the epochs of the checkpoint: whenever the
     process is killed, the two agree again. Whether a stage stops early is decided from the table too.
@@ -68,10 +72,9 @@ class RunRecorder(TrainerCallback):
             self.choice.described = {
                 "epoch": epoch + 1,
                 "stage": self.stage,
-                MONITOR: scores[best[0]],
-                "why": why(len(scores), self.stage, minimum_of(recipe)),
+                "why": why(len(scores), self.stage, minimum_of(recipe)) if MONITOR in values else LATEST,
                 "measured_on": self.measured,
-            }
+            } | ({MONITOR: scores[best[0]]} if MONITOR in values else {})
             self.choice.write()
         if recipe.average_best:
             keep_model(self.trainer, run, epoch + 1, best[: recipe.average_best])

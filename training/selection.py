@@ -75,7 +75,7 @@ def carry_over(session: Session, stages: Sequence[Recipe], number: int, history:
         choice: What is chosen so far, which keeps the scores.
     """
     known = choice.carried.get(number)
-    if number == 1 or (known is not None and known.after == len(history)):
+    if number == 1 or not session.dataset.validation or (known is not None and known.after == len(history)):
         return
     before, stage = stages[number - 2], stages[number - 1]
     kept = stage.average_best or 1

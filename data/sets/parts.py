@@ -57,7 +57,7 @@ class Part:
     @property
     def is_split(self) -> bool:
         """Whether any of its images are held out, as its specification has it; else all are for training."""
-        return self.spec.validation > 0 or self.spec.folds is not None
+        return is_split(self.spec)
 
     @property
     def scale(self) -> Scale:
@@ -157,14 +157,7 @@ def with_joint_folds(joined: DataSpec, parts: Sequence[Part]) -> list[Part]:
     Raises:
         OptionError: If the fold is empty, or all there is.
     """
-    split = [part for part in parts if part.is_split]
-    names = [name for part in split for name in part.identities]
-    known = folds_in(joined.folds or "", joined.repeat)
-    if len(split) == 1 and not any(name in known for name in names):
-        plain = [split[0].plain(name) for name in names]
-        folds = dict(zip(names, read_folds(joined.folds or "", plain, joined.repeat).values(), strict=True))
-    else:
-        folds = read_folds(joined.folds or "", names, joined.repeat)
+    folds = split_images([part for part in parts if part.is_split]).read_folds(joined.folds or "", joined.repeat)
     held_out = held_out_of(folds, joined.fold)
     return [replace(part, held_out=held_out & part.identities.keys()) for part in parts]
 
@@ -231,10 +224,39 @@ def with_copies(groups: Mapping[str, str], identities: Mapping[str, ImageIdentit
     return joined
 
 
-def images_to_split(spec: DataSpec, spatial_dims: int | None = None) -> tuple[list[str], dict[str, str] | None]:
-    """Returns the names of the images that folds are made of, and the group of each: see `group_images`.
+@dataclass(frozen=True)
+class ImagesToSplit:
+    """The images that folds are made of: all of a data set, or those of joined sets that hold out any.
 
-    Of joined sets those are the images of all sets that hold out any; each set's pattern finds its own groups.
+    Attributes:
+        names: Their names.
+        groups: The group of each, which is never split; `None` if each image is one of its own.
+        prefix: What all names begin with, where one of several joined sets is split.
+    """
+
+    names: list[str]
+    groups: dict[str, str] | None
+    prefix: str = ""
+
+    def read_folds(self, path: str, repeat: int = 0) -> dict[str, int]:
+        """Reads the fold of each from a file, which may have the names that the only split set has by itself.
+
+        Args:
+            path: The file.
+            repeat: Which of the distributions in it.
+
+        Raises:
+            DataError: As `folds.read_folds`.
+        """
+        known = folds_in(path, repeat)
+        if not self.prefix or any(name in known for name in self.names):
+            return read_folds(path, self.names, repeat)
+        plain = [name.removeprefix(self.prefix) for name in self.names]
+        return dict(zip(self.names, read_folds(path, plain, repeat).values(), strict=True))
+
+
+def images_to_split(spec: DataSpec, spatial_dims: int | None = None) -> ImagesToSplit:
+    """Returns the images that folds are made of, and what belongs together: see `group_images`.
 
     Args:
         spec: The data set.
@@ -246,22 +268,38 @@ def images_to_split(spec: DataSpec, spatial_dims: int | None = None) -> tuple[li
     spatial_dims = spatial_dims or spatial_dims_of(spec) or 2
     if spec.sets is None:
         part = open_part(spec, spatial_dims, 0)
-        return list(part.identities), group_images(part.identities, spec.group)
+        return ImagesToSplit(list(part.identities), group_images(part.identities, spec.group))
     parts = [
-        part
+        open_part(own, spatial_dims, 0, prefix=f"{prefix}-")
         for place, prefix in zip(spec.sets, prefixes(list(spec.sets)), strict=True)
-        if (part := open_part(read_spec(place), spatial_dims, 0, prefix=f"{prefix}-")).is_split
+        if is_split(own := read_spec(place))
     ]
     if not parts:
         raise OptionError("folds", "a set that is not for training alone", "`validation: 0` in all of them")
+    return split_images(parts)
+
+
+def split_images(parts: Sequence[Part]) -> ImagesToSplit:
+    """Returns the images of several sets, all of which are split; each set's pattern finds its own groups."""
     identities = {name: identity for part in parts for name, identity in part.identities.items()}
-    # A pattern is about names within a set; what it finds in one set is not what it finds in another.
     groups = {name: name for name in identities}
     for part in parts:
         if part.spec.group is not None:
             plain = [part.plain(name) for name in part.identities]
             groups |= {part.prefix + n: part.prefix + g for n, g in groups_by_pattern(plain, part.spec.group).items()}
-    return list(identities), with_copies(groups, identities)
+    prefix = parts[0].prefix if len(parts) == 1 else ""
+    return ImagesToSplit(list(identities), with_copies(groups, identities), prefix)
+
+
+def is_split(spec: DataSpec) -> bool:
+    """Says whether any images of a data set are held out, as its specification has it; else all are for training."""
+    return spec.validation > 0 or spec.folds is not None
+
+
+def names_held_out(spec: DataSpec, seed: int) -> set[str]:
+    """Returns the names that a data set holds out, of joined sets those of all; no image of them is measured."""
+    parts = open_parts(spec, spatial_dims_of(spec) or 2, seed)
+    return {name for part in parts for name in part.held_out}
 
 
 def without_leaks(parts: Sequence[Part]) -> list[Part]:

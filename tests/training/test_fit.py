@@ -245,3 +245,35 @@ def test_a_model_for_other_images_is_refused_before_these_are_read(tmp_path):
             (tmp_path / kind / f"{name}.nii.gz").touch()
     with pytest.raises(OptionError, match=r"^linknet: expected input_shape to have 2 spatial axes"):
         fit.open_data(Recipe(model="linknet", data=str(tmp_path)))
+
+
+def test_without_held_out_images_the_last_epoch_is_kept(train_tiny, tmp_path):
+    run = tmp_path / "run"
+    rows = train_tiny(run, validation=0)
+    assert len(rows) == 2
+    assert "val_dice" not in rows[0]
+    described = inference.read_run_data(run)
+    assert (len(described.train), described.validation) == (5, ())
+    best, last = (inference.read_run(f"{run}{which}").identity for which in (":best", ":last"))
+    assert best == last
+    assert (run / "curves.png").is_file()
+    assert (run / "samples.png").is_file()
+    for options in ({"patience": 1}, {"schedule": "plateau"}, {"average_best": 2}):
+        (name,) = options
+        with pytest.raises(ValueError, match=f"{name}: expected none that needs held-out images"):
+            train_tiny(tmp_path / name, validation=0, **options)
+
+
+def test_a_finished_run_that_is_resumed_keeps_its_decision(train_tiny, short_run, short_options, tmp_path, caplog):
+    run = tmp_path / "run"
+    shutil.copytree(short_run, run)
+    identity = inference.read_run(run).identity
+    decided = inference.Decision((0.3,), minimum_area=(7,), models=(identity,), metric="dice")
+    decided.write(run)
+    train_tiny(run, resume=True, **short_options)
+    assert inference.read_decision(run) == decided
+    assert inference.read_run(run).decision == decided
+    # With more epochs the model may become another one, for which it does not hold.
+    train_tiny(run, resume=True, **short_options | {"epochs": 3})
+    loaded = inference.read_run(run)
+    assert (loaded.decision == decided) == (loaded.identity == identity)

@@ -50,8 +50,9 @@ def test_an_image_in_two_sets_is_held_out_of_both(tmp_path, save_blocks, caplog)
 def test_copies_within_a_set_are_split_together(tmp_path, save_blocks):
     one = save_blocks(tmp_path / "one", 5)
     copy_as_tiff(one, one)
-    names, groups = images_to_split(read_spec(one))
-    assert len(names) == 6
+    images = images_to_split(read_spec(one))
+    groups = images.groups
+    assert len(images.names) == 6
     assert groups["copy"] == groups["im1"]
     assert len(set(groups.values())) == 5
     for seed in range(6):
@@ -59,14 +60,13 @@ def test_copies_within_a_set_are_split_together(tmp_path, save_blocks):
         assert not contents(loaded.train) & contents(loaded.validation)
         assert len(loaded.train) + len(loaded.validation) == 6
     shutil.rmtree(one)
-    names, groups = images_to_split(read_spec(save_blocks(tmp_path / "one", 5)))
-    assert groups is None
+    assert images_to_split(read_spec(save_blocks(tmp_path / "one", 5))).groups is None
 
 
 def test_copies_join_groups(tmp_path, save_blocks):
     one = save_blocks(tmp_path / "one", 5, spec="path: .\ngroup: '^(im[01]|im[23]|im4|copy)'\n")
     copy_as_tiff(one, one)
-    _, groups = images_to_split(read_spec(one / "set.yaml"))
+    groups = images_to_split(read_spec(one / "set.yaml")).groups
     assert groups["copy"] == groups["im1"]
     assert len(set(groups.values())) == 5
 
@@ -78,8 +78,7 @@ def test_a_set_for_training_alone_is_not_split(tmp_path, save_blocks):
     loaded = load_data(tmp_path / "both.yaml", spatial_dims=2)
     assert {case.name[:3] for case in loaded.validation} == {"one"}
     assert len([case for case in loaded.train if case.name.startswith("set-")]) == 3
-    names, _ = images_to_split(read_spec(tmp_path / "both.yaml"))
-    assert names == [f"one-im{n}" for n in range(4)]
+    assert images_to_split(read_spec(tmp_path / "both.yaml")).names == [f"one-im{n}" for n in range(4)]
     everything = load_data(read_spec(tmp_path / "both.yaml", {"validation": 0}), spatial_dims=2)
     assert (len(everything.train), everything.validation) == (7, [])
     alone = load_data(tmp_path / "more" / "set.yaml", spatial_dims=2)
