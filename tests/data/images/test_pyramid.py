@@ -148,9 +148,10 @@ def test_what_cannot_be_is_refused(tmp_path):
         open_source(np.zeros((9, 9)), level=2)
 
 
-def saved_slide(path, compression="jpeg2000"):
+def saved_slide(path, compression="jpeg2000", *, flipped=False):
     """Writes a slide as Aperio does: tiled levels with a thumbnail between, and photographs of label and glass."""
     image = cv2.GaussianBlur(noise((900, 600, 3)), (0, 0), 8)
+    image = image[::-1].copy() if flipped else image
     text = "Aperio Image Library v11.2.1\n600x900 (64x64) |AppMag = 20|MPP = 0.5000"
     options = {"photometric": "rgb", "metadata": None}
     with tifffile.TiffWriter(path) as file:
@@ -218,7 +219,7 @@ def saved_set(folder, labels, **keys):
     truth = np.zeros((400, 300), np.uint8)
     truth[80:120, 120:160] = 1
     write_map(folder / "images" / "a.tif", noise((400, 300, 3)), overviews=(2, 4))
-    write_map(folder / "images" / "b.tif", noise((400, 300, 3)), overviews=(2, 4))
+    write_map(folder / "images" / "b.tif", 255 - noise((400, 300, 3)), overviews=(2, 4))
     if labels == "masks":
         (folder / "masks").mkdir()
         for name in "ab":
@@ -266,7 +267,7 @@ def test_polygons_in_pixels_are_those_of_the_full_resolution(tmp_path):
         (tmp_path / folder).mkdir()
     square = {"type": "Polygon", "coordinates": [[[40, 20], [80, 20], [80, 60], [40, 60], [40, 20]]]}
     for name in "ab":
-        saved_slide(tmp_path / "images" / f"{name}.svs")
+        saved_slide(tmp_path / "images" / f"{name}.svs", flipped=name == "b")
         (tmp_path / "masks" / f"{name}.geojson").write_text(json.dumps(square))
     (tmp_path / "set.yaml").write_text("path: .\nlevel: 1\n")
     case = load_data(tmp_path / "set.yaml", spatial_dims=2).train[0]
