@@ -185,6 +185,8 @@ def test_two_folds_get_one_decision(trained, tmp_path):
     second = exact_run(tmp_path / "second", [speckled(seed) for seed in range(5, 8)])
     assert run("decide", trained, second, "--thresholds-only", "--metric", "dice") == 0
     decisions = [json.loads((path / "decision.json").read_text()) for path in (trained, second)]
+    models = [decision.pop("models") for decision in decisions]
+    assert models[0] != models[1]
     assert decisions[0] == decisions[1]
     assert decisions[0]["chosen_on"]["images"] == 6
     assert "ensemble" not in decisions[0]
