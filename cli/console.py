@@ -47,7 +47,7 @@ class TerminalHandler(logging.Handler):
         data: Whether stdout is for data, such as JSON: then all messages go to stderr.
     """
 
-    def __init__(self, flags: Mapping[str, str], data: bool = False):
+    def __init__(self, flags: Mapping[str, str], data: bool = False) -> None:
         super().__init__()
         self.flags, self.data = flags, data
 

@@ -42,7 +42,7 @@ class Parser(jsonargparse.ArgumentParser):
         description: The text above the options in `--help`.
     """
 
-    def __init__(self, program: str = "maskzoo", description: str = "", **kwargs: Any):  # passed on by jsonargparse
+    def __init__(self, program: str = "maskzoo", description: str = "", **kwargs: Any) -> None:  # passed on by jsonargparse
         super().__init__(
             prog=program,
             description=description,

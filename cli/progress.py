@@ -30,7 +30,7 @@ class Progress:
 
     def __init__(
         self, total: int, noun: str, terminal: bool | None = None, clock: Callable[[], float] = time.monotonic
-    ):
+    ) -> None:
         self.total, self.noun, self.clock = total, noun, clock
         self.terminal = sys.stderr.isatty() if terminal is None else terminal
         self.done, self.seconds, self.lock = 0, 0.0, Lock()

@@ -5,6 +5,8 @@ An error of another class that leaves the library is a bug. Arguments that a mes
 backquotes, as `tile`: the command line shows them as its options.
 """
 
+from typing import Self
+
 
 class MaskzooError(Exception):
     """The base of all errors whose message is written for people."""
@@ -19,11 +21,11 @@ class OptionError(MaskzooError, ValueError):
         received: What it was.
     """
 
-    def __init__(self, name: str, expected: object, received: object):
+    def __init__(self, name: str, expected: object, received: object) -> None:
         super().__init__(f"{name}: expected {expected}; received {received}")
         self.name, self.expected, self.received = name, str(expected), str(received)
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type[Self], tuple[str, str, str]]:
         return type(self), (self.name, self.expected, self.received)
 
 
@@ -36,11 +38,11 @@ class FileProblem(MaskzooError):
         received: What it is.
     """
 
-    def __init__(self, path: object, expected: object, received: object):
+    def __init__(self, path: object, expected: object, received: object) -> None:
         super().__init__(f"{path}: expected {expected}; received {received}")
         self.path, self.expected, self.received = path, expected, received
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type[Self], tuple[object, object, object]]:
         return type(self), (self.path, self.expected, self.received)
 
 
@@ -104,11 +106,11 @@ class MissingPackage(MaskzooError, ImportError):
         extra: The extra.
     """
 
-    def __init__(self, package: str, extra: str):
+    def __init__(self, package: str, extra: str) -> None:
         super().__init__(
             f'expected the package {package}; received an installation without it: pip install "maskzoo[{extra}]"'
         )
         self.package, self.extra = package, extra
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
         return type(self), (self.package, self.extra)

@@ -1,7 +1,7 @@
 """How long the code's files, functions and lists of parameters are, and how much of them is typed.
 
     python tools/signatures.py [CHECKOUT]     prints the table
-    python tools/signatures.py --check        fails on a parameter without a type, or on more than 8 parameters
+    python tools/signatures.py --check        fails on a parameter or result without a type, or on more than 8 parameters
 
 Builders of models and encoders take the options of their papers by keyword, however many; they are counted apart.
 """
@@ -109,6 +109,7 @@ def main() -> None:
     print(f"pyright: ignore                        {ignores}")
     broken = [f"{one.place}: {len(one.parameters)} parameters" for one in many if not one.builder]
     broken += [f"{one.place}: no type for {', '.join(one.untyped)}" for one in public if one.untyped]
+    broken += [f"{one.place}: no type for its result" for one in public if not one.returns]
     if arguments.check:
         print("\n".join(broken))
         sys.exit(1 if broken else 0)

@@ -34,7 +34,7 @@ class SeenSource(Source):
         orientation: The mark, from 2 to 8: see `TURNS`.
     """
 
-    def __init__(self, source: Source, orientation: int):
+    def __init__(self, source: Source, orientation: int) -> None:
         self._source = source
         self._swapped, *self._reversed = TURNS[orientation]
         self.path, self.name, self.dtype, self.channels = source.path, source.name, source.dtype, source.channels

@@ -54,7 +54,7 @@ class RasterioSource(Source):
         pixels: PixelOptions = DEFAULT_PIXELS,
         *,
         level: int = 0,
-    ):
+    ) -> None:
         self.path = self._file = Path(path)
         self.name = str(path)
         self._place: Place = str(path), {}

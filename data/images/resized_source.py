@@ -41,7 +41,7 @@ class ResizedSource(Source):
         *,
         nearest: Sequence[bool] | None = None,
         is_label: bool = False,
-    ):
+    ) -> None:
         self._source, self._is_label = source, is_label
         self.shape = tuple(int(length) for length in shape)
         self.nearest = tuple(nearest or (False,) * len(self.shape))

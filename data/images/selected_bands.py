@@ -17,7 +17,7 @@ class SelectedSource(Source):
         meaning: Which channels.
     """
 
-    def __init__(self, source: Source, meaning: PixelMeaning):
+    def __init__(self, source: Source, meaning: PixelMeaning) -> None:
         self._source, self._bands = source, list(meaning.bands)
         self.path, self.name, self.frame = source.path, source.name, source.frame
         self.shape, self.dtype, self.channels = source.shape, source.dtype, len(self._bands)

@@ -65,7 +65,7 @@ class TurnedSource(Source):
         turn: Its new axes.
     """
 
-    def __init__(self, source: Source, turn: Turn):
+    def __init__(self, source: Source, turn: Turn) -> None:
         self._source, self.turn = source, turn
         self.path, self.name, self.dtype, self.channels = source.path, source.name, source.dtype, source.channels
         self.shape = tuple(source.shape[axis] for axis in turn.axes)

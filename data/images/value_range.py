@@ -115,7 +115,7 @@ class RescaledSource(Source):
         ImageError: If it is of floating point values beyond 0 and 1, which have no range of their own.
     """
 
-    def __init__(self, source: Source, trained: ValueRange):
+    def __init__(self, source: Source, trained: ValueRange) -> None:
         self._source = source
         own = ValueRange.of([source])
         if source.dtype.kind == "f" and (own.low < 0 or own.high > 1):
