@@ -59,30 +59,30 @@ def run(arguments: Namespace) -> None:
         raise OptionError("stratify", "one data set", "several that are joined")
     if arguments.group is not None and spec.sets is not None:
         raise OptionError("group", "none for joined sets, each of which says its own", arguments.group)
-    strata = data.foreground_fractions(spec) if arguments.stratify else None
+    foreground = data.foreground_fractions(spec) if arguments.stratify else None
     images = data.images_to_split(replace(spec, group=arguments.group or spec.group))
     names, groups = images.names, images.groups
     made = [
-        data.make_folds(names, arguments.k, seed=seed, split=arguments.split, groups=groups, strata=strata)
+        data.make_folds(names, arguments.k, seed=seed, split=arguments.split, groups=groups, strata=foreground)
         for seed in range(arguments.seed, arguments.seed + arguments.repeats)
     ]
     data.write_folds(arguments.output, *made)
-    print(summary(made[0], groups, strata))
+    print(summary(made[0], groups, foreground))
     logger.info("wrote %s", arguments.output)
 
 
-def summary(folds: Mapping[str, int], groups: Mapping[str, str] | None, strata: Mapping[str, float] | None) -> str:
+def summary(folds: Mapping[str, int], groups: Mapping[str, str] | None, foreground: Mapping[str, float] | None) -> str:
     """A table of the folds: how many images and groups they have, and their mean fraction of foreground.
 
     Args:
         folds: The fold of each image.
         groups: The group of each image, where there are groups.
-        strata: The fraction of foreground of each image, where it was measured.
+        foreground: The fraction of foreground of each image, where it was measured.
     """
     rows = [["fold", "images", "groups", "foreground"]]
     for fold in range(max(folds.values()) + 1):
         names = [name for name, number in folds.items() if number == fold]
         number = str(len({groups[name] for name in names})) if groups else "-"
-        fraction = f"{sum(strata[name] for name in names) / len(names):.2%}" if strata else "-"
+        fraction = f"{sum(foreground[name] for name in names) / len(names):.2%}" if foreground else "-"
         rows.append([str(fold), str(len(names)), number, fraction])
     return text_table(rows)

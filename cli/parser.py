@@ -42,7 +42,9 @@ class Parser(jsonargparse.ArgumentParser):
         description: The text above the options in `--help`.
     """
 
-    def __init__(self, program: str = "maskzoo", description: str = "", **kwargs: Any) -> None:  # passed on by jsonargparse
+    def __init__(
+        self, program: str = "maskzoo", description: str = "", **kwargs: Any
+    ) -> None:  # as jsonargparse has it
         super().__init__(
             prog=program,
             description=description,

@@ -108,8 +108,8 @@ def label(
     spatial_dims = predictor.data.spatial_dims
     output = scratch / f"probabilities{OUTPUT_SUFFIX[spatial_dims]}"
     with data.open_as_trained(image, predictor.data.spec, spatial_dims) as source:
-        kind, anew = inference.OutputOptions(probabilities="uint8"), inference.ProgressOptions(restart=True)
-        inference.predict_image(predictor, source, output, kind, tiles, progress=anew)
+        kind, restart = inference.OutputOptions(probabilities="uint8"), inference.ProgressOptions(restart=True)
+        inference.predict_image(predictor, source, output, kind, tiles, progress=restart)
         with data.open_source(output, spatial_dims=spatial_dims) as probabilities:
             pseudo.add(image, source.own or source, probabilities, makers)
     output.unlink()

@@ -70,8 +70,8 @@ class Tuning:
         columns = [list(column) for column in columns]
         names = [" + ".join(run.name for run in column) for column in columns]
         if len(set(names)) < len(names):
-            told = distinct_names([run for column in columns for run in column])
-            names = [" + ".join(told[n * len(self.folds) : (n + 1) * len(self.folds)]) for n in range(len(columns))]
+            distinct = distinct_names([run for column in columns for run in column])
+            names = [" + ".join(distinct[n * len(self.folds) : (n + 1) * len(self.folds)]) for n in range(len(columns))]
         results = dict(zip(names, self.members, strict=True))
         return results | ({"ensemble": self.ensemble} if self.ensemble else {})
 

@@ -29,7 +29,7 @@ class EnsemblePlan(TilePlan):
     members: tuple[TilePlan, ...] = ()
 
     def as_notes(self) -> None:
-        """Nothing: the plan of an ensemble is made anew."""
+        """Nothing: the plan of an ensemble is made again."""
 
 
 def plan_members(

@@ -23,7 +23,7 @@ from .scratch import ScratchFile, readable_disk_errors
 
 # What a kill may cost; a commit waits for the disk.
 COMMIT_SECONDS = 5
-# The number of the journal's format; another one is not resumed, but begun anew.
+# The number of the journal's format; another one is not resumed, but begun again.
 FORMAT = 2
 
 

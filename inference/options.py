@@ -195,7 +195,7 @@ class ProgressOptions:
     """What is kept of a prediction that is interrupted.
 
     Attributes:
-        restart: Begin anew, whatever an earlier call has left.
+        restart: Begin again, whatever an earlier call has left.
         archive: Folder to keep the progress in, with a note on every finished output, which is not predicted again;
             `None` to keep it beside the output until that is finished.
         depends_on: What else the values depend on, by the argument that says it; a change is noticed.

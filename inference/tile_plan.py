@@ -87,7 +87,7 @@ class TilePlan:
         return self.tiles * math.prod(self.input_size) / math.prod(self.shape)
 
     def as_notes(self) -> dict[str, JSON] | None:
-        """Returns the attributes as JSON values, for `from_notes`; `None` for a plan that is rather made anew."""
+        """Returns the attributes as JSON values, for `from_notes`; `None` for a plan that is rather made again."""
         return asdict(self)
 
     @classmethod

@@ -12,7 +12,7 @@ def run(verb, *arguments):
     return 0
 
 
-def told(capsys, verb, *arguments):
+def run_and_capture(capsys, verb, *arguments):
     """Runs a verb and returns its exit status, what it printed and what it complained of."""
     status = run(verb, *arguments)
     printed = capsys.readouterr()

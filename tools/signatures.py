@@ -1,7 +1,7 @@
 """How long the code's files, functions and lists of parameters are, and how much of them is typed.
 
     python tools/signatures.py [CHECKOUT]     prints the table
-    python tools/signatures.py --check        fails on a parameter or result without a type, or on more than 8 parameters
+    python tools/signatures.py --check        fails on a missing type, or on more than 8 parameters
 
 Builders of models and encoders take the options of their papers by keyword, however many; they are counted apart.
 """

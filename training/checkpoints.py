@@ -80,7 +80,7 @@ def training_state(trainer: Trainer, epochs: int, stage: int) -> State:
 def broken_state(trainer: Trainer) -> str | None:
     """Returns what is not finite in the weights, their averages and the optimizer's moments; `None` if all is finite.
 
-    The learning rate is left out, which is set anew before every step.
+    The learning rate is left out, which is set again before every step.
     """
     broken = models.broken_weights(trainer.network)
     if broken is not None:

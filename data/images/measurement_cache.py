@@ -66,7 +66,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray] | None:
     try:
         with np.load(path) as file:
             return dict(file)
-    except Exception:  # whatever a damaged file provokes, it is made anew
+    except Exception:  # whatever a damaged file provokes, it is made again
         return None
 
 

@@ -21,7 +21,7 @@ from .random_windows import RandomWindows, cumulated_weights
 if TYPE_CHECKING:
     from ..sets.cases import Case
 
-# What is made anew in a copy of a data set: locks and pools cannot be pickled.
+# What is made again in a copy of a data set: locks and pools cannot be pickled.
 NOT_PICKLED = ("_pool", "_pending", "_lock", "_make")
 
 

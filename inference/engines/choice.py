@@ -39,7 +39,7 @@ def open_engine(
     """Makes an engine of a run.
 
     Args:
-        run: A `Run`, beside whose model the converted one is kept; or a Keras model, converted anew every time.
+        run: A `Run`, beside whose model the converted one is kept; or a Keras model, converted again every time.
         name: One of `options.ENGINES`, or `auto`: every engine that is installed is timed on `images`, and the fastest
             is taken whose probabilities differ from those of Keras by at most `tolerance`.
         precision: One of `options.PRECISIONS`; `bfloat16` needs OpenVINO, `int8` ONNX Runtime or OpenVINO and a run

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from run_verb import told
+from run_verb import run_and_capture
 
 from maskzoo import __version__, cli
 from maskzoo.errors import OptionError, RunError
@@ -43,7 +43,7 @@ def test_mistakes_are_one_line_and_name_the_right_word(capsys, tmp_path):
         ("doctor", "more"): "expected no further arguments; received more",
     }
     for (verb, *arguments), expected in mistakes.items():
-        code, out, err = told(capsys, verb, *arguments)
+        code, out, err = run_and_capture(capsys, verb, *arguments)
         assert code == 2, (verb, arguments, err)
         assert err.startswith("error: ")
         assert err.count("\n") == 1
@@ -52,7 +52,7 @@ def test_mistakes_are_one_line_and_name_the_right_word(capsys, tmp_path):
 
 
 def test_an_unknown_verb_names_the_nearest(capsys):
-    code, _, err = told(capsys, "trian")
+    code, _, err = run_and_capture(capsys, "trian")
     assert code == 2
     assert "expected train" in err
 
@@ -82,7 +82,7 @@ def test_an_error_for_people_is_one_line(monkeypatch, capsys, error, line):
         raise error
 
     monkeypatch.setattr("maskzoo.cli.export.run", refused)
-    code, out, err = told(capsys, "export", "run", "output")
+    code, out, err = run_and_capture(capsys, "export", "run", "output")
     assert (code, out, err) == (2, "", f"error: {line}\n")
 
 
@@ -101,20 +101,21 @@ def test_ctrl_c_ends_with_its_own_code(monkeypatch, capsys):
         raise KeyboardInterrupt("; resume with --resume")
 
     monkeypatch.setattr("maskzoo.cli.export.run", stopped)
-    assert told(capsys, "export", "run", "output") == (130, "", "error: interrupted; resume with --resume\n")
+    assert run_and_capture(capsys, "export", "run", "output") == (130, "", "error: interrupted; resume with --resume\n")
 
 
 def test_the_version_is_printed_by_the_program_and_by_every_verb(capsys):
     expected = f"maskzoo {__version__}\n"
     cli.main(None, ["--version"])
     assert capsys.readouterr().out == expected
-    assert told(capsys, "predict", "--version") == (0, expected, "")
+    assert run_and_capture(capsys, "predict", "--version") == (0, expected, "")
 
 
 def test_quiet_verbs_write_their_files_and_say_nothing(capsys, tmp_path):
-    assert told(capsys, "synth", "nuclei", tmp_path / "a", "--count", 2, "--size", 32, "--quiet") == (0, "", "")
+    quiet = run_and_capture(capsys, "synth", "nuclei", tmp_path / "a", "--count", 2, "--size", 32, "--quiet")
+    assert quiet == (0, "", "")
     assert (tmp_path / "a" / "spec.yaml").is_file()
-    code, out, err = told(capsys, "synth", "nuclei", tmp_path / "b", "--count", 2, "--size", 32)
+    code, out, err = run_and_capture(capsys, "synth", "nuclei", tmp_path / "b", "--count", 2, "--size", 32)
     assert (code, err) == (0, "")
     assert out.splitlines()[0] == f"wrote {tmp_path / 'b'}"
 
@@ -131,7 +132,7 @@ def test_options_of_earlier_versions_are_understood(capsys, tmp_path):
         ("train", "--start-from", "a", "--data", tmp_path / "none"): "--start-from is now called --init-from",
     }
     for (verb, *arguments), note in old.items():
-        code, _, err = told(capsys, verb, *arguments)
+        code, _, err = run_and_capture(capsys, verb, *arguments)
         assert code == 2
         first, second = err.splitlines()
         assert first == f"note: {note}"
@@ -140,7 +141,7 @@ def test_options_of_earlier_versions_are_understood(capsys, tmp_path):
 
 @pytest.mark.parametrize("verb", sorted(cli.VERBS))
 def test_help_teaches(capsys, verb):
-    code, out, _ = told(capsys, verb, "--help")
+    code, out, _ = run_and_capture(capsys, verb, "--help")
     assert code == 0
     assert "example" in out
     assert verb in out

@@ -5,13 +5,13 @@ import json
 import cv2
 import numpy as np
 import pytest
-from run_verb import told
+from run_verb import run_and_capture
 
 from maskzoo import data
 
 
 def run(capsys, *arguments):
-    return told(capsys, "folds", *arguments)
+    return run_and_capture(capsys, "folds", *arguments)
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_no_patient_is_split_in_any_repeat(folder, capsys):
         data.read_folds(path, names, 3)
 
 
-def test_strata_are_the_shares_of_foreground(folder, capsys):
+def test_stratified_folds_share_the_foreground(folder, capsys):
     shares = data.foreground_fractions(folder)
     assert list(shares.values()) == pytest.approx([number / 100 for number in range(30)])
     code, out, _ = run(capsys, folder, folder / "folds.json", "--stratify")

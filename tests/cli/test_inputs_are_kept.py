@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from run_verb import told
+from run_verb import run_and_capture
 
 from maskzoo import data
 
@@ -28,7 +28,7 @@ def contents(place):
 def refused(capsys, place, *arguments):
     """Whether a command ends in one line that names an output which is read, and leaves every file as it was."""
     before = contents(place)
-    code, out, err = told(capsys, *arguments)
+    code, out, err = run_and_capture(capsys, *arguments)
     assert contents(place) == before
     assert (code, out, err.count("\n")) == (2, "", 1), err
     return "an output that is none of the inputs" in err
@@ -60,9 +60,9 @@ def test_predict_refuses_the_folder_of_its_images(place, capsys):
 
 def test_predict_writes_beside_its_images(place, capsys):
     images, run = place / "set/images", place / "run"
-    assert told(capsys, "predict", run, images / "0.tif", images / "0-mask.tif")[0] == 0
-    assert told(capsys, "predict", run, images / "0.tif", run / "0-mask.tif")[0] == 0
-    assert told(capsys, "predict", run, images / "0.tif", run / "0-mask.tif", "--quiet") == (0, "", "")
+    assert run_and_capture(capsys, "predict", run, images / "0.tif", images / "0-mask.tif")[0] == 0
+    assert run_and_capture(capsys, "predict", run, images / "0.tif", run / "0-mask.tif")[0] == 0
+    assert run_and_capture(capsys, "predict", run, images / "0.tif", run / "0-mask.tif", "--quiet") == (0, "", "")
 
 
 def test_the_other_verbs_refuse_what_they_read(place, capsys):

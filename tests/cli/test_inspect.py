@@ -7,11 +7,11 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from run_verb import told
+from run_verb import run_and_capture
 
 
 def run(capsys, *arguments):
-    return told(capsys, "inspect", *arguments)
+    return run_and_capture(capsys, "inspect", *arguments)
 
 
 def cloudy(number, seed, brighter=0):

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import rasterio
-from run_verb import told
+from run_verb import run_and_capture
 
 from maskzoo.cli.predict import join_tables, with_cluster
 
@@ -19,7 +19,7 @@ def images(squares, tmp_path):
 
 def test_one_image_is_reported_in_full(trained_run, images, tmp_path, capsys):
     output = tmp_path / "mask.tif"
-    code, out, err = told(capsys, "predict", trained_run, images / "0.tif", output)
+    code, out, err = run_and_capture(capsys, "predict", trained_run, images / "0.tif", output)
     assert code == 0, err
     assert "tile" in out
     assert f"wrote {output}" in out
@@ -29,7 +29,7 @@ def test_one_image_is_reported_in_full(trained_run, images, tmp_path, capsys):
 
 def test_of_a_folder_the_plan_is_said_once_and_then_the_progress(trained_run, images, tmp_path, capsys):
     masks = tmp_path / "masks"
-    code, out, err = told(capsys, "predict", trained_run, images, masks)
+    code, out, err = run_and_capture(capsys, "predict", trained_run, images, masks)
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert [line.startswith(f"{images / '0.tif'}: ") for line in lines] == [True] * (len(lines) - 3) + [False] * 3
@@ -41,21 +41,21 @@ def test_of_a_folder_the_plan_is_said_once_and_then_the_progress(trained_run, im
 
 def test_each_kind_of_image_has_its_plan_said(trained_run, images, tmp_path, capsys):
     np.save(images / "5.npy", np.zeros((40, 50, 3), np.uint8))
-    out = told(capsys, "predict", trained_run, images, tmp_path / "masks")[1]
+    out = run_and_capture(capsys, "predict", trained_run, images, tmp_path / "masks")[1]
     told_of = {line.split(": ")[0] for line in out.splitlines() if line.startswith(str(images))}
     assert told_of == {str(images / "0.tif"), str(images / "5.npy")}
 
 
 def test_details_and_silence_on_request(trained_run, images, tmp_path, capsys):
-    out = told(capsys, "predict", trained_run, images, tmp_path / "a", "--verbose")[1]
+    out = run_and_capture(capsys, "predict", trained_run, images, tmp_path / "a", "--verbose")[1]
     assert {line.split(": ")[0] for line in out.splitlines()} >= {str(images / f"{number}.tif") for number in range(5)}
-    assert told(capsys, "predict", trained_run, images, tmp_path / "b", "--quiet") == (0, "", "")
+    assert run_and_capture(capsys, "predict", trained_run, images, tmp_path / "b", "--quiet") == (0, "", "")
     assert len(list((tmp_path / "b").glob("*.tif"))) == 5
 
 
 def test_what_cannot_be_read_is_skipped_and_listed(trained_run, images, tmp_path, capsys):
     (images / "1.tif").write_bytes(b"no image")
-    code, _, err = told(capsys, "predict", trained_run, images, tmp_path / "masks.csv", "--quiet")
+    code, _, err = run_and_capture(capsys, "predict", trained_run, images, tmp_path / "masks.csv", "--quiet")
     assert code == 2
     skipped, last = err.splitlines()
     assert skipped.startswith("skipped: ")
@@ -83,7 +83,7 @@ def test_mistakes_are_one_line(trained_run, images, tmp_path, capsys):
         (images / "0.tif", tmp_path / "none" / "a.tif"): "a.tif",
     }
     for arguments, message in mistakes.items():
-        code, out, err = told(capsys, "predict", trained_run, *arguments)
+        code, out, err = run_and_capture(capsys, "predict", trained_run, *arguments)
         assert (code, out) == (2, ""), (arguments, out)
         assert err.startswith("error: ")
         assert err.count("\n") == 1

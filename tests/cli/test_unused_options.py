@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from exact_run import CELL, exact_run
 from rasterio import Affine
-from run_verb import told
+from run_verb import run_and_capture
 
 from maskzoo import data
 
@@ -43,7 +43,8 @@ def runs(tmp_path_factory):
 def test_probabilities_take_no_option_of_masks(runs, tmp_path, capsys, mask_option):
     image = runs["binary"].parent / "data/images/0.tif"
     out = tmp_path / "p.tif"
-    code, _, err = told(capsys, "predict", runs["binary"], image, out, "--probabilities", "float32", *mask_option)
+    options = ("--probabilities", "float32", *mask_option)
+    code, _, err = run_and_capture(capsys, "predict", runs["binary"], image, out, *options)
     assert code == 2
     assert f"--probabilities: expected no {mask_option[0]}, which changes masks alone; received float32" in err
     assert list(tmp_path.iterdir()) == []
@@ -94,7 +95,7 @@ def mistakes(runs, folder):
 def test_what_would_be_ignored_is_refused_without_loading_a_run(runs, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("maskzoo.inference.predictor.read_run", lambda path: pytest.fail(f"{path} was loaded"))
     for arguments, named in mistakes(runs, tmp_path):
-        code, out, err = told(capsys, *arguments)
+        code, out, err = run_and_capture(capsys, *arguments)
         assert (code, out, err.count("\n")) == (2, "", 1), (arguments, out, err)
         assert err.startswith(f"error: {named}: "), (arguments, err)
     assert list(tmp_path.iterdir()) == []
@@ -103,7 +104,7 @@ def test_what_would_be_ignored_is_refused_without_loading_a_run(runs, tmp_path, 
 def test_blending_is_refused_for_a_model_whose_tiles_are_exact(runs, tmp_path, capsys):
     image = runs["binary"].parent / "data/images/0.tif"
     for option in (("--overlap", 0.5), ("--blend", "gaussian")):
-        code, _, err = told(capsys, "predict", runs["binary"], image, tmp_path / "out.tif", *option)
+        code, _, err = run_and_capture(capsys, "predict", runs["binary"], image, tmp_path / "out.tif", *option)
         assert code == 2
         assert f"{option[0]}: expected a model that sees the whole image; the tiles of this one are exact" in err
     assert list(tmp_path.iterdir()) == []

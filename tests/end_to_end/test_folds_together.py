@@ -7,7 +7,7 @@ import cv2
 import keras
 import numpy as np
 import pytest
-from run_verb import run, told
+from run_verb import run, run_and_capture
 
 from maskzoo import data, inference
 
@@ -86,7 +86,7 @@ def dice(capsys, *arguments):
 def dice_and_words(capsys, *arguments):
     """The Dice of runs, and what was said on the way."""
     capsys.readouterr()
-    status, printed, said = told(capsys, "evaluate", "--json", *arguments)
+    status, printed, said = run_and_capture(capsys, "evaluate", "--json", *arguments)
     assert status == 0, said
     return json.loads(printed)["dice"][0], said
 
@@ -126,11 +126,11 @@ def test_images_that_were_trained_on_are_said(tmp_path, folder, runs, capsys):
     copied = next(name for name in NAMES if name not in held_out)
     cv2.imwrite(str(other / "images" / "im99.tif"), cv2.imread(str(folder / "images" / f"{copied}.png"), 0))
     shutil.copy(folder / "masks" / f"{copied}.png", other / "masks" / "im99.png")
-    status, printed, said = told(capsys, "evaluate", runs[0], "--data", other, "--json")
+    status, printed, said = run_and_capture(capsys, "evaluate", runs[0], "--data", other, "--json")
     assert status == 0
     assert json.loads(printed)["trained_on"] == {str(runs[0]): ["im99"]}
     assert "was trained on 1 of 3 images: 1 image (im99)" in said
-    _, printed, said = told(capsys, "evaluate", runs[0], "--json")
+    _, printed, said = run_and_capture(capsys, "evaluate", runs[0], "--json")
     assert "trained_on" not in json.loads(printed)
     assert "trained on" not in said
 

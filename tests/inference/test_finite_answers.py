@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from exact_run import blobs, sure_run
 from rasterio import Affine
-from run_verb import run, told
+from run_verb import run, run_and_capture
 
 from maskzoo.inference import tiles
 
@@ -28,7 +28,7 @@ def broken(tmp_path_factory):
 
 
 def refused(capsys, *arguments):
-    code, _, err = told(capsys, *arguments)
+    code, _, err = run_and_capture(capsys, *arguments)
     assert code == 2
     assert "Traceback" not in err
     lines = [line for line in err.splitlines() if line.startswith("error: ")]

@@ -1,4 +1,4 @@
-"""A run refuses images that cannot be what it was trained on, and brings them to its range if it is told to."""
+"""A run refuses images that cannot be what it was trained on, and brings them to its range if asked to."""
 
 import json
 import shutil

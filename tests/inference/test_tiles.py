@@ -22,7 +22,7 @@ CASES = {
 
 
 @functools.cache
-def lively_model(name, channels, spatial_dims, filters=()):
+def random_model(name, channels, spatial_dims, filters=()):
     """A model with random weights; `filters` of a U-Net."""
     keras.utils.set_random_seed(1)
     options = {"filters": filters} if filters else {"depth": 3, "start_filters": 4}
@@ -58,7 +58,7 @@ def test_tiled_equals_whole(name):
     source = data.open_source(
         np.random.default_rng(2).normal(0, 64, shape).astype(np.float32), spatial_dims=len(shape) - 1
     )
-    model = lively_model(name, shape[-1], len(shape) - 1, filters)
+    model = random_model(name, shape[-1], len(shape) - 1, filters)
     whole = one_tile(model, source)
     for tile in tiles:
         plan = inference.plan_tiles(model, source.shape, source.channels, inference.TileOptions(tile=tile))
@@ -72,7 +72,7 @@ def test_a_halo_cut_by_one_stride_shows(name):
     source = data.open_source(
         np.random.default_rng(2).normal(0, 64, shape).astype(np.float32), spatial_dims=len(shape) - 1
     )
-    model = lively_model(name, shape[-1], len(shape) - 1, filters)
+    model = random_model(name, shape[-1], len(shape) - 1, filters)
     plan = inference.plan_tiles(model, source.shape, source.channels, inference.TileOptions(tile=tiles[0]))
     cut = predict(model, source, cut_by_a_stride(plan, analysis.geometry(model)))
     assert np.abs(cut - one_tile(model, source)).max() > 1e-2
@@ -83,7 +83,7 @@ def test_a_slide_has_no_seams(shared_data, name):
     slide = data.open_source(shared_data / "raster" / "wsi" / "CMU-1-Small-Region.svs")
     pixels = slide.read(data.Window((900, 700), (500, 620)))
     source = data.open_source(pixels)
-    model = lively_model(name, 3, 2, (4, 8, 16, 32))
+    model = random_model(name, 3, 2, (4, 8, 16, 32))
     whole = one_tile(model, source)
     for tile in (96, 200):
         plan = inference.plan_tiles(model, source.shape, 3, inference.TileOptions(tile=tile))
@@ -151,7 +151,7 @@ class Turned:
 @pytest.mark.parametrize("name", ["unet", "unet_padded"])
 def test_symmetric_plans_stay_seamless_when_tiles_are_turned(name):
     source = data.open_source(np.random.default_rng(2).normal(0, 64, (200, 230, 3)).astype(np.float32), spatial_dims=2)
-    model = lively_model(name, 3, 2, (4, 8, 16))
+    model = random_model(name, 3, 2, (4, 8, 16))
     answers = []
     for tile in (64, 100, 256):
         plan = inference.plan_tiles(model, source.shape, 3, inference.TileOptions(tile=tile), symmetric=True)
@@ -228,7 +228,7 @@ def test_a_model_answers_once_for_tiles_of_one_colour(batch):
     pixels[96:] = 1, 2, 3
     pixels[96:128, :32] = 3, 2, 1
     source = data.open_source(pixels, spatial_dims=2)
-    model = lively_model("unet_padded", 3, 2, (4,))
+    model = random_model("unet_padded", 3, 2, (4,))
     plan = replace(inference.plan_tiles(model, source.shape, 3, inference.TileOptions(tile=16)), batch=batch)
     counted, asked, colour = Counted(model), 0, None
     for number, (window, logits) in enumerate(inference.predict_tiles(counted, source.read, plan)):
@@ -268,7 +268,7 @@ def test_what_is_asked_for_later_is_what_came_there_before(skip, is_global):
 @pytest.mark.parametrize("batch", [1, 4])
 def test_parts_end_where_it_is_asked_for(is_global, batch):
     """Also in the middle of a batch, and of rows that are blended."""
-    model = global_model() if is_global else lively_model("unet_padded", 1, 2, (4,))
+    model = global_model() if is_global else random_model("unet_padded", 1, 2, (4,))
     source = data.open_source(PIXELS[..., :1].astype(np.float32), spatial_dims=2)
     plan = replace(inference.plan_tiles(model, source.shape, 1, inference.TileOptions(tile=48)), batch=batch)
     whole = [window for window, _ in inference.predict_tiles(model, source.read, plan)]

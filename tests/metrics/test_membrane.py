@@ -46,7 +46,7 @@ def test_segment_scores_equal_scikit_image(shape, empty_share):
     assert scores["information"] == pytest.approx(2 * mutual / (2 * mutual + split + merge))
 
 
-def test_splits_and_merges_are_told_apart():
+def test_splits_and_merges_are_scored_separately():
     halves = np.repeat([1, 2], 50).reshape(10, 10)
     whole, quarters = np.ones_like(halves), np.repeat([1, 2, 3, 4], 25).reshape(10, 10)
     split, merged = membrane.segment_scores(halves, quarters), membrane.segment_scores(halves, whole)

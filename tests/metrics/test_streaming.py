@@ -37,7 +37,7 @@ def offline(task, labels, logits, threshold=0.5):
 @pytest.mark.parametrize("batch", [1, 3, 7])
 @pytest.mark.parametrize("task", ["binary", "multilabel", "multiclass"])
 @pytest.mark.parametrize("name", FROM_COUNTS)
-def test_batches_give_the_score_of_all_pixels_at_once(name, task, batch):
+def test_batches_give_the_score_of_all_pixels_together(name, task, batch):
     labels, logits = sample(task)
     metric = getattr(metrics, name)(task=task, num_classes=logits.shape[-1], ignore_index=255, threshold=0.3)
     for start in range(0, len(labels), batch):

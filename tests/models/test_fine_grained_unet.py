@@ -83,6 +83,6 @@ def test_a_trunk_of_several_outputs_is_refused():
         ((None, None, None, 1), {"trunk": "unet25d"}, r"input_shape of fine_grained_unet: expected \(height, width"),
     ],
 )
-def test_trunks_that_do_not_cover_the_image_are_refused_at_once(shape, options, message):
+def test_trunks_that_do_not_cover_the_image_are_refused(shape, options, message):
     with pytest.raises(ValueError, match=message):
         models.build_model("fine_grained_unet", shape, **options)

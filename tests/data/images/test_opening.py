@@ -86,7 +86,7 @@ def test_sources_are_read_again_after_they_were_closed(sample_files):
         np.testing.assert_array_equal(whole(source), expected)
 
 
-def test_threads_read_the_same_sources_at_once(sample_files):
+def test_concurrent_threads_read_the_same_sources(sample_files):
     check_threads([open_source(path) for path in sample_files])
 
 

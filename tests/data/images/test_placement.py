@@ -52,7 +52,7 @@ def test_every_permutation_and_flip_of_a_volume_is_found(axes, flips):
         (np.eye(4), False),
     ],
 )
-def test_another_place_is_told_from_rounding(other, fits):
+def test_another_place_differs_by_more_than_rounding(other, fits):
     assert (turn_onto(volume(other), volume()) == SAME) is fits
 
 

@@ -48,7 +48,7 @@ def test_a_dropped_value_is_made_again():
     assert cache.get("a", lambda: 2) == 2
 
 
-def test_threads_that_come_at_once_get_equal_values():
+def test_concurrent_threads_get_equal_values():
     cache = ReaderCache(5)
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda number: cache.get(number % 7, lambda: number % 7), range(2000)))

@@ -15,7 +15,7 @@ def noise(shape, dtype=np.float32):
 
 
 @pytest.mark.parametrize(("shape", "new"), SHAPES)
-def test_pixels_are_those_of_an_array_that_is_resized_at_once(shape, new):
+def test_pixels_are_those_of_an_array_that_is_resized_as_a_whole(shape, new):
     image = noise((*shape, 2))
     resized = ResizedSource(open_source(image, spatial_dims=len(shape)), new)
     np.testing.assert_allclose(whole(resized), resize(image, new), rtol=1e-4, atol=1e-3)

@@ -93,7 +93,7 @@ def test_run_lengths_by_class(folder):
     assert report["suspicious"] == {}
 
 
-def test_classes_in_files_of_their_own_are_told_apart_where_they_are_the_same(folder):
+def test_classes_in_files_of_their_own_are_counted_separately_where_they_overlap(folder):
     (folder / "set.yaml").write_text("path: .\nlabels: {a: masks, b: masks}\n")
     report = data.inspect_data(folder / "set.yaml").report
     assert [(row["name"], row["images"]) for row in report["classes"]] == [("a", 8), ("b", 8)]

@@ -1,4 +1,4 @@
-"""Two sets of images are told apart where they differ, and not where they do not."""
+"""Two sets of images differ by what separates them, and not where nothing does."""
 
 import cv2
 import numpy as np
@@ -35,7 +35,7 @@ def sources(images, spatial_dims=2):
 
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
-def test_sets_of_one_kind_are_not_told_apart(seed):
+def test_sets_of_one_kind_do_not_differ(seed):
     report = compare_images(sources(pictures(30, seed)), sources(pictures(20, seed + 100)), seed=seed).report
     low, high = report["interval"]
     assert low <= 0.5 <= high
@@ -43,13 +43,13 @@ def test_sets_of_one_kind_are_not_told_apart(seed):
     assert report["images"] == [30, 20]
 
 
-def test_a_set_against_itself_is_not_told_apart():
+def test_a_set_does_not_differ_from_itself():
     same = sources(pictures(20, 0))
     report = compare_images(same, same).report
     assert report["auc"] == pytest.approx(0.5, abs=0.02)
 
 
-def test_brighter_images_are_told_apart_by_their_brightness():
+def test_brighter_images_differ_in_brightness():
     shift = compare_images(sources(pictures(15, 0)), sources(pictures(15, 1, brighter=60)))
     assert shift.report["auc"] > 0.97
     assert shift.report["interval"][0] > 0.9
@@ -60,7 +60,7 @@ def test_brighter_images_are_told_apart_by_their_brightness():
     assert np.mean(second) > np.mean(first) + 30
 
 
-def test_blurred_images_are_told_apart_by_edges_and_waves():
+def test_blurred_images_differ_in_edges_and_waves():
     shift = compare_images(sources(pictures(12, 0)), sources(pictures(12, 1, blur=2)))
     assert shift.report["auc"] > 0.97
     names = [row["name"] for row in shift.report["features"][:3]]

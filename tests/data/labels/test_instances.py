@@ -49,7 +49,7 @@ def blocks(count, *, start=1, step=1, side=60):
         ([blocks(2, start=100, step=100)] * 3, False),  # a mask of grey levels
     ],
 )
-def test_numbers_of_objects_are_told_from_classes(labels, expected):
+def test_numbers_of_objects_are_no_classes(labels, expected):
     assert numbers_objects(labels) == expected
 
 

@@ -20,7 +20,7 @@ def test_what_is_written_is_read_back(tmp_path, makers):
     assert read_makers(tmp_path) == makers
 
 
-def test_a_maker_that_saw_a_held_out_image_is_told(makers):
+def test_a_maker_that_saw_a_held_out_image_is_reported(makers):
     assert makers.saw("x", KnownImages([A, B]))
     assert not makers.saw("x", KnownImages([B, C]))
     # Nobody knows what the second run was trained on.

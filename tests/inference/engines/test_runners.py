@@ -15,7 +15,7 @@ FAMILIES = {
 }
 
 
-def lively_model(name, shape, classes, **options):
+def random_model(name, shape, classes, **options):
     keras.utils.set_random_seed(1)
     return randomised(models.build_model(name, shape, classes, **options))
 
@@ -24,7 +24,7 @@ def lively_model(name, shape, classes, **options):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_engines_agree_with_keras_at_any_size(name, random_images):
     options, size = FAMILIES[name]
-    model = lively_model(name, (*(None,) * len(size), 3), 2, **options)
+    model = random_model(name, (*(None,) * len(size), 3), 2, **options)
     keras_engine = open_engine(model)
     others = [open_engine(model, kind) for kind in ("onnx", "openvino")]
     for batch, shape in ((2, size), (1, size[::-1])):
