@@ -205,7 +205,10 @@ def opened_cluster(arguments: Namespace) -> AbstractContextManager[Cluster | Non
 
 
 def find_images(
-    source: Path, output: Path, suffix: str, trained: Mapping[str, Any] | None = None
+    source: Path,
+    output: Path,
+    suffix: str,
+    trained: Mapping[str, Any] | None = None,  # JSON values
 ) -> list[tuple[Path, Path]]:
     """Returns the images of a folder, each with the file to write for it.
 

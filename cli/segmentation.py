@@ -73,7 +73,7 @@ def scale_of(arguments: Namespace, trained: Mapping[str, Any]) -> dict[str, Any]
     return asked
 
 
-def open_image(job: Segmentation, image: Path, changes: Mapping[str, Any]) -> Source:
+def open_image(job: Segmentation, image: Path, changes: Mapping[str, Any]) -> Source:  # as of `scale_of`
     """Opens an image as the runs read it, but for changes of its scale, and says what was decided about its pixels."""
     described = job.predictor.data
     source = data.open_as_trained(image, described.spec, described.spatial_dims, changes)

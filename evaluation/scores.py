@@ -46,7 +46,7 @@ class ImageScores:
         return flat(self)
 
     @classmethod
-    def from_mapping(cls, values: Mapping[str, Any]) -> ImageScores:
+    def from_mapping(cls, values: Mapping[str, Any]) -> ImageScores:  # JSON values
         """Reads the scores of one image."""
         return cls(**split_measures(values, cls))
 
@@ -89,7 +89,7 @@ class Scores:
         return values if self.chosen else {name: value for name, value in values.items() if name != "chosen"}
 
     @classmethod
-    def from_mapping(cls, values: Mapping[str, Any], path: object = SCORES_FILE) -> Scores:
+    def from_mapping(cls, values: Mapping[str, Any], path: object = SCORES_FILE) -> Scores:  # JSON values
         """Reads the content of a `scores.json`.
 
         Args:
@@ -119,12 +119,13 @@ def read_scores(path: Path) -> Scores:
     return Scores.from_mapping(read_object(path), path)
 
 
-def flat(scores: Scores | ImageScores) -> dict[str, Any]:
+def flat(scores: Scores | ImageScores) -> dict[str, Any]:  # JSON values
     """The fields of scores by name, those of further measures among them."""
     values = {entry.name: getattr(scores, entry.name) for entry in fields(scores) if entry.name != "measures"}
     return values | dict(scores.measures)
 
 
+# JSON values in, and fields of whatever types they have out.
 def split_measures(values: Mapping[str, Any], kind: type[Scores] | type[ImageScores]) -> dict[str, Any]:
     """The fields of scores from what `flat` returned."""
     known = {entry.name: values[entry.name] for entry in fields(kind) if entry.name in values}

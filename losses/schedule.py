@@ -49,6 +49,7 @@ class WeightSchedule(keras.callbacks.Callback):
         """Returns the weight of each scheduled term in an epoch."""
         return {term: float(np.interp(epoch, table[:, 0], table[:, 1])) for term, table in self.points.items()}
 
+    # Keras gives callbacks the values of the epoch as a dictionary of numbers and tensors.
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         weights = self.weights(epoch)
         if weights == self.applied:
@@ -62,7 +63,6 @@ class WeightSchedule(keras.callbacks.Callback):
             self.model.make_test_function(force=True)
             self.model.make_predict_function(force=True)
 
-    # Keras gives callbacks the values of the epoch as a dictionary of numbers.
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if logs is not None:
             logs.update({f"weight_{term}": weight for term, weight in self.weights(epoch).items()})

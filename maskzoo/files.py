@@ -125,7 +125,7 @@ def sidecars(path: Path) -> list[Path]:
     return [file for file in path.parent.iterdir() if file.name.lower().startswith(f"{path.name.lower()}.")]
 
 
-def lock_file(file: IO[Any], path: str | os.PathLike[str], expected: str) -> None:
+def lock_file(file: IO[str] | IO[bytes], path: str | os.PathLike[str], expected: str) -> None:
     """Holds an open file for this process alone, until it is closed or the process ends, where the system has locks.
 
     Args:

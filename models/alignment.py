@@ -18,7 +18,7 @@ class CropTo(layers.Layer):
         start: Elements of `x` before the first one of the reference, one number per spatial axis.
     """
 
-    def __init__(self, start: Sequence[int], **kwargs: Any) -> None:
+    def __init__(self, start: Sequence[int], **kwargs: Any) -> None:  # those of Keras layers
         super().__init__(**kwargs)
         self.start = tuple(start)
 
@@ -36,7 +36,7 @@ class CropTo(layers.Layer):
         x, reference = tensors
         return keras.KerasTensor(self.compute_output_shape((x.shape, reference.shape)), dtype=ops.dtype(x))
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> dict[str, Any]:  # what Keras writes as JSON
         return {**super().get_config(), "start": self.start}
 
 

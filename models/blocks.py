@@ -43,7 +43,7 @@ class LinearUpsampling(layers.Layer):
         size: Integer factor of every spatial axis, or one factor per axis.
     """
 
-    def __init__(self, size: int | Sequence[int] = 2, **kwargs: Any) -> None:
+    def __init__(self, size: int | Sequence[int] = 2, **kwargs: Any) -> None:  # those of Keras layers
         super().__init__(**kwargs)
         self.size = size if isinstance(size, int) else tuple(size)
 
@@ -68,7 +68,7 @@ class LinearUpsampling(layers.Layer):
         spatial = [size and size * factor for size, factor in zip(input_shape[1:-1], factors, strict=True)]
         return (input_shape[0], *spatial, input_shape[-1])
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> dict[str, Any]:  # what Keras writes as JSON
         return {**super().get_config(), "size": self.size}
 
 
@@ -105,7 +105,7 @@ class PadChannels(layers.Layer):
         channels: Number of channels of the output, at least that of the input.
     """
 
-    def __init__(self, channels: int, **kwargs: Any) -> None:
+    def __init__(self, channels: int, **kwargs: Any) -> None:  # those of Keras layers
         super().__init__(**kwargs)
         self.channels = channels
 
@@ -115,7 +115,7 @@ class PadChannels(layers.Layer):
     def compute_output_shape(self, input_shape: TensorShape) -> TensorShape:
         return (*input_shape[:-1], self.channels)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> dict[str, Any]:  # what Keras writes as JSON
         return {**super().get_config(), "channels": self.channels}
 
 
@@ -124,7 +124,7 @@ def _pad_channels(layer: PadChannels, axis: int, x: analysis.AxisGeometry) -> an
     return x
 
 
-def shape_of(x: Tensor) -> tuple[Any, ...]:
+def shape_of(x: Tensor) -> tuple[Any, ...]:  # the symbols have no common type
     """Returns the sizes of a tensor: whole numbers where they are known, symbols of the backend where they are free."""
     return cast("tuple[Any, ...]", ops.shape(x))
 

@@ -23,7 +23,7 @@ def branch2_unet(
     num_classes: int = 1,
     *,
     trunk: str | keras.Model = "backbone_unet",
-    trunk_options: dict[str, Any] | None = None,
+    trunk_options: dict[str, Any] | None = None,  # of whatever types the builder takes
     level: int | str = 4,
     channels: Sequence[int] = (0,),
     activation: str | None = None,
@@ -160,7 +160,7 @@ class PlaceChannels(layers.Layer):
         total: Number of channels of the result.
     """
 
-    def __init__(self, channels: Sequence[int], total: int, **kwargs: Any) -> None:
+    def __init__(self, channels: Sequence[int], total: int, **kwargs: Any) -> None:  # those of Keras layers
         super().__init__(**kwargs)
         self.channels = tuple(channels)
         self.total = total
@@ -176,7 +176,7 @@ class PlaceChannels(layers.Layer):
     def compute_output_shape(self, input_shape: TensorShape) -> TensorShape:
         return (*input_shape[:-1], self.total)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> dict[str, Any]:  # what Keras writes as JSON
         return {**super().get_config(), "channels": self.channels, "total": self.total}
 
 

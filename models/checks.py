@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Sequence
 from numbers import Integral
-from typing import Any
 
 from maskzoo.errors import OptionError
 
@@ -10,7 +9,7 @@ from . import analysis
 from .blocks import Shape
 
 
-def check_choice(option: str, value: Any, choices: Collection[Any]) -> None:
+def check_choice(option: str, value: object, choices: Collection[object]) -> None:
     """Refuses an option's value that is none of `choices`.
 
     Raises:
@@ -20,7 +19,7 @@ def check_choice(option: str, value: Any, choices: Collection[Any]) -> None:
         raise OptionError(option, f"one of {', '.join(map(str, choices))}", value)
 
 
-def check_filters(filters: Any) -> None:
+def check_filters(filters: object) -> None:
     """Refuses anything but a list of filters per resolution level.
 
     Raises:
@@ -30,11 +29,11 @@ def check_filters(filters: Any) -> None:
         raise OptionError("filters", "a list of whole numbers, one per resolution level", filters)
 
 
-def _is_count(value: Any) -> bool:
+def _is_count(value: object) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and int(value) > 0
 
 
-def check_count(option: str, value: Any) -> None:
+def check_count(option: str, value: object) -> None:
     """Refuses an option's value that is no whole number of at least 1.
 
     Raises:

@@ -50,7 +50,7 @@ class LocalCRF(layers.Layer):
         iterations: int = 5,
         position: float = 2.0,
         color: float = 0.5,
-        **kwargs: Any,
+        **kwargs: Any,  # those of Keras layers
     ) -> None:
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
@@ -97,7 +97,7 @@ class LocalCRF(layers.Layer):
     def compute_output_shape(self, input_shapes: Sequence[TensorShape]) -> TensorShape:
         return input_shapes[1]
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> dict[str, Any]:  # what Keras writes as JSON
         names = ("task", "weight", "radius", "iterations", "position", "color")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 

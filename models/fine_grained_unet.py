@@ -20,7 +20,7 @@ def fine_grained_unet(
     *,
     fine_classes: int = 1,
     trunk: str | keras.Model = "backbone_unet",
-    trunk_options: dict[str, Any] | None = None,
+    trunk_options: dict[str, Any] | None = None,  # of whatever types the builder takes
     activation: str | None = None,
 ) -> keras.Model:
     """Builds a model of two images, the whole and a region of it resized to the same size, with a head for each.

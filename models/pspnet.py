@@ -91,7 +91,7 @@ class AverageBins(layers.Layer):
         bins: Parts per side.
     """
 
-    def __init__(self, bins: int, **kwargs: Any) -> None:
+    def __init__(self, bins: int, **kwargs: Any) -> None:  # those of Keras layers
         super().__init__(**kwargs)
         self.bins = bins
 
@@ -111,7 +111,7 @@ class AverageBins(layers.Layer):
     def compute_output_shape(self, input_shape: TensorShape) -> TensorShape:
         return (input_shape[0], self.bins, self.bins, input_shape[-1])
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> dict[str, Any]:  # what Keras writes as JSON
         return {**super().get_config(), "bins": self.bins}
 
 

@@ -152,7 +152,7 @@ def two_stage(model: keras.Model, large: Sequence[int], fine: Sequence[int], reg
 class _Region(layers.Layer):
     """A layer that finds the region in logits of the large structure."""
 
-    def __init__(self, region: str = "square", **kwargs: Any) -> None:
+    def __init__(self, region: str = "square", **kwargs: Any) -> None:  # those of Keras layers
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         check_choice("region", region, REGIONS)
@@ -163,7 +163,7 @@ class _Region(layers.Layer):
         fractions = ops.average_pool(shown, NEIGHBOURHOOD, strides=1, padding="same", data_format="channels_last")
         return fractions[..., 0] > 0.5
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> dict[str, Any]:  # what Keras writes as JSON
         return {**super().get_config(), "region": self.region}
 
 
@@ -196,7 +196,7 @@ class PutRegionBack(_Region):
 class PickChannels(layers.Layer):
     """Reorders channels."""
 
-    def __init__(self, order: Sequence[int], **kwargs: Any) -> None:
+    def __init__(self, order: Sequence[int], **kwargs: Any) -> None:  # those of Keras layers
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.order = list(order)
@@ -207,7 +207,7 @@ class PickChannels(layers.Layer):
     def compute_output_shape(self, input_shape: TensorShape) -> TensorShape:
         return (*input_shape[:-1], len(self.order))
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> dict[str, Any]:  # what Keras writes as JSON
         return {**super().get_config(), "order": self.order}
 
 

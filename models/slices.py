@@ -22,7 +22,7 @@ class FoldSlices(layers.Layer):
     the volume its last slice is repeated.
     """
 
-    def __init__(self, slices: int, **kwargs: Any) -> None:
+    def __init__(self, slices: int, **kwargs: Any) -> None:  # those of Keras layers
         super().__init__(**kwargs)
         self.slices = slices
 
@@ -38,7 +38,7 @@ class FoldSlices(layers.Layer):
         images = None if None in (batch, n) else batch * n
         return (images, height, width, self.slices * channels)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> dict[str, Any]:  # what Keras writes as JSON
         return {**super().get_config(), "slices": self.slices}
 
 

@@ -37,7 +37,7 @@ class DepthwiseConv3D(layers.Layer):
         kernel_size: Odd size of the kernel along each axis.
     """
 
-    def __init__(self, kernel_size: int | Sequence[int] = 3, **kwargs: Any) -> None:
+    def __init__(self, kernel_size: int | Sequence[int] = 3, **kwargs: Any) -> None:  # those of Keras layers
         super().__init__(**kwargs)
         self.kernel_size = (kernel_size,) * 3 if isinstance(kernel_size, int) else tuple(kernel_size)
         if any(size % 2 == 0 for size in self.kernel_size):
@@ -67,7 +67,7 @@ class DepthwiseConv3D(layers.Layer):
     def compute_output_shape(self, input_shape: TensorShape) -> TensorShape:
         return input_shape
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> dict[str, Any]:  # what Keras writes as JSON
         return {**super().get_config(), "kernel_size": self.kernel_size}
 
 

@@ -109,7 +109,7 @@ class JaxTrainer(Trainer):
 
 
 def with_state(
-    step: Callable[[Batch], Any],
+    step: Callable[[Batch], Any],  # whatever JAX can return from a step
     groups: Sequence[Sequence[keras.Variable]],
     state: State,
     batch: Batch,

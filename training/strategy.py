@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -145,7 +146,7 @@ def summed_on_hosts(numbers: np.ndarray) -> np.ndarray:
     return current.experimental_local_results(tf.function(lambda: current.run(added))())[0].numpy()
 
 
-def values_of_replicas(current: Any, array: np.ndarray, number: int) -> Tensor:
+def values_of_replicas(current: Any, array: np.ndarray, number: int) -> Tensor:  # a strategy, see `shard_of_batch`
     """Splits an array into equal parts, one for each of a number of replicas of this host.
 
     Args:
@@ -207,7 +208,7 @@ def replicas() -> int:
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
-def gradients(function: Callable[[], Tensor], variables: Sequence[Any]) -> list[Tensor | None]:
+def gradients(function: Callable[[], Tensor], variables: Sequence[keras.Variable]) -> list[Tensor | None]:
     """Returns the gradients of a function's scalar value; `None` for variables that it does not depend on.
 
     Args:

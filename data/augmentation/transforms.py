@@ -196,7 +196,7 @@ class Augmentation:
     def __getstate__(self) -> dict[str, Any]:
         return {"_steps": self._steps, "_ours": self._ours}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:  # attributes of whatever types
         self.__dict__.update(state)
         self._local = Pipelines()
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -209,7 +208,7 @@ def clear_and_opaque(values: np.ndarray, *, is_lossy: bool = False) -> bool:
     return not top or (top in opaque and bool(((values == 0) | (values == top)).all()))
 
 
-def check_bands(bands: Any) -> None:  # a value of a YAML file
+def check_bands(bands: object) -> None:  # a value of a YAML file
     """Refuses what are not the numbers of bands.
 
     Raises:

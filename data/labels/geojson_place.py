@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,7 +20,7 @@ WGS84 = "OGC:CRS84"  # what GeoJSON means if it names no coordinate system
 
 def pixel_mapping(
     path: Path,
-    content: Any,  # a JSON value
+    content: object,  # a JSON value
     image: Source,
     crs: str | None,
     points: Sequence[np.ndarray],
@@ -91,7 +91,7 @@ def known_crs(path: Path, name: str) -> CRS:
         raise LabelError(path, "a known coordinate system", f"{name} ({error})") from None
 
 
-def named_crs(content: Any) -> str | None:  # a JSON value
+def named_crs(content: object) -> str | None:  # a JSON value
     """Returns the name of the coordinate system that a GeoJSON value states, `None` without one."""
     stated = content.get("crs") if isinstance(content, dict) else None
     if isinstance(stated, str):

@@ -179,7 +179,7 @@ class WindowDataset(keras.utils.PyDataset):
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in NOT_PICKLED}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:  # attributes of whatever types
         self.__dict__.update(state)
         self._reset_workers()
 

@@ -52,7 +52,7 @@ def open_as_trained(
     path: str | os.PathLike[str],
     trained: Mapping[str, Any],  # JSON values
     spatial_dims: int,
-    changes: Mapping[str, Any] | None = None,
+    changes: Mapping[str, Any] | None = None,  # values of the fields of `Scale`, which checks them
 ) -> Source:
     """Opens an image as a run reads those that it was trained on: with its channels, at its scale.
 

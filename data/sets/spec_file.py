@@ -84,7 +84,7 @@ def check_joined_keys(
             raise OptionError(name, "none with `sets`, each of which says its own", value)
 
 
-def keys_of_file(path: Path) -> dict[str, Any]:
+def keys_of_file(path: Path) -> dict[str, Any]:  # values that `DataSpec` has checked
     """Returns the fields of `DataSpec` that a YAML file sets, with the paths in it as seen from the working folder."""
     keys = read_yaml(path)
     sets = keys.get("sets")

@@ -121,7 +121,7 @@ def walk_inside(operation: layers.Layer, args: tuple[Any, ...], kwargs: dict[str
     return walk(graph, read, visit)
 
 
-def symbolic(arguments: Any) -> list[keras.KerasTensor]:
+def symbolic(arguments: object) -> list[keras.KerasTensor]:
     """Returns the symbolic tensors in a structure of any kind."""
     return [value for value in tree.flatten(arguments) if isinstance(value, keras.KerasTensor)]
 
@@ -156,7 +156,10 @@ def arguments_of(tensor: Any) -> Any:
     """Returns the tensors that the call which made a tensor of a graph was given, in their structure.
 
     Args:
-        tensor: A `keras.KerasTensor` of a graph, see `layer_behind`.
+        tensor: A `keras.KerasTensor` of a graph; Any, see `layer_behind`.
+
+    Returns:
+        Tensors in lists and dicts, however the layer takes them.
     """
     history = tensor._keras_history
     given = history.operation._inbound_nodes[history.node_index].arguments.args
@@ -164,7 +167,11 @@ def arguments_of(tensor: Any) -> Any:
 
 
 def output_index(tensor: Any) -> int:
-    """Returns the place of a tensor of a graph among the outputs of the call that made it."""
+    """Returns the place of a tensor of a graph among the outputs of the call that made it.
+
+    Args:
+        tensor: A `keras.KerasTensor` of a graph; Any, see `layer_behind`.
+    """
     return tensor._keras_history.tensor_index
 
 

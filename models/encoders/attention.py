@@ -30,7 +30,7 @@ class SplitChannels(layers.Layer):
         sizes: Channels of each part; their sum is that of the input.
     """
 
-    def __init__(self, sizes: Sequence[int], **kwargs: Any) -> None:
+    def __init__(self, sizes: Sequence[int], **kwargs: Any) -> None:  # those of Keras layers
         super().__init__(**kwargs)
         self.sizes = tuple(sizes)
 
@@ -44,7 +44,7 @@ class SplitChannels(layers.Layer):
     def compute_output_shape(self, input_shape: TensorShape) -> list[TensorShape]:
         return [(*input_shape[:-1], size) for size in self.sizes]
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> dict[str, Any]:  # what Keras writes as JSON
         return {**super().get_config(), "sizes": self.sizes}
 
 
@@ -58,7 +58,7 @@ class GlobalAttention(layers.Layer):
         heads: Number of heads; divides the channels.
     """
 
-    def __init__(self, heads: int, **kwargs: Any) -> None:
+    def __init__(self, heads: int, **kwargs: Any) -> None:  # those of Keras layers
         super().__init__(**kwargs)
         self.heads = heads
 
@@ -77,7 +77,7 @@ class GlobalAttention(layers.Layer):
     def compute_output_shape(self, input_shape: TensorShape) -> TensorShape:
         return input_shape[0]
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> dict[str, Any]:  # what Keras writes as JSON
         return {**super().get_config(), "heads": self.heads}
 
 

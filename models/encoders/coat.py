@@ -116,7 +116,7 @@ class FactorizedAttention(layers.Layer):
         heads: Number of heads; divides the channels.
     """
 
-    def __init__(self, heads: int, **kwargs: Any) -> None:
+    def __init__(self, heads: int, **kwargs: Any) -> None:  # those of Keras layers
         super().__init__(**kwargs)
         self.heads = heads
 
@@ -139,7 +139,7 @@ class FactorizedAttention(layers.Layer):
     def compute_output_shape(self, input_shape: Sequence[TensorShape]) -> list[TensorShape]:
         return [(*shape[:-1], shape[-1] // 3) for shape in input_shape]
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> dict[str, Any]:  # what Keras writes as JSON
         return {**super().get_config(), "heads": self.heads}
 
 

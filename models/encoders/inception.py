@@ -72,7 +72,7 @@ class ScaledSum(layers.Layer):
         scale: Factor of the branch.
     """
 
-    def __init__(self, scale: float, **kwargs: Any) -> None:
+    def __init__(self, scale: float, **kwargs: Any) -> None:  # those of Keras layers
         super().__init__(**kwargs)
         self.scale = scale
 
@@ -83,7 +83,7 @@ class ScaledSum(layers.Layer):
     def compute_output_shape(self, input_shape: list[TensorShape]) -> TensorShape:
         return input_shape[0]
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> dict[str, Any]:  # what Keras writes as JSON
         return {**super().get_config(), "scale": self.scale}
 
 

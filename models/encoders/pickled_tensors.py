@@ -115,11 +115,11 @@ class Unpickler(pickle.Unpickler):
         load: Function from what a pickle says about a storage to the storage.
     """
 
-    def __init__(self, file: io.BufferedIOBase, load: Callable[[tuple[Any, ...]], Storage]) -> None:
+    def __init__(self, file: io.BufferedIOBase, load: Callable[[tuple[object, ...]], Storage]) -> None:
         super().__init__(file, encoding="utf-8")
         self._load = load
 
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> Any:  # a class or a function
         """Returns what stands for a class or a function that a pickle names."""
         if module in ("torch", "torch.storage") and name in STORAGES:
             return StorageType(STORAGES[name])
@@ -135,7 +135,7 @@ class Unpickler(pickle.Unpickler):
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not data")
         return known[module, name]
 
-    def persistent_load(self, pid: Any) -> Storage:
+    def persistent_load(self, pid: object) -> Storage:
         """Returns a storage that lies outside of the pickle."""
         if not isinstance(pid, tuple) or not pid or pid[0] != "storage" or not isinstance(pid[1], StorageType):
             raise pickle.UnpicklingError("a reference to something else than a storage")

@@ -113,7 +113,7 @@ class PadToWindows(layers.Layer):
         window: Elements per side of a window.
     """
 
-    def __init__(self, window: int, **kwargs: Any) -> None:
+    def __init__(self, window: int, **kwargs: Any) -> None:  # those of Keras layers
         super().__init__(**kwargs)
         self.window = window
 
@@ -126,7 +126,7 @@ class PadToWindows(layers.Layer):
         sizes = [size and size + -size % self.window for size in input_shape[1:3]]
         return (input_shape[0], *sizes, input_shape[-1])
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> dict[str, Any]:  # what Keras writes as JSON
         return {**super().get_config(), "window": self.window}
 
 
@@ -158,7 +158,7 @@ class WindowAttention(layers.Layer):
         shift: Elements by which the windows are shifted; an axis of only one window is never shifted.
     """
 
-    def __init__(self, heads: int, window: int, shift: int = 0, **kwargs: Any) -> None:
+    def __init__(self, heads: int, window: int, shift: int = 0, **kwargs: Any) -> None:  # those of Keras layers
         super().__init__(**kwargs)
         self.heads = heads
         self.window = window
@@ -227,7 +227,7 @@ class WindowAttention(layers.Layer):
     def compute_output_shape(self, input_shape: Sequence[TensorShape]) -> TensorShape:
         return input_shape[1]
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> dict[str, Any]:  # what Keras writes as JSON
         return {**super().get_config(), "heads": self.heads, "window": self.window, "shift": self.shift}
 
 

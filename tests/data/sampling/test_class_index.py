@@ -42,7 +42,7 @@ def test_a_class_that_occurs_nowhere_is_known():
     assert not index.has(FOREGROUND)
 
 
-def test_a_cached_index_is_read_back_and_made_anew_for_other_labels(tmp_path, monkeypatch):
+def test_a_cached_index_is_read_back_and_made_again_for_other_labels(tmp_path, monkeypatch):
     made = [spotted((60, 60), seed) for seed in range(2)]
     first = cached_presence(made, (8, 8), tmp_path)
     assert len(list(tmp_path.iterdir())) == 1
