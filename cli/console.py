@@ -28,7 +28,8 @@ def error_text(error: BaseException, flags: Mapping[str, str]) -> str:
     """
     text = str(error)
     if isinstance(error, OptionError):
-        text = flags.get(error.name, error.name) + text.removeprefix(error.name)
+        name = "option" if error.name.startswith("option of ") else error.name  # `--option` of a model
+        text = flags.get(name, name) + text.removeprefix(name)
     elif isinstance(error, OSError) and not isinstance(error, MaskzooError) and error.filename and error.strerror:
         text = f"{error.filename}: {error.strerror}"
     return with_flags(text, flags)

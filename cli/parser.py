@@ -161,7 +161,10 @@ class Parser(jsonargparse.ArgumentParser):
         """Prints a mistake in one line and exits."""
         message = str(message)
         if found := re.search(r"[Uu]nrecognized arguments: (--[^\s=]+)", message):
-            meant = nearest_name(found[1], self.options()) or "one of those that --help lists"
+            if "--option" in self.options() and nearest_name(found[1], ["encoder"]):
+                meant = "--option encoder=NAME"
+            else:
+                meant = nearest_name(found[1], self.options()) or "one of those that --help lists"
             message = f"unknown option: expected {meant}; received {found[1]}"
         elif found := re.search(r"Option '([^']+)' is not accepted", message):
             keys = [option[2:].replace("-", "_") for option in self.options()]

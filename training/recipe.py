@@ -118,7 +118,18 @@ class Recipe(
                 "stages", f"{error.expected} for {error.name} in stage {number}", error.received
             ) from error
         except TypeError as error:
-            raise OptionError("stages", f"values of the right kinds in stage {number}", dict(changes)) from error
+            wrong = {key: value for key, value in values.items() if self._has_another_kind(key, value)} or values
+            key, value = next(iter(wrong.items()))
+            raise OptionError("stages", f"another kind of value for {key} in stage {number}", value) from error
+
+    def _has_another_kind(self, key: str, value: Value) -> bool:
+        try:
+            replace(self, stages=None, **{key: value})
+        except TypeError:
+            return True
+        except OptionError:  # of the right kind: out of range, or not with the options of other stages
+            return False
+        return False
 
     def data_options(self) -> dict[str, Value]:
         """Returns the keys of the data set specification that this recipe sets."""

@@ -7,7 +7,13 @@ import pytest
 from maskzoo.cli.console import about, error_text, logging_to_terminal
 from maskzoo.errors import MissingFile, OptionError
 
-FLAGS = {"tile": "--tile", "batch_size": "--batch-size", "input": "input", "holes": "--fill-holes"}
+FLAGS = {
+    "tile": "--tile",
+    "batch_size": "--batch-size",
+    "input": "input",
+    "holes": "--fill-holes",
+    "option": "--option",
+}
 logger = logging.getLogger("maskzoo.test")
 
 
@@ -18,6 +24,7 @@ logger = logging.getLogger("maskzoo.test")
         (OptionError("input", "an image", "x"), "input: expected an image; received x"),
         (OptionError("holes", "0 or more", -1), "--fill-holes: expected 0 or more; received -1"),
         (OptionError("filters", "a list", 1), "filters: expected a list; received 1"),
+        (OptionError("option of vnet3d", "depth", "dept"), "--option of vnet3d: expected depth; received dept"),
         (OptionError("tile", "none with `batch_size` or `filters`", 1), None),
         (MissingFile("a.tif", "an image, or `tile`", "none"), "a.tif: expected an image, or --tile; received none"),
         (FileNotFoundError(2, "No such file or directory", "a.tif"), "a.tif: No such file or directory"),

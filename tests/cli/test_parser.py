@@ -64,6 +64,17 @@ def test_mistakes_are_said_in_words(capsys, parser, arguments, message):
     assert refused(capsys, parser, *arguments).replace(f"{Path.cwd()}/", "") == f"error: {message}"
 
 
+@pytest.mark.parametrize("option", ["--backbone", "--encoder", "--backbone=resnet34"])
+def test_options_of_models_are_values_of_option(capsys, option):
+    parser = Parser(program="maskzoo test", description="Tests.")
+    parser.add_argument("--option", type=dict)
+    parser.add_argument("--encoder-learning-rate", type=float)
+    told = refused(capsys, parser, option)
+    assert told == f"error: unknown option: expected --option encoder=NAME; received {option.partition('=')[0]}"
+    near = refused(capsys, parser, "--encoder-lerning-rate=1")
+    assert near == "error: unknown option: expected --encoder-learning-rate; received --encoder-lerning-rate"
+
+
 def test_quiet_and_verbose_exclude_each_other(parser):
     with pytest.raises(OptionError, match="quiet: expected either `verbose` or `quiet`; received both"):
         parser.parse(["--quiet", "--verbose"])

@@ -58,6 +58,10 @@ def test_old_names_in_run_folders_are_no_news(caplog):
         ({"batch_size": 0}, "batch_size: expected at least 1; received 0"),
         ({"folds": 1}, "folds: expected a file, or at least 2"),
         ({"fold": 0}, "folds: expected the JSON file of the folds, which `fold` needs"),
+        (
+            {"stages": [{"loss": "bce"}, {"augment": "none", "batch_size": "x"}]},
+            "stages: expected another kind of value for batch_size in stage 2; received x",
+        ),
         ({"resume": True}, "resume: expected `run`, the folder of the run to resume; received none"),
         ({"hard_example_fraction": 2.0}, "hard_example_fraction: expected a fraction between 0 and 1"),
     ],
