@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+
+from maskzoo.files import written_atomically
 
 from ..images.image_files import file_suffix
 from ..images.rasterio_source import check_png, open_raster
@@ -130,13 +131,14 @@ def make_cog(path: Path, resampling: str, compress: str) -> None:
     """
     import rasterio.shutil
 
-    copy = path.with_name(f"{path.name}.cog")
-    try:
-        rasterio.shutil.copy(path, copy, driver="COG", compress=compress, bigtiff="yes", overview_resampling=resampling)
-    except Exception as error:  # rasterio lets GDAL's errors, of a class of their own, pass through
-        raise OSError(reason(error)) from None
-    check_tiff(copy)
-    os.replace(copy, path)
+    layout = {"driver": "COG", "compress": compress, "bigtiff": "yes", "overview_resampling": resampling}
+    # A name that begins with that of the TIFF: what a killed process leaves is removed as one of its companions.
+    with written_atomically(path, path.with_name(f"{path.name}.cog")) as copy:
+        try:
+            rasterio.shutil.copy(path, copy, **layout)
+        except Exception as error:  # rasterio lets GDAL's errors, of a class of their own, pass through
+            raise OSError(reason(error)) from None
+        check_tiff(copy)
 
 
 def check_tiff(path: Path) -> None:
