@@ -24,7 +24,7 @@ BLOCK = 512
 
 
 def write_image(path: Path, side: int) -> None:
-    from maskzoo.data.images.rasterio_source import open_raster
+    from maskzoo.data.images.raster_files import open_raster
 
     layout = {"tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "compress": "deflate", "bigtiff": "yes"}
     with open_raster(

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import re
 import threading
-import zlib
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,9 +18,10 @@ from ..windows import Window
 from .image_files import FileVersion, file_version
 from .pixel_meaning import DEFAULT_PIXELS, LOSSY, PixelOptions, StoredPixels, clear_and_opaque, meaning_of
 from .pyramid import chosen_level, is_smaller, pixel_scale, with_downsample
+from .raster_files import RasterFile, check_png, open_raster, raster_driver
+from .raster_frame import raster_frame
 from .reader_cache import ReaderCache
 from .reading import (
-    ignored_warnings,
     read_mirrored,
     reason,
     require_finite,
@@ -31,17 +31,10 @@ from .reading import (
 from .source import Frame, Level, Source
 from .statistics import MEASURED_PIXELS, measured_windows
 
-if TYPE_CHECKING:
-    from affine import Affine
-    from rasterio.control import GroundControlPoint
-
 OPEN_FILES_PER_THREAD = 32
-# In pixels: how far a transform may miss the control points that it is taken for.
-CONTROL_POINT_TOLERANCE = 0.25
 
 # What rasterio opens, and the options to open it with.
 Place = tuple[str, dict[str, Any]]
-RasterFile = Any  # what `rasterio.open` returns: its classes are compiled and carry no types
 
 
 class RasterioSource(Source):
@@ -226,55 +219,6 @@ def raster_levels(path: Path) -> list[tuple[tuple[int, ...], Place]]:
     return [(full, (str(path), {})), *sorted(found.items(), key=lambda item: -item[0][0])]
 
 
-def raster_frame(dataset: RasterFile) -> Frame:
-    """Returns the frame of an open raster file, which shows its finest level."""
-    points, points_crs = dataset.gcps
-    transform: Affine | None = dataset.transform
-    crs = dataset.crs
-    if points and dataset.transform.is_identity:
-        transform = affine_of_points(points)
-        crs = None if transform is None else points_crs
-    elif dataset.transform.is_identity and (crs is None or dataset.rpcs is not None):
-        transform = crs = None
-    spacing = raster_spacing(dataset, transform)
-    return Frame(dataset.shape, spacing, transform, crs, tuple(points), points_crs, rpcs=dataset.rpcs)
-
-
-def affine_of_points(points: Sequence[GroundControlPoint]) -> Affine | None:
-    """Returns the transform that takes all control points to their coordinates; `None` if there is none."""
-    from affine import Affine
-
-    pixels = np.array([(point.col or 0, point.row or 0, 1) for point in points], float)
-    places = np.array([(point.x, point.y) for point in points], float)
-    if np.linalg.matrix_rank(pixels) < 3:
-        return None
-    middle = places.mean(axis=0)
-    (a, d), (b, e), (c, f) = np.linalg.lstsq(pixels, places - middle, rcond=None)[0].tolist()
-    fitted = Affine(a, b, c + middle[0], d, e, f + middle[1])
-    if abs(fitted.determinant) == 0:
-        return None
-    inverse = np.linalg.inv([[a, b], [d, e]])
-    missed = (pixels @ np.array([[a, d], [b, e], [c, f]]) - (places - middle)) @ inverse.T
-    return fitted if np.abs(missed).max() <= CONTROL_POINT_TOLERANCE else None
-
-
-def raster_spacing(dataset: RasterFile, transform: Affine | None) -> tuple[float, ...] | None:
-    """Returns the size of a pixel along rows and columns: map units, or micrometres of a slide; `None` if unknown."""
-    if transform is not None and not transform.is_identity:
-        a, b, _, d, e, _ = transform[:6]
-        return float(np.hypot(b, e)), float(np.hypot(a, d))
-    tags = dataset.tags()
-    if found := re.search(r"\bMPP *= *([0-9.]+)", tags.get("TIFFTAG_IMAGEDESCRIPTION", "")):
-        size = float(found[1]), float(found[1])
-    else:
-        unit = {"2": 25400.0, "3": 10000.0}.get(tags.get("TIFFTAG_RESOLUTIONUNIT", "")[:1])
-        per_unit = [float(tags.get(f"TIFFTAG_{axis}RESOLUTION", 0)) for axis in "YX"]
-        if unit is None or min(per_unit) <= 0:
-            return None
-        size = unit / per_unit[0], unit / per_unit[1]
-    return size
-
-
 def needs_tifffile(path: str | os.PathLike[str]) -> bool:
     """Says whether a TIFF is more to tifffile than to GDAL: an unknown codec, OME's planes, a stack of pages."""
     if raster_driver(path) != "GTiff":
@@ -324,31 +268,6 @@ def read_colors(dataset: RasterFile) -> np.ndarray | None:
     return colors
 
 
-def raster_driver(path: str | os.PathLike[str]) -> str:
-    """Returns GDAL's name of the format that a file starts like, whatever its suffix says."""
-    with open(path, "rb") as file:
-        start = file.read(8)
-    if start == b"\x89PNG\r\n\x1a\n":
-        return "PNG"
-    return "JPEG" if start[:3] == b"\xff\xd8\xff" else "GTiff"
-
-
-def check_png(path: str | os.PathLike[str]) -> None:
-    """Refuses a PNG that is cut off or whose checksums differ: GDAL would show grey pixels instead.
-
-    Raises:
-        UnreadableFile: If the file is damaged.
-    """
-    with open(path, "rb") as file:
-        file.seek(8)
-        kind = b""
-        while kind != b"IEND":
-            length, kind = int.from_bytes(file.read(4)), file.read(4)
-            data = file.read(length)
-            if len(data) < length or int.from_bytes(file.read(4)) != zlib.crc32(data, zlib.crc32(kind)) or not kind:
-                raise UnreadableFile(path, "a whole PNG", "one that is cut off or damaged")
-
-
 class ThreadFiles(threading.local):
     """The raster files that one thread has open: a handle of GDAL shared by threads crashes the process."""
 
@@ -357,20 +276,3 @@ class ThreadFiles(threading.local):
 
 
 _thread = ThreadFiles()
-
-
-def open_raster(path: str | os.PathLike[str], mode: str = "r", **options: Any) -> RasterFile:
-    """Opens a file with rasterio, quiet about a missing georeference, which photographs do not have.
-
-    Args:
-        path: The file, or GDAL's name of a part of it.
-        mode: As of `rasterio.open`.
-        options: Those of `rasterio.open`, of any type.
-    """
-    # GDAL keeps decoded blocks up to 5 % of the machine's memory unless told otherwise, before its first read.
-    os.environ.setdefault("GDAL_CACHEMAX", "256")
-    import rasterio
-    from rasterio.errors import NotGeoreferencedWarning
-
-    with ignored_warnings(NotGeoreferencedWarning):
-        return rasterio.open(path, mode, **options)

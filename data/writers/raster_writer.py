@@ -10,7 +10,7 @@ import numpy as np
 from maskzoo.files import written_atomically
 
 from ..images.image_files import file_suffix
-from ..images.rasterio_source import check_png, open_raster
+from ..images.raster_files import check_png, open_raster
 from ..images.reading import reason
 from ..palette import OKABE_ITO
 from ..windows import Window

@@ -10,7 +10,7 @@ import rasterio
 from run_verb import run
 
 from maskzoo import data
-from maskzoo.data.images.rasterio_source import open_raster
+from maskzoo.data.images.raster_files import open_raster
 from maskzoo.data.sets.pairs import open_pairs
 
 SHAPE = (320, 448)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from maskzoo import data, inference
-from maskzoo.data.images.rasterio_source import open_raster
+from maskzoo.data.images.raster_files import open_raster
 
 
 @pytest.fixture

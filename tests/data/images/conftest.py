@@ -7,7 +7,7 @@ import pytest
 import SimpleITK as sitk
 import tifffile
 
-from maskzoo.data.images.rasterio_source import open_raster
+from maskzoo.data.images.raster_files import open_raster
 
 
 @pytest.fixture

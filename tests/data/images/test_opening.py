@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from maskzoo.data import Window, open_source
 from maskzoo.data.images.image_files import SUFFIXES
-from maskzoo.data.images.rasterio_source import open_raster
+from maskzoo.data.images.raster_files import open_raster
 from maskzoo.errors import ImageError, MissingFile, OptionError, UnreadableFile
 
 

@@ -8,7 +8,7 @@ from rasterio.transform import Affine
 
 from maskzoo.data import Window, open_source
 from maskzoo.data.images.orientation import read_orientation
-from maskzoo.data.images.rasterio_source import open_raster
+from maskzoo.data.images.raster_files import open_raster
 
 
 def marked(path, pixels, orientation, **options):

@@ -6,7 +6,7 @@ from rasterio.enums import Resampling
 
 from maskzoo.data import Window, open_source
 from maskzoo.data.images.overview import overview, tissue, tissue_finder
-from maskzoo.data.images.rasterio_source import open_raster
+from maskzoo.data.images.raster_files import open_raster
 
 
 @pytest.mark.parametrize("pyramid", [False, True])

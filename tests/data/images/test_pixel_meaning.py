@@ -15,7 +15,7 @@ from maskzoo.data.images.pixel_meaning import (
     in_color_order,
     meaning_of,
 )
-from maskzoo.data.images.rasterio_source import open_raster
+from maskzoo.data.images.raster_files import open_raster
 from maskzoo.errors import ImageError, OptionError
 
 

@@ -17,7 +17,7 @@ from rasterio.transform import Affine
 
 from maskzoo.data import Window, load_data, open_source, window_grid
 from maskzoo.data.images.pyramid import ResampledSource
-from maskzoo.data.images.rasterio_source import open_raster
+from maskzoo.data.images.raster_files import open_raster
 from maskzoo.data.sets.identity import label_version
 
 

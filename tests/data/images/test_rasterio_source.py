@@ -9,7 +9,7 @@ from rasterio.control import GroundControlPoint
 
 from maskzoo.data import Window, open_source, window_grid
 from maskzoo.data.images.image_files import SUFFIXES
-from maskzoo.data.images.rasterio_source import open_raster
+from maskzoo.data.images.raster_files import open_raster
 
 RASTERS = [
     "raster/cog_reader/alpha.tif",

@@ -10,7 +10,8 @@ import pytest
 
 from maskzoo.data import Window, open_source
 from maskzoo.data.images import tifffile_source
-from maskzoo.data.images.rasterio_source import OPEN_FILES_PER_THREAD, open_raster
+from maskzoo.data.images.raster_files import open_raster
+from maskzoo.data.images.rasterio_source import OPEN_FILES_PER_THREAD
 from maskzoo.data.images.reader_cache import ReaderCache
 
 

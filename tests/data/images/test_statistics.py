@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from maskzoo.data import Window, open_source
-from maskzoo.data.images.rasterio_source import open_raster
+from maskzoo.data.images.raster_files import open_raster
 from maskzoo.data.images.statistics import extremes, measured_windows, moments, percentiles
 
 

@@ -5,7 +5,7 @@ import pytest
 from rasterio.transform import Affine
 
 from maskzoo.data import inspect_data
-from maskzoo.data.images.rasterio_source import open_raster
+from maskzoo.data.images.raster_files import open_raster
 
 
 def write(path, bands, **options):

@@ -8,7 +8,7 @@ from rasterio.transform import Affine
 from rasterio.warp import transform
 
 from maskzoo.data import Window, open_source
-from maskzoo.data.images.rasterio_source import open_raster
+from maskzoo.data.images.raster_files import open_raster
 from maskzoo.data.labels.geojson_place import named_crs
 from maskzoo.data.labels.polygons import PolygonSource
 from maskzoo.errors import LabelError

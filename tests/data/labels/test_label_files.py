@@ -5,7 +5,7 @@ import pytest
 from rasterio.enums import ColorInterp
 
 from maskzoo.data import Window
-from maskzoo.data.images.rasterio_source import open_raster
+from maskzoo.data.images.raster_files import open_raster
 from maskzoo.data.labels.label_files import LabelFiles
 from maskzoo.errors import LabelError, UnreadableFile
 

@@ -7,7 +7,7 @@ import pytest
 from rasterio.transform import Affine
 
 from maskzoo.data import Window, open_source, window_grid
-from maskzoo.data.images.rasterio_source import open_raster
+from maskzoo.data.images.raster_files import open_raster
 from maskzoo.data.labels.polygons import PolygonSource
 from maskzoo.errors import LabelError
 

@@ -8,7 +8,7 @@ import pytest
 import tifffile
 
 from maskzoo.data import DataSpec, Window, labelled_cases, load_data
-from maskzoo.data.images.rasterio_source import open_raster
+from maskzoo.data.images.raster_files import open_raster
 from maskzoo.errors import LabelError, MissingFile
 
 MASK = np.zeros((20, 30), np.uint8)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from maskzoo.data import Normalizer, Window, open_source
-from maskzoo.data.images.rasterio_source import open_raster
+from maskzoo.data.images.raster_files import open_raster
 from maskzoo.errors import ImageError, OptionError
 
 

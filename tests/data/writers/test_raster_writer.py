@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rasterio.transform import Affine
 
 from maskzoo.data import Window, WriterOptions, open_source, open_writer
-from maskzoo.data.images.rasterio_source import open_raster
+from maskzoo.data.images.raster_files import open_raster
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -141,7 +141,7 @@ def test_the_old_name_takes_the_options_one_by_one(tmp_path):
 
 
 def test_what_tells_of_replaced_pixels_goes(tmp_path, values):
-    from maskzoo.data.images.rasterio_source import open_raster
+    from maskzoo.data.images.raster_files import open_raster
 
     path = tmp_path / "out.tif"
     for suffix in ("", ".ovr", ".aux.xml", ".msk", ".txt"):
