@@ -30,17 +30,17 @@ if TYPE_CHECKING:
     from .results import check_output as check_output
     from .run import Run as Run
     from .run import read_run as read_run
-    from .run_files import LAST as LAST
     from .run_files import Decision as Decision
     from .run_files import RunData as RunData
-    from .run_files import check_run as check_run
     from .run_files import files_behind_runs as files_behind_runs
     from .run_files import files_of_data as files_of_data
-    from .run_files import files_of_run as files_of_run
     from .run_files import read_decision as read_decision
     from .run_files import read_run_data as read_run_data
-    from .run_files import run_folder as run_folder
     from .run_files import run_spatial_dims as run_spatial_dims
+    from .run_folders import LAST as LAST
+    from .run_folders import check_run as check_run
+    from .run_folders import files_of_run as files_of_run
+    from .run_folders import run_folder as run_folder
     from .seen_images import SeenImages as SeenImages
     from .seen_images import held_out_by as held_out_by
     from .seen_images import identities_of_files as identities_of_files
@@ -83,18 +83,15 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "run": ["Run", "read_run"],
         "seen_images": ["SeenImages", "held_out_by", "identities_of_files", "seen_by"],
         "run_files": [
-            "LAST",
             "Decision",
             "RunData",
-            "check_run",
             "files_behind_runs",
             "files_of_data",
-            "files_of_run",
             "read_decision",
             "read_run_data",
-            "run_folder",
             "run_spatial_dims",
         ],
+        "run_folders": ["LAST", "check_run", "files_of_run", "run_folder"],
         "tile_plan": ["TilePlan", "plan_tiles"],
         "tiles": ["TileSelection", "predict_tiles"],
         "tta": ["parse_tta"],

@@ -20,7 +20,8 @@ from .gate import label_recorders
 from .identity import Identity, identity_of
 from .predictor import Predictor
 from .run import Run, read_run
-from .run_files import LAST, Decision
+from .run_files import Decision
+from .run_folders import LAST
 from .tile_plan import covered_windows
 from .tiles import TileSelection
 from .values import ImageTask, values_of

@@ -7,10 +7,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from maskzoo.files import JSON
+from maskzoo.files import JSON, file_checksum
 
 from .predictor import Predictor
-from .run_files import DATA_FILE, file_checksum
+from .run_folders import DATA_FILE
 
 if TYPE_CHECKING:
     from ..data import Source

@@ -6,7 +6,8 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from .run_files import LAST, Decision
+from .run_files import Decision
+from .run_folders import LAST
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import zipfile
 from functools import lru_cache
 from pathlib import Path
 
-from .run_files import file_checksum
+from maskzoo.files import file_checksum
 
 # Entries of a .keras file that say nothing about its answers: when it was saved, and the state of its training.
 LEFT_OUT = ("metadata.json", "training.npz")

@@ -22,17 +22,8 @@ from .halo_search import Probe, blending_report, shorten_halo
 from .model_decision import decision_for_model
 from .model_identity import model_identity
 from .options import DEFAULT_TILES, TileOptions
-from .run_files import (
-    DECISION_FILE,
-    LAST,
-    MODEL,
-    Decision,
-    RunData,
-    check_run,
-    read_decision,
-    read_run_data,
-    split_epoch,
-)
+from .run_files import Decision, RunData, read_decision, read_run_data
+from .run_folders import DECISION_FILE, LAST, MODEL, check_run, split_epoch
 from .tile_plan import TilePlan, plan_tiles
 from .tiles import ReadWindow, Scorer
 

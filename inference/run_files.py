@@ -1,27 +1,19 @@
-"""The files of a run folder: its models, what it was trained on (`data.json`), what was chosen (`decision.json`)."""
+"""The descriptions in a run folder: what it was trained on (`data.json`), what was chosen (`decision.json`)."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import lru_cache
 from pathlib import Path
 
 from maskzoo.errors import MaskzooError, MissingFile, RunError
 from maskzoo.files import JSON, write_json
 
 from .. import data
+from .run_folders import DATA_FILE, DECISION_FILE, files_of_run, run_folder, split_epoch
 
-MODEL, LAST = "best.keras", "last.keras"
-# Behind a folder's name, which model is meant.
-EPOCHS = {":best": MODEL, ":last": LAST}
-DATA_FILE, DECISION_FILE = "data.json", "decision.json"
-# What else a run folder holds than predictions.
-RUN_SUFFIXES = (".keras", ".npz", ".yaml", ".json", ".log", ".h5", ".html")
-RUN_PICTURES_AND_TABLES = ("history.csv", "scores.csv", "curves.png", "samples.png", "decision.png")
 # The number that this version writes; files of earlier versions have none, and are read as number 0.
 DATA_FORMAT, DECISION_FORMAT = 1, 1
 
@@ -305,52 +297,6 @@ def plain(value: JSON) -> JSON:
     return value
 
 
-def check_run(path: str | os.PathLike[str]) -> Path:
-    """Refuses a folder that no finished epoch has left a model in; answers without importing Keras.
-
-    Args:
-        path: A run folder; with `:last` behind its name the model of the last epoch is meant, not that of the best.
-
-    Returns:
-        The path, as `load_run` takes it.
-
-    Raises:
-        MissingFile: If the folder, its model or one of its descriptions is missing.
-    """
-    folder, model_file = split_epoch(path)
-    if not folder.is_dir():
-        raise MissingFile(path, "a run folder", "no such folder")
-    for name in (model_file, DATA_FILE, DECISION_FILE):
-        if not (folder / name).is_file():
-            raise MissingFile(folder, f"a trained run with a {name}", "a folder without")
-    return Path(path)
-
-
-def split_epoch(path: str | os.PathLike[str]) -> tuple[Path, str]:
-    """The folder and the model's file behind `RUN`, `RUN:best` or `RUN:last`."""
-    path = Path(path)
-    for ending, model_file in EPOCHS.items():
-        if path.name.endswith(ending) and not path.exists():
-            return path.with_name(path.name.removesuffix(ending)), model_file
-    return path, MODEL
-
-
-def run_folder(path: str | os.PathLike[str]) -> Path:
-    """The folder behind `RUN`, `RUN:best` or `RUN:last`."""
-    return split_epoch(path)[0]
-
-
-def files_of_run(path: str | os.PathLike[str]) -> list[Path]:
-    """Returns the files that a run folder consists of; answers without importing Keras.
-
-    Predictions may lie in a run folder too, and are none of them.
-    """
-    folder = run_folder(path)
-    if not folder.is_dir():
-        return []
-    return [file for file in folder.iterdir() if file.suffix in RUN_SUFFIXES or file.name in RUN_PICTURES_AND_TABLES]
-
-
 def files_of_data(path: str | os.PathLike[str]) -> list[Path]:
     """Returns the images and labels that a run was trained on, as far as they are still there."""
     try:
@@ -367,15 +313,3 @@ def files_behind_runs(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
 def run_spatial_dims(path: str | os.PathLike[str]) -> int:
     """The number of spatial axes of a run's images; answers without importing Keras."""
     return read_run_data(split_epoch(path)[0]).spatial_dims
-
-
-def file_checksum(path: Path) -> str:
-    """A checksum of a file's content."""
-    return checksum_at(path, path.stat().st_mtime_ns)
-
-
-@lru_cache
-def checksum_at(path: Path, modified: int) -> str:
-    """The checksum of a file that was last written at a time."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,5 +1,6 @@
-"""Files and folders that appear when they are whole, moved from a temporary name; locks between processes."""
+"""Files and folders that appear when they are whole, moved from a temporary name; their checksums; locks on them."""
 
+import hashlib
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import shutil
 import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
@@ -155,3 +157,15 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def write_json(path: str | os.PathLike[str], content: JSON) -> None:
     """Writes values as indented JSON."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def file_checksum(path: Path) -> str:
+    """A checksum of a file's content."""
+    return checksum_at(path, path.stat().st_mtime_ns)
+
+
+@lru_cache
+def checksum_at(path: Path, modified: int) -> str:
+    """The checksum of a file that was last written at a time."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,7 +12,8 @@ from maskzoo.errors import OptionError
 from maskzoo.names import counted, one_of
 
 from .. import data, losses, models
-from ..inference.run_files import DATA_FILE, DECISION_FILE, Decision, RunData, read_run_data, split_epoch
+from ..inference.run_files import Decision, RunData, read_run_data
+from ..inference.run_folders import DATA_FILE, DECISION_FILE, split_epoch
 from ..inference.seen_images import SeenImages, seen_by
 from ..models import analysis
 from . import optimisation

@@ -14,11 +14,12 @@ import numpy as np
 import yaml
 
 from maskzoo.errors import ExistingFile, OptionError
+from maskzoo.files import file_checksum
 
 from .. import data
 from ..data.images.source import Source
 from ..inference.run import Run
-from ..inference.run_files import RunData, file_checksum
+from ..inference.run_files import RunData
 from ..inference.seen_images import SeenImages
 from .options import Value
 

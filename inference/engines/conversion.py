@@ -17,12 +17,11 @@ import keras
 import numpy as np
 
 from maskzoo.errors import MissingPackage, OptionError
-from maskzoo.files import written_atomically
+from maskzoo.files import file_checksum, written_atomically
 
 from ... import data
 from ...models import analysis
 from ..run import Run
-from ..run_files import file_checksum
 
 if TYPE_CHECKING:
     import tensorflow as tf
