@@ -33,7 +33,7 @@ def decided_together(runs: Sequence[Run]) -> Decision | None:
     if known:
         logger.warning(
             "what was decided for an ensemble of %s does not hold for %s: weights are equal, thresholds the mean of "
-            "those of each; `maskzoo decide` with these runs decides anew",
+            "those of each; `maskzoo decide` with these runs decides again",
             " + ".join(known[0].members or ("other runs",)),
             names_of(runs),
         )

@@ -37,7 +37,7 @@ def decision_for_model(stored: Decision, model: Path, identity: str | None) -> D
     if stored.models is not None and identity not in stored.models:
         logger.warning(
             "%s: what was decided holds for an earlier model of this run: threshold 0.5, no post-processing; "
-            "`maskzoo decide` decides anew",
+            "`maskzoo decide` decides again",
             model,
         )
         return none
