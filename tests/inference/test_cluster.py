@@ -69,7 +69,7 @@ def both_ways(workers, trained, image, name, *options):
         (["multiclass"], "p.tif", ["--tile", 16, "--probabilities", "float32"]),
         (["global"], "p.tif", ["--tile", 32, "--probabilities", "float32"]),
         (["global", "labelled"], "q.tif", ["--probabilities", "uint8", "--tta", "flips", "--weights", "[2,1]"]),
-        (["multiclass"], "areas.geojson", ["--tile", 48, "--min-area", 20, "--threshold", 0.4]),
+        (["multiclass"], "areas.geojson", ["--tile", 48, "--min-area", 20]),
         (["multiclass"], "runs.csv", ["--resize", 64]),
     ],
 )
