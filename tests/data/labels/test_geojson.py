@@ -99,7 +99,7 @@ def test_a_line_covers_a_rectangle_with_round_ends():
 
 @pytest.mark.parametrize("content", ["{", "5", '{"shapes": []}', "null", "\ud800"])
 def test_files_that_are_no_geojson(tmp_path, content):
-    (tmp_path / "a.geojson").write_text(content, errors="surrogatepass")
+    (tmp_path / "a.geojson").write_text(content, encoding="utf-8", errors="surrogatepass")
     with pytest.raises(LabelError, match=r"a.geojson: expected a GeoJSON file"):
         read_geojson(tmp_path / "a.geojson")
 
