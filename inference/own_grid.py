@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import data, metrics
 from ..data.images.resized_source import ResizedSource
-from ..data.images.turning import ReadPart, TurnedSource
+from ..data.images.wrapped_source import ReadPart, WrappedSource
 from .results import ReadBand, Result
 
 # Pixels per axis that are brought back at a time, by number of axes.
@@ -18,11 +18,16 @@ SIDE = {2: 512, 3: 64}
 
 def is_resized(source: data.Source) -> bool:
     """Whether an image is read at another size than its file has."""
-    while isinstance(source, TurnedSource | ResizedSource):
-        if isinstance(source, ResizedSource):
-            return True
+    return any(isinstance(step, ResizedSource) for step in steps_to_own(source))
+
+
+def steps_to_own(source: data.Source) -> list[WrappedSource]:
+    """Returns what lies between an image as it is read and the grid of its file, the outermost first."""
+    steps, own = [], source.own
+    while own is not None and source is not own and isinstance(source, WrappedSource):
+        steps.append(source)
         source = source.source
-    return False
+    return steps
 
 
 def growth(source: data.Source) -> float:
@@ -53,10 +58,8 @@ def on_own_grid(read: ReadBand, result: Result, stored: Result, source: data.Sou
         return np.stack([read(window, band) for band in range(stored.bands)], axis=-1)
 
     back: ReadPart = bands
-    step = source
-    while isinstance(step, TurnedSource | ResizedSource):
+    for step in steps_to_own(source):
         back = step.taken_back(back)
-        step = step.source
     if stored == result:
         return lambda window, band: back(window)[..., band]
 

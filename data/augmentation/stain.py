@@ -12,8 +12,9 @@ from maskzoo.errors import ImageError, OptionError
 from maskzoo.names import counted, one_of
 
 from ..images.measurement_cache import remembered
-from ..images.source import Level, Source
+from ..images.source import Source
 from ..images.statistics import measured_windows
+from ..images.wrapped_source import WrappedSource
 from ..windows import Window
 
 METHODS = ("macenko", "reinhard", "vahadane")
@@ -33,7 +34,7 @@ DENSITIES = -np.log((np.arange(256, dtype=np.float32) + 1) / 256)
 Stains = tuple[np.ndarray, np.ndarray]
 
 
-class StainedSource(Source):
+class StainedSource(WrappedSource):
     """Shows an 8-bit RGB image as if it had been stained and scanned like others.
 
     The image's own stains are measured once, on windows spread over it, when the first window is read.
@@ -48,32 +49,17 @@ class StainedSource(Source):
 
     def __init__(self, source: Source, target: Mapping[str, Any]) -> None:  # JSON values, see `stain_target`
         require_colors(source)
-        self._source, self._target = source, target
+        super().__init__(source)
+        self._target = target
         self._own: Stains | None = None
         self._is_measured = False
-        self.path, self.name, self.frame = source.path, source.name, source.frame
-        self.shape, self.channels, self.dtype = source.shape, source.channels, source.dtype
-        self.roles, self.notes = source.roles, source.notes
-
-    @property
-    def levels(self) -> list[Level]:
-        """Shape and downsample of the levels that the file holds, the finest first."""
-        return self._source.levels
 
     def read(self, window: Window) -> np.ndarray:
         """Returns the pixels of a window as an array `(*size, channels)`, in the target's stain."""
         if not self._is_measured:
-            self._own = measure_stains(self._source, self._target["method"])
+            self._own = measure_stains(self.source, self._target["method"])
             self._is_measured = True
-        return restain(self._source.read(window), self._own, self._target)
-
-    def valid(self, window: Window) -> np.ndarray | None:
-        """Returns which values of a window the file holds: see `Source.valid`."""
-        return self._source.valid(window)
-
-    def close(self) -> None:
-        """Closes the image."""
-        self._source.close()
+        return restain(self.source.read(window), self._own, self._target)
 
 
 # Any: JSON values, as `data.json` holds them, which only this file looks into.

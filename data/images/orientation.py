@@ -6,10 +6,8 @@ import os
 import struct
 from typing import BinaryIO
 
-import numpy as np
-
-from ..windows import Window
-from .source import Frame, Level, Source
+from .source import Frame, Source
+from .turning import Turn, TurnedSource
 
 ORIENTATION = 274
 # Whether rows and columns change places, and whether the rows and the columns of the result are then reversed.
@@ -26,8 +24,8 @@ TURNS = {
 MOST_ENTRIES = 1 << 12
 
 
-class SeenSource(Source):
-    """Shows an image as its mark says that it is to be seen.
+class SeenSource(TurnedSource):
+    """Shows an image as its mark says that it is to be seen; results lie on this grid.
 
     Args:
         source: The image of two axes, as it is stored.
@@ -35,54 +33,14 @@ class SeenSource(Source):
     """
 
     def __init__(self, source: Source, orientation: int) -> None:
-        self._source = source
-        self._swapped, *self._reversed = TURNS[orientation]
-        self.path, self.name, self.dtype, self.channels = source.path, source.name, source.dtype, source.channels
-        self.roles, self.palette_colors = source.roles, source.palette_colors
-        self.nodata, self.value_step, self.bits = source.nodata, source.value_step, source.bits
-        self.shape = self._turned(source.shape)
-        frame = source.frame
-        self.frame = Frame(self.shape, frame.spacing and self._turned(frame.spacing), scale=self._turned(frame.scale))
+        is_swapped, *flips = TURNS[orientation]
+        super().__init__(source, Turn((1, 0) if is_swapped else (0, 1), tuple(flips)))
         self.notes = (*source.notes, f"turned as its orientation {orientation} says")
 
-    def _turned(self, axes: tuple) -> tuple:
-        """Returns values per axis in the order of the axes as seen, or as stored."""
-        return axes[::-1] if self._swapped else axes
-
     @property
-    def levels(self) -> list[Level]:
-        """Shape and downsample of the levels that the file holds, the finest first."""
-        return [(self._turned(shape), downsample) for shape, downsample in self._source.levels]
-
-    def _stored(self, window: Window) -> Window:
-        """Returns where the pixels of a window are stored."""
-        ends = zip(window.offset, window.size, self.shape, self._reversed, strict=True)
-        offset = tuple(length - start - size if back else start for start, size, length, back in ends)
-        return Window(self._turned(offset), self._turned(window.size))
-
-    def _seen(self, pixels: np.ndarray) -> np.ndarray:
-        """Returns stored pixels `(*size, channels)` as they are seen."""
-        pixels = pixels.swapaxes(0, 1) if self._swapped else pixels
-        rows, columns = (slice(None, None, -1 if back else 1) for back in self._reversed)
-        return np.ascontiguousarray(pixels[rows, columns])
-
-    def read(self, window: Window) -> np.ndarray:
-        """Returns the pixels of a window as an array `(*size, channels)`, mirrored outside the image."""
-        return self._seen(self._source.read(self._stored(window)))
-
-    def valid(self, window: Window) -> np.ndarray | None:
-        """Returns which values of a window the file holds: see `Source.valid`."""
-        found = self._source.valid(self._stored(window))
-        return None if found is None else self._seen(found)
-
-    def thumbnail(self, shape: tuple[int, ...]) -> np.ndarray | None:
-        """Returns the whole image `(*shape, channels)` from the overviews of its file; `None` where it has none."""
-        found = self._source.thumbnail(self._turned(shape))
-        return None if found is None else self._seen(found)
-
-    def close(self) -> None:
-        """Closes the image."""
-        self._source.close()
+    def own(self) -> Source | None:
+        """`None`: what is written is seen as it is."""
+        return None
 
 
 def as_seen(source: Source) -> Source:

@@ -12,6 +12,7 @@ from maskzoo.errors import ImageError
 from ..windows import Window, window_grid
 from .reading import read_mirrored
 from .source import Level, Source
+from .wrapped_source import WrappedSource
 
 # A level whose scale differs by less than this fraction from what is asked for is taken as it is.
 TOLERANCE = 0.01
@@ -80,7 +81,7 @@ def at_resolution(open_level: Callable[[int], Source], resolution: float) -> Sou
     return ResampledSource(source, [max(1, round(n / w)) for n, w in zip(full, wanted, strict=True)])
 
 
-class ResampledSource(Source):
+class ResampledSource(WrappedSource):
     """Reads an image in fewer pixels; every window has the pixels that the whole has there.
 
     Args:
@@ -90,27 +91,10 @@ class ResampledSource(Source):
     """
 
     def __init__(self, source: Source, shape: Sequence[int], *, nearest: bool = False) -> None:
-        self._source = source
+        super().__init__(source)
         self._nearest = nearest
         self.shape = tuple(int(length) for length in shape)
-        self.path, self.name, self.dtype, self.channels = source.path, source.name, source.dtype, source.channels
         self.frame = source.frame.scaled(pixel_scale(source.shape, self.shape), self.shape)
-        self.roles, self.palette_colors, self.bits = source.roles, source.palette_colors, source.bits
-        self.nodata, self.value_step, self.notes = source.nodata, source.value_step, source.notes
-
-    @property
-    def levels(self) -> list[Level]:
-        """Shape and downsample of the levels that the file holds, the finest first."""
-        return self._source.levels
-
-    @property
-    def source(self) -> Source:
-        """What is resampled."""
-        return self._source
-
-    def close(self) -> None:
-        """Closes what this process holds open of the file."""
-        self._source.close()
 
     def read(self, window: Window) -> np.ndarray:
         """Returns the pixels of a window as an array `(*size, channels)`, mirrored outside the image."""
@@ -118,7 +102,7 @@ class ResampledSource(Source):
 
     def valid(self, window: Window) -> np.ndarray | None:
         """Returns which values of a window the file holds at least half of: see `Source.valid`."""
-        if self._source.valid(Window((0,) * len(self.shape), (1,) * len(self.shape))) is None:
+        if self.source.valid(Window((0,) * len(self.shape), (1,) * len(self.shape))) is None:
             return None
         part = self._valid_sampled if self._nearest else self._valid_averaged
         return read_mirrored(self, window, lambda inside: self._assembled(inside, part, np.dtype(bool)))
@@ -129,22 +113,22 @@ class ResampledSource(Source):
     def _assembled(self, window: Window, part: Callable[[Window], np.ndarray], dtype: np.dtype) -> np.ndarray:
         """Returns a window, read in parts whose pixels of the file fit into memory."""
         block = BLOCK[len(self.shape)]
-        step = [max(1, block * n // length) for n, length in zip(self.shape, self._source.shape, strict=True)]
+        step = [max(1, block * n // length) for n, length in zip(self.shape, self.source.shape, strict=True)]
         out = np.empty((*window.size, self.channels), dtype)
         for box in window_grid(window.size, step):
             out[box.slices] = part(box.moved(window.offset))
         return out
 
     def _sampled(self, window: Window) -> np.ndarray:
-        return nearest(self._source.read, self._source.shape, self.shape, window)
+        return nearest(self.source.read, self.source.shape, self.shape, window)
 
     def _held(self, window: Window) -> np.ndarray:
         """Returns which values of a window of the file it holds."""
-        valid = self._source.valid(window)
+        valid = self.source.valid(window)
         return np.ones((*window.size, self.channels), bool) if valid is None else valid
 
     def _valid_sampled(self, window: Window) -> np.ndarray:
-        return nearest(self._held, self._source.shape, self.shape, window)
+        return nearest(self._held, self.source.shape, self.shape, window)
 
     def _valid_averaged(self, window: Window) -> np.ndarray:
         covered = self._covered(window)
@@ -152,20 +136,20 @@ class ResampledSource(Source):
 
     def _covered(self, window: Window) -> Window:
         """Returns the pixels of the file that a window covers."""
-        axes = list(zip(window.offset, window.stop, self._source.shape, self.shape, strict=True))
+        axes = list(zip(window.offset, window.stop, self.source.shape, self.shape, strict=True))
         first = tuple(start * length // n for start, _, length, n in axes)
         last = tuple(-(-stop * length // n) for _, stop, length, n in axes)
         return Window(first, tuple(b - a for a, b in zip(first, last, strict=True)))
 
     def _mean(self, pixels: np.ndarray, window: Window, covered: Window) -> np.ndarray:
-        axes = zip(window.offset, window.stop, self._source.shape, self.shape, strict=True)
+        axes = zip(window.offset, window.stop, self.source.shape, self.shape, strict=True)
         for number, (start, stop, length, n) in enumerate(axes):
             pixels = averaged(pixels, number, np.arange(start, stop), length, n, covered.offset[number])
         return pixels
 
     def _averaged(self, window: Window) -> np.ndarray:
         covered = self._covered(window)
-        pixels, valid = self._source.read(covered), self._source.valid(covered)
+        pixels, valid = self.source.read(covered), self.source.valid(covered)
         small = self.dtype.kind in "bui" and self.dtype.itemsize < 4
         pixels = pixels.astype(np.float32 if small else np.float64)
         if valid is None or valid.all():

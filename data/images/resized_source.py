@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from math import prod
-from pathlib import Path
 
 import numpy as np
 
@@ -13,14 +12,14 @@ from ..windows import Window, window_grid
 from . import reader_cache
 from .pyramid import BLOCK
 from .reading import read_mirrored
-from .source import Source
-from .turning import ReadPart
+from .source import Level, Source
+from .wrapped_source import ReadPart, WrappedSource
 
 # Resized images up to this size are kept, so that their pixels are computed once.
 KEPT_BYTES = 1 << 27
 
 
-class ResizedSource(Source):
+class ResizedSource(WrappedSource):
     """Reads an image in more or fewer pixels; every window has the pixels that the whole has there.
 
     A new pixel is the mean of the old ones around its centre, with weights that fall off linearly over the larger of
@@ -42,36 +41,28 @@ class ResizedSource(Source):
         nearest: Sequence[bool] | None = None,
         is_label: bool = False,
     ) -> None:
-        self._source, self._is_label = source, is_label
+        super().__init__(source)
+        self._is_label = is_label
         self.shape = tuple(int(length) for length in shape)
         self.nearest = tuple(nearest or (False,) * len(self.shape))
-        self.path, self.name, self.dtype, self.channels = source.path, source.name, source.dtype, source.channels
         self.steps = tuple(old / new for old, new in zip(source.shape, self.shape, strict=True))
         self.frame = source.frame.scaled(self.steps, self.shape)
-        self.roles, self.palette_colors = source.roles, source.palette_colors
-        self.nodata, self.value_step, self.bits = source.nodata, source.value_step, source.bits
-        self.notes = source.notes
         self._token = uuid.uuid4().hex
 
     @property
-    def source(self) -> Source:
-        """What is resized."""
-        return self._source
-
-    @property
-    def files(self) -> list[Path]:
-        """The files that the values come from."""
-        return self._source.files
-
-    @property
-    def own(self) -> Source:
+    def own(self) -> Source | None:
         """The same image on the grid of its file."""
-        return self._source.own or self._source
+        return self.source.own or self.source
+
+    @property
+    def levels(self) -> list[Level]:
+        """The one level of a resized image."""
+        return [(self.shape, 1.0)]
 
     def close(self) -> None:
         """Closes what this process holds open of the file, and forgets the pixels."""
         reader_cache.volumes.drop(self._token)
-        self._source.close()
+        self.source.close()
 
     def read(self, window: Window) -> np.ndarray:
         """Returns the pixels of a window as an array `(*size, channels)`, mirrored outside the image."""
@@ -85,34 +76,34 @@ class ResizedSource(Source):
 
     def _resized(self, window: Window) -> np.ndarray:
         out = np.empty((*window.size, self.channels), self.dtype)
-        for box in blocks(window, self._source.shape, self.shape):
-            axes = axis_weights(box, self._source.shape, self.shape, self.nearest)
-            if self._is_label:
-                part = class_by_class(self._source.read(spanned(axes)), axes)
-            else:
-                part = self._interpolated(axes)
+        for box in blocks(window, self.source.shape, self.shape):
+            axes = axis_weights(box, self.source.shape, self.shape, self.nearest)
+            part = self._by_class(axes) if self._is_label else self._interpolated(axes)
             out[box.moved([-start for start in window.offset]).slices] = part
         return out
 
     def valid(self, window: Window) -> np.ndarray | None:
         """Returns which values of a window the file holds at least half of: see `Source.valid`."""
-        if self._source.valid(Window((0,) * len(self.shape), (1,) * len(self.shape))) is None:
+        if self.source.valid(Window((0,) * len(self.shape), (1,) * len(self.shape))) is None:
             return None
         return read_mirrored(self, window, self._share_is_held)
 
     def _share_is_held(self, window: Window) -> np.ndarray:
         out = np.ones((*window.size, self.channels), bool)
-        for box in blocks(window, self._source.shape, self.shape):
-            axes = axis_weights(box, self._source.shape, self.shape, self.nearest)
-            if (held := self._source.valid(spanned(axes))) is not None:
+        for box in blocks(window, self.source.shape, self.shape):
+            axes = axis_weights(box, self.source.shape, self.shape, self.nearest)
+            if (held := self.source.valid(spanned(axes))) is not None:
                 out[box.moved([-start for start in window.offset]).slices] = (
                     weighted(held.astype(np.float32), axes) >= 0.5
                 )
         return out
 
+    def _by_class(self, axes: Sequence[AxisWeights]) -> np.ndarray:
+        return class_by_class(self.source.read(spanned(axes)), axes)
+
     def _interpolated(self, axes: Sequence[AxisWeights]) -> np.ndarray:
         window = spanned(axes)
-        pixels, held = self._source.read(window), self._source.valid(window)
+        pixels, held = self.source.read(window), self.source.valid(window)
         small = self.dtype.kind in "bui" and self.dtype.itemsize < 4
         values = weighted(pixels.astype(np.float32 if small else np.float64), axes)
         if held is not None and not held.all():
@@ -127,7 +118,7 @@ class ResizedSource(Source):
         Args:
             read: Function from a window inside this image to floating point values `(*size, bands)`.
         """
-        shape, own = self.shape, self._source.shape
+        shape, own = self.shape, self.source.shape
 
         def read_back(window: Window) -> np.ndarray:
             out: np.ndarray | None = None

@@ -12,6 +12,7 @@ from .pyramid import TOLERANCE as SAME_SPACING
 from .resized_source import ResizedSource
 from .source import Source
 from .turning import Turn, TurnedSource
+from .wrapped_source import WrappedSource
 
 # Sizes of a pixel whose ratio is above this make an axis thick: it is not mixed with the others.
 THICK = 3
@@ -149,6 +150,8 @@ def like_image(label: Source, image: Source, *, is_instances: bool = False) -> S
         image: Image that `Scale.applied` returned.
         is_instances: The values are numbers of objects.
     """
+    if image.own is None or not isinstance(image, WrappedSource):
+        return label
     if isinstance(image, TurnedSource):
         return TurnedSource(like_image(label, image.source, is_instances=is_instances), image.turn)
     if isinstance(image, ResizedSource):
@@ -156,4 +159,4 @@ def like_image(label: Source, image: Source, *, is_instances: bool = False) -> S
         if is_instances:
             return ResizedSource(inner, image.shape, nearest=(True,) * len(image.shape), is_label=True)
         return ResizedSource(inner, image.shape, nearest=image.nearest, is_label=True)
-    return label
+    return like_image(label, image.source, is_instances=is_instances)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from ..windows import Window
-from .source import Source
-
-# From a window inside an image to its values `(*size, channels)`.
-ReadPart = Callable[[Window], np.ndarray]
+from .source import Level, Source
+from .wrapped_source import ReadPart, WrappedSource
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ class Turn:
         return array[tuple(slice(None, None, -1 if flip else None) for flip in self.flips)]
 
 
-class TurnedSource(Source):
+class TurnedSource(WrappedSource):
     """Reads an image with other axes: see `Turn`.
 
     Args:
@@ -66,45 +63,38 @@ class TurnedSource(Source):
     """
 
     def __init__(self, source: Source, turn: Turn) -> None:
-        self._source, self.turn = source, turn
-        self.path, self.name, self.dtype, self.channels = source.path, source.name, source.dtype, source.channels
+        super().__init__(source)
+        self.turn = turn
         self.shape = tuple(source.shape[axis] for axis in turn.axes)
         self.frame = source.frame.turned(turn.axes, turn.flips)
-        self.roles, self.palette_colors = source.roles, source.palette_colors
-        self.nodata, self.value_step, self.bits = source.nodata, source.value_step, source.bits
-        self.notes = source.notes
 
     @property
-    def source(self) -> Source:
-        """What is turned."""
-        return self._source
-
-    @property
-    def files(self) -> list[Path]:
-        """The files that the values come from."""
-        return self._source.files
-
-    @property
-    def own(self) -> Source:
+    def own(self) -> Source | None:
         """The same image on the grid of its file."""
-        return self._source.own or self._source
+        return self.source.own or self.source
 
-    def close(self) -> None:
-        """Closes what this process holds open of the file."""
-        self._source.close()
+    @property
+    def levels(self) -> list[Level]:
+        """Shape and downsample of the levels that the file holds, the finest first."""
+        return [(tuple(shape[axis] for axis in self.turn.axes), downsample) for shape, downsample in self.source.levels]
 
     def read(self, window: Window) -> np.ndarray:
         """Returns the pixels of a window as an array `(*size, channels)`, mirrored outside the image."""
-        return np.ascontiguousarray(self.turn(self._source.read(self.turn.old_window(window, self.shape))))
+        return np.ascontiguousarray(self.turn(self.source.read(self.turn.old_window(window, self.shape))))
 
     def valid(self, window: Window) -> np.ndarray | None:
         """Returns which values of a window the file holds: see `Source.valid`."""
-        found = self._source.valid(self.turn.old_window(window, self.shape))
+        found = self.source.valid(self.turn.old_window(window, self.shape))
         return None if found is None else self.turn(found)
+
+    def thumbnail(self, shape: tuple[int, ...]) -> np.ndarray | None:
+        """Returns the whole image `(*shape, channels)` from the overviews of its file; `None` where it has none."""
+        found = self.source.thumbnail(tuple(shape[axis] for axis in self.turn.inverse.axes))
+        return None if found is None else np.ascontiguousarray(self.turn(found))
 
     def taken_back(self, read: ReadPart) -> ReadPart:
         """Returns a function like `read`, whose values lie on this grid, to the same values on that of `source`."""
-        back, shape = self.turn.inverse, self._source.shape
+        back, shape = self.turn.inverse, self.source.shape
 
         def read_back(window: Window) -> np.ndarray:
             return back(read(back.old_window(window, shape)))

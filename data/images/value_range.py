@@ -12,8 +12,9 @@ from maskzoo.files import JSON
 
 from ..windows import Window
 from .measurement_cache import remembered
-from .source import Level, Source
+from .source import Source
 from .statistics import extremes
+from .wrapped_source import WrappedSource
 
 # Types whose greatest value is white: an image of one looks like none of another.
 FULL_SCALE = ("bool", "uint8", "uint16")
@@ -104,7 +105,7 @@ class ValueRange:
         return 1 / LARGEST_RATIO <= ratio <= LARGEST_RATIO
 
 
-class RescaledSource(Source):
+class RescaledSource(WrappedSource):
     """Shows an image with values of another type and range, the old ones stretched to it.
 
     Args:
@@ -116,39 +117,25 @@ class RescaledSource(Source):
     """
 
     def __init__(self, source: Source, trained: ValueRange) -> None:
-        self._source = source
+        super().__init__(source)
         own = ValueRange.of([source])
         if source.dtype.kind == "f" and (own.low < 0 or own.high > 1):
             raise ImageError(source.name, "floating point values from 0 to 1, which `rescale` can stretch", own)
         (low, high), (new_low, new_high) = (0, 1) if source.dtype.kind == "f" else own.full, trained.full
         self._factor = (new_high - new_low) / (high - low)
         self._shift = new_low - low * self._factor
-        self.dtype = np.dtype(trained.dtypes[0])
-        self.path, self.name, self.frame = source.path, source.name, source.frame
-        self.shape, self.channels, self.roles, self.bits = source.shape, source.channels, source.roles, trained.bits
+        self.dtype, self.bits = np.dtype(trained.dtypes[0]), trained.bits
+        self.nodata, self.value_step, self.palette_colors = None, 0.0, None
         self.notes = (*source.notes, f"{low:g} to {high:g} rescaled to {new_low:g} to {new_high:g}")
-
-    @property
-    def levels(self) -> list[Level]:
-        """Shape and downsample of the levels that the file holds, the finest first."""
-        return self._source.levels
 
     def read(self, window: Window) -> np.ndarray:
         """Returns the pixels of a window as an array `(*size, channels)`, mirrored outside the image."""
-        values = self._source.read(window).astype(np.float64) * self._factor + self._shift
+        values = self.source.read(window).astype(np.float64) * self._factor + self._shift
         values = (values if self.dtype.kind == "f" else np.rint(values)).astype(self.dtype)
-        valid = self._source.valid(window)
+        valid = self.source.valid(window)
         if valid is not None:
             values[~valid] = 0
         return values
-
-    def valid(self, window: Window) -> np.ndarray | None:
-        """Returns which values of a window the file holds: see `Source.valid`."""
-        return self._source.valid(window)
-
-    def close(self) -> None:
-        """Closes the image."""
-        self._source.close()
 
 
 def rescaled(source: Source, trained: ValueRange) -> Source:

@@ -13,6 +13,7 @@ from maskzoo.errors import LabelError, OptionError
 
 from ..images.source import Source
 from ..images.statistics import measured_windows
+from ..images.wrapped_source import WrappedSource
 from ..windows import Window
 
 Color = tuple[int, int, int]
@@ -69,7 +70,7 @@ class ColorTable:
         return f"the colours of `colors`, {', '.join(map(color_name, self.codes))}"
 
 
-class ColorSource(Source):
+class ColorSource(WrappedSource):
     """Reads a colour-coded label as label values: `uint8` `(*size, 1)`.
 
     Args:
@@ -78,18 +79,14 @@ class ColorSource(Source):
     """
 
     def __init__(self, source: Source, table: ColorTable) -> None:
-        self._source, self._table = source, table
-        self.path, self.name, self.shape, self.frame = source.path, source.name, source.shape, source.frame
-        self.dtype, self.channels = np.dtype(np.uint8), 1
+        super().__init__(source)
+        self._table, self.dtype, self.channels = table, np.dtype(np.uint8), 1
+        self.roles, self.palette_colors, self.nodata, self.value_step = (), None, None, 0.0
 
     @property
     def reading(self) -> str:
         """How the file is read, in text that differs if that does."""
         return repr(self._table)
-
-    def close(self) -> None:
-        """Closes what this process holds open of the file."""
-        self._source.close()
 
     def read(self, window: Window) -> np.ndarray:
         """Returns the label values of a window as `uint8` `(*size, 1)`.
@@ -97,7 +94,7 @@ class ColorSource(Source):
         Raises:
             LabelError: If a colour stands for nothing.
         """
-        codes = color_codes(self._source, window)
+        codes = color_codes(self.source, window)
         known = np.array(self._table.codes)
         place = np.minimum(np.searchsorted(known, codes), len(known) - 1)
         if (wrong := known[place] != codes).any():
@@ -107,7 +104,7 @@ class ColorSource(Source):
         return np.array(self._table.labels, np.uint8)[place][..., None]
 
 
-class RemappedSource(Source):
+class RemappedSource(WrappedSource):
     """Reads the indices of a palette as those that the same colours have in another.
 
     Args:
@@ -116,22 +113,18 @@ class RemappedSource(Source):
     """
 
     def __init__(self, source: Source, table: np.ndarray) -> None:
-        self._source, self._table = source, table
-        self.path, self.name, self.shape, self.frame = source.path, source.name, source.shape, source.frame
-        self.dtype, self.channels = table.dtype, 1
+        super().__init__(source)
+        self._table, self.dtype, self.channels = table, table.dtype, 1
+        self.roles, self.palette_colors, self.nodata, self.value_step = (), None, None, 0.0
 
     @property
     def reading(self) -> str:
         """How the file is read, in text that differs if that does."""
         return repr(self._table.tolist())
 
-    def close(self) -> None:
-        """Closes what this process holds open of the file."""
-        self._source.close()
-
     def read(self, window: Window) -> np.ndarray:
         """Returns the indices of a window as an array `(*size, 1)`."""
-        return self._table[self._source.read(window)]
+        return self._table[self.source.read(window)]
 
 
 def parsed_colors(name: str, value: object) -> list[Color]:

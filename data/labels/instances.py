@@ -11,6 +11,7 @@ from maskzoo.errors import LabelError, MaskzooError
 
 from ..images.source import Source
 from ..images.statistics import measured_windows
+from ..images.wrapped_source import WrappedSource
 from ..windows import Window
 from .values import bands_are_equal, label_values
 
@@ -22,7 +23,7 @@ EXAMINED_LABELS, EXAMINED_PIXELS = 32, 1 << 22
 PARTS_PER_OBJECT = 1.2
 
 
-class InstanceSource(Source):
+class InstanceSource(WrappedSource):
     """Reads a label whose values number objects as one class: 1 inside objects, 0 outside.
 
     Args:
@@ -30,11 +31,9 @@ class InstanceSource(Source):
     """
 
     def __init__(self, source: Source) -> None:
-        self._source = source
-        self.path, self.name, self.shape = source.path, source.name, source.shape
-        self.dtype = np.dtype(np.uint8)
-        self.channels = 1
-        self.frame = source.frame
+        super().__init__(source)
+        self.dtype, self.channels = np.dtype(np.uint8), 1
+        self.roles, self.palette_colors, self.nodata, self.value_step = (), None, None, 0.0
         self._type = np.dtype(np.uint16 if source.dtype.itemsize <= 2 else np.uint32)
 
     def read_instances(self, window: Window) -> np.ndarray:
@@ -43,7 +42,7 @@ class InstanceSource(Source):
         Raises:
             LabelError: If a number is negative or too large.
         """
-        numbers = label_values(self._source, window)
+        numbers = label_values(self.source, window)
         largest = np.iinfo(self._type).max
         if numbers.min() < 0 or numbers.max() > largest:
             wrong = numbers.min() if numbers.min() < 0 else numbers.max()

@@ -15,6 +15,7 @@ from maskzoo.errors import LabelError, MaskzooError
 from ..images.opening import open_source
 from ..images.source import Source
 from ..images.statistics import measured_windows
+from ..images.wrapped_source import WrappedSource
 from ..windows import Window
 from .colors import BLACK, ColorSource, ColorTable, RemappedSource, code_of, color_name
 
@@ -156,7 +157,7 @@ class LabelFiles:
         return RemappedSource(source, np.maximum(table, 0).astype(source.dtype))
 
 
-class OpaqueSource(Source):
+class OpaqueSource(WrappedSource):
     """Reads a label without its transparency; what is transparent is 0.
 
     Args:
@@ -164,19 +165,15 @@ class OpaqueSource(Source):
     """
 
     def __init__(self, source: Source) -> None:
-        self._source, self._alpha = source, source.roles.index("alpha")
+        super().__init__(source)
+        self._alpha = source.roles.index("alpha")
         self._kept = [band for band in range(source.channels) if band != self._alpha]
-        self.path, self.name, self.shape, self.frame = source.path, source.name, source.shape, source.frame
-        self.dtype, self.channels, self.nodata = source.dtype, len(self._kept), source.nodata
+        self.channels, self.palette_colors = len(self._kept), None
         self.roles = tuple(source.roles[band] for band in self._kept)
-
-    def close(self) -> None:
-        """Closes what this process holds open of the file."""
-        self._source.close()
 
     def read(self, window: Window) -> np.ndarray:
         """Returns the label of a window as an array `(*size, bands)`."""
-        pixels = self._source.read(window)
+        pixels = self.source.read(window)
         return pixels[..., self._kept] * (pixels[..., self._alpha, None] != 0)
 
 
