@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .sampling.options import WindowOptions as WindowOptions
     from .sampling.window_dataset import WindowDataset as WindowDataset
     from .sets.cases import Case as Case
+    from .sets.copies import listed_names as listed_names
     from .sets.data_set import DataSet as DataSet
     from .sets.data_set import labelled_cases as labelled_cases
     from .sets.data_set import load_data as load_data
@@ -61,7 +62,6 @@ if TYPE_CHECKING:
     from .sets.occurrence import require_every_class as require_every_class
     from .sets.pairs import image_names as image_names
     from .sets.parts import images_to_split as images_to_split
-    from .sets.parts import listed_names as listed_names
     from .sets.parts import names_held_out as names_held_out
     from .sets.parts import prefixes as prefixes
     from .sets.spec_file import check_path as check_path
@@ -108,6 +108,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "sampling.options": ["LoadingOptions", "SamplingOptions", "WindowOptions"],
         "sampling.window_dataset": ["WindowDataset"],
         "sets.cases": ["Case"],
+        "sets.copies": ["listed_names"],
         "sets.data_set": ["DataSet", "labelled_cases", "load_data"],
         "sets.folders": ["image_files"],
         "sets.folds": [
@@ -125,7 +126,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "sets.normalization": ["Normalizer"],
         "sets.occurrence": ["require_every_class"],
         "sets.pairs": ["image_names"],
-        "sets.parts": ["images_to_split", "listed_names", "names_held_out", "prefixes"],
+        "sets.parts": ["images_to_split", "names_held_out", "prefixes"],
         "sets.spec_file": [
             "check_path",
             "files_of",

@@ -59,8 +59,8 @@ class RunData:
     train: tuple[str, ...] = ()
     validation: tuple[str, ...] = ()
     fingerprint: str = ""
-    images: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
-    seen_before: tuple[Mapping[str, str | None], ...] = ()
+    images: Mapping[str, Mapping[str, JSON]] = field(default_factory=dict)
+    seen_before: tuple[Mapping[str, JSON], ...] = ()
     pixel_values: Mapping[str, JSON] | None = None
     roi_classes: Mapping[str, JSON] | None = None
     format: int = field(default=DATA_FORMAT, compare=False)

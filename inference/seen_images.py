@@ -82,7 +82,10 @@ def held_out_by(described: RunData) -> frozenset[str]:
     place = str(described.spec.get("path"))
     unknown = data.ImageIdentity()
     known = {name: images.get(name, unknown) for name in described.validation}
-    return frozenset(image.content or image.path or f"{place}: {name}" for name, image in known.items())
+    return frozenset(
+        f"{image.content} {image.spacing or ''}".strip() if image.content else image.path or f"{place}: {name}"
+        for name, image in known.items()
+    )
 
 
 def files_of(described: RunData) -> dict[str, Path]:

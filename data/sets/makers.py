@@ -87,6 +87,6 @@ def read_makers(folder: Path) -> Makers | None:
     return Makers(runs, images)
 
 
-def identities_from(mappings: Sequence[Mapping[str, str | None]] | None) -> tuple[ImageIdentity, ...] | None:
+def identities_from(mappings: Sequence[Mapping[str, JSON]] | None) -> tuple[ImageIdentity, ...] | None:
     """Reads back identities from JSON."""
     return None if mappings is None else tuple(map(ImageIdentity.from_mapping, mappings))

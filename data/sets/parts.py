@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from maskzoo.errors import DataError, OptionError
-from maskzoo.names import counted
 
 from ..images.scale import Scale
 from ..labels.scheme import LabelScheme
 from .cases import Case, make_cases
+from .copies import group_images, grouped, listed_names
 from .folds import folds_in, groups_by_pattern, held_out_names, read_folds
 from .image_identity import ImageIdentity, KnownImages, identities_of
 from .image_opening import settled
@@ -23,9 +23,6 @@ from .spec_file import read_spec, spatial_dims_of
 from .specification import SYNTHETIC, DataSpec
 
 logger = logging.getLogger(__name__)
-
-# Names that a message lists before it says how many more there are.
-LISTED_NAMES = 5
 
 
 @dataclass(frozen=True)
@@ -194,36 +191,6 @@ def held_out_of(folds: Mapping[str, int], fold: int) -> set[str]:
     return held_out
 
 
-def group_images(identities: Mapping[str, ImageIdentity], pattern: str | None) -> dict[str, str] | None:
-    """Returns the group of each image, which is never split: by a pattern in its name, and copies with their original.
-
-    Args:
-        identities: What the images are, by name.
-        pattern: Regular expression that finds the group, or `None`.
-
-    Returns:
-        The name of the group by the name of the image; `None` if each image is a group of its own.
-    """
-    if pattern is not None:
-        return with_copies(groups_by_pattern(identities, pattern), identities)
-    groups = with_copies({name: name for name in identities}, identities)
-    return groups if len(set(groups.values())) < len(groups) else None
-
-
-def with_copies(groups: Mapping[str, str], identities: Mapping[str, ImageIdentity]) -> dict[str, str]:
-    """Returns groups by name, of which those that share an image are one."""
-    joined = dict(groups)
-    first_by_content: dict[str, str] = {}
-    for name, identity in identities.items():
-        if identity.content is None:
-            continue
-        first = first_by_content.setdefault(identity.content, name)
-        kept, other = joined[first], joined[name]
-        if kept != other:
-            joined = {member: kept if group == other else group for member, group in joined.items()}
-    return joined
-
-
 @dataclass(frozen=True)
 class ImagesToSplit:
     """The images that folds are made of: all of a data set, or those of joined sets that hold out any.
@@ -288,7 +255,7 @@ def split_images(parts: Sequence[Part]) -> ImagesToSplit:
             plain = [part.plain(name) for name in part.identities]
             groups |= {part.prefix + n: part.prefix + g for n, g in groups_by_pattern(plain, part.spec.group).items()}
     prefix = parts[0].prefix if len(parts) == 1 else ""
-    return ImagesToSplit(list(identities), with_copies(groups, identities), prefix)
+    return ImagesToSplit(list(identities), grouped(groups, identities), prefix)
 
 
 def is_split(spec: DataSpec) -> bool:
@@ -305,31 +272,35 @@ def names_held_out(spec: DataSpec, seed: int) -> set[str]:
 def without_leaks(parts: Sequence[Part]) -> list[Part]:
     """Leaves out of training what shows held-out images: copies of them, and labels by runs that were trained on them.
 
+    Copies stay where there is nothing else to train on, which is logged.
+
     Raises:
         DataError: If nothing is left to train on.
     """
     held_out = KnownImages(part.identities[name] for part in parts for name in sorted(part.held_out))
-    found = []
-    for part in parts:
-        copies = {pair.name for pair in part.train if part.identities[pair.name] in held_out}
-        leaking = {
-            pair.name for pair in part.train if part.makers and part.makers.saw(part.plain(pair.name), held_out)
-        } - copies
-        if copies:
-            logger.warning("left out of training: %s, held out under another name", listed_names(copies))
-        if leaking:
-            logger.warning(
-                "left out of training: %s, labelled by runs that were trained on held-out images", listed_names(leaking)
-            )
-        found.append(replace(part, left_out=frozenset(copies | leaking)))
+    copies = [{pair.name for pair in part.train if part.identities[pair.name] in held_out} for part in parts]
+    leaking = [
+        {pair.name for pair in part.train if part.makers and part.makers.saw(part.plain(pair.name), held_out)} - same
+        for part, same in zip(parts, copies, strict=True)
+    ]
+    if not any(leaking) and sum(map(len, copies)) == sum(len(part.train) for part in parts) > 0:
+        names = listed_names(set().union(*copies))
+        logger.warning(
+            "trained on, though held out under another name: %s; there is nothing else, and scores of held-out images "
+            "say nothing about new ones",
+            names,
+        )
+        return list(parts)
+    for what, left_out in (
+        ("held out under another name", set().union(*copies)),
+        ("labelled by runs that were trained on held-out images", set().union(*leaking)),
+    ):
+        if left_out:
+            logger.warning("left out of training: %s, %s", listed_names(left_out), what)
+    found = [
+        replace(part, left_out=frozenset(same | seen)) for part, same, seen in zip(parts, copies, leaking, strict=True)
+    ]
     if not any(part.train for part in found):
         expected = "images to train on that are not held out, nor labelled by runs that were trained on held-out ones"
         raise DataError(parts[0].spec.path, expected, "none")
     return found
-
-
-def listed_names(names: Collection[str]) -> str:
-    """Says how many images there are, and the names of the first of them."""
-    listed = sorted(names)
-    more = "" if len(listed) <= LISTED_NAMES else ", ..."
-    return f"{counted(len(listed), 'image')} ({', '.join(listed[:LISTED_NAMES])}{more})"

@@ -1,11 +1,16 @@
 """An image is known by its pixels and its place, whatever it is called and however it is stored."""
 
+import json
+
 import cv2
+import nibabel
 import numpy as np
 import pytest
+import tifffile
 
-from maskzoo.data import ImageIdentity, KnownImages, identities_of, open_source
+from maskzoo.data import DataSpec, ImageIdentity, KnownImages, identities_of, open_source
 from maskzoo.data.sets import image_identity
+from maskzoo.data.sets.image_opening import open_image
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (30, 40), np.uint8)
@@ -92,6 +97,56 @@ def test_large_images_are_known_by_windows_of_them(tmp_path, monkeypatch):
     assert identity(save(tmp_path / "c.npy", pixels[::-1])).content != first.content
 
 
+VOXELS = np.random.default_rng(2).integers(0, 999, (6, 5, 4)).astype(np.int16)
+
+
+def volume(path, voxels, *spacing):
+    nibabel.save(nibabel.Nifti1Image(voxels, np.diag([*spacing, 1.0])), path)
+    return identities_of([open_source(path)])[0]
+
+
+def test_voxels_of_another_size_are_another_volume(tmp_path):
+    fine, coarse = (volume(tmp_path / f"{z}.nii.gz", VOXELS, 0.5, 0.5, z) for z in (3, 5))
+    assert fine.content == coarse.content
+    assert fine.spacing == (0.5, 0.5, 3)
+    assert coarse not in KnownImages([fine])
+    assert fine in KnownImages([coarse, fine])
+    assert volume(tmp_path / "rounded.nii", VOXELS, 0.5001, 0.5, 3) in KnownImages([fine])
+
+
+def test_a_copy_that_lost_the_size_of_its_voxels_is_the_same_volume(tmp_path):
+    fine = volume(tmp_path / "a.nii.gz", VOXELS, 0.5, 0.5, 3)
+    lost = volume(tmp_path / "b.nii.gz", VOXELS, 1, 1, 1)
+    np.save(tmp_path / "c.npy", VOXELS)
+    (array,) = identities_of([open_source(tmp_path / "c.npy", spatial_dims=3)])
+    for copy in (lost, array):
+        assert copy.spacing is None
+        assert copy in KnownImages([fine])
+        assert fine in KnownImages([copy])
+
+
+def test_what_a_printer_is_told_says_nothing_of_an_image(tmp_path):
+    for name, dots in (("a", 72), ("b", 300)):
+        tifffile.imwrite(tmp_path / f"{name}.tif", GREY, resolution=(dots, dots), resolutionunit=2)
+    assert open_source(tmp_path / "a.tif").frame.spacing is not None
+    assert identity(tmp_path / "a.tif") in KnownImages([identity(tmp_path / "b.tif")])
+
+
+def test_an_image_is_known_by_all_of_its_channels(tmp_path):
+    channels = {"first": "_0000", "second": "_0001"}
+    spec = DataSpec(channels=channels, spacing=2, orientation="LPS")
+    for case, change in (("a", 0), ("b", 1), ("c", 0)):
+        volume(tmp_path / f"{case}_0000.nii.gz", VOXELS, 1, 1, 3)
+        volume(tmp_path / f"{case}_0001.nii.gz", VOXELS[::-1] + change, 1, 1, 3)
+    a, b, c = identities_of([open_image(tmp_path / f"{case}_0000.nii.gz", spec, 3) for case in "abc"])
+    assert b not in KnownImages([a])
+    assert c in KnownImages([a])
+    assert a.path == str(tmp_path / "a_0000.nii.gz")
+    np.save(tmp_path / "together.npy", np.stack([VOXELS, VOXELS[::-1]], axis=-1))
+    assert identities_of([open_source(tmp_path / "together.npy", spatial_dims=3)])[0] in KnownImages([a])
+
+
 def test_identities_are_stored_as_json():
-    image = ImageIdentity("/a", "12")
-    assert ImageIdentity.from_mapping(image.as_mapping()) == image
+    for image in (ImageIdentity("/a", "12"), ImageIdentity("/a", "12", (0.5, 0.5, 3.0))):
+        assert ImageIdentity.from_mapping(json.loads(json.dumps(image.as_mapping()))) == image
+    assert ImageIdentity.from_mapping({"path": "/a", "content": "12"}) == ImageIdentity("/a", "12")

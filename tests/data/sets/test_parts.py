@@ -63,6 +63,16 @@ def test_copies_within_a_set_are_split_together(tmp_path, save_blocks):
     assert images_to_split(read_spec(save_blocks(tmp_path / "one", 5))).groups is None
 
 
+def test_a_set_of_nothing_but_held_out_images_is_trained_on_only_beside_others(tmp_path, save_blocks, caplog):
+    one, two = save_blocks(tmp_path / "one", 2), save_blocks(tmp_path / "two", 2, spec="path: .\nvalidation: 0\n")
+    (tmp_path / "both.yaml").write_text("sets: {one: 1, two/set.yaml: 1}\nfolds: folds.json\n")
+    write_folds(tmp_path / "folds.json", {"one-im0": 0, "one-im1": 1})
+    assert (one / "images" / "im1.png").read_bytes() == (two / "images" / "im1.png").read_bytes()
+    loaded = load_data(tmp_path / "both.yaml", spatial_dims=2)
+    assert [case.name for case in loaded.train] == ["one-im1", "set-im1"]
+    assert "left out of training: 1 image (set-im0), held out under another name" in caplog.text
+
+
 def test_copies_join_groups(tmp_path, save_blocks):
     one = save_blocks(tmp_path / "one", 5, spec="path: .\ngroup: '^(im[01]|im[23]|im4|copy)'\n")
     copy_as_tiff(one, one)
