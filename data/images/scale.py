@@ -83,7 +83,8 @@ def turned_to(source: Source, orientation: str) -> Source:
 def at_spacing(source: Source, spacing: float | Sequence[float]) -> Source:
     """Returns an image with another size of its pixels, by interpolation; axes that are within 1 % of it stay.
 
-    Along an axis that is much thicker than the others, in the file or as asked for, the nearest pixel is taken.
+    An axis that is much thicker than the others, in the file or as asked for, gets no slices between two others: where
+    there are to be more of them, the nearest is taken; fewer are means, as a scanner makes thicker ones.
 
     Raises:
         ImageError: If the file does not say the size of its pixels.
@@ -99,7 +100,10 @@ def at_spacing(source: Source, spacing: float | Sequence[float]) -> Source:
     )
     if shape == source.shape:
         return source
-    return ResizedSource(source, shape, nearest=thick_axes(has, wanted))
+    nearest = [
+        is_thick and new > old for is_thick, new, old in zip(thick_axes(has, wanted), shape, source.shape, strict=True)
+    ]
+    return ResizedSource(source, shape, nearest=nearest)
 
 
 def thick_axes(has: Sequence[float], wanted: Sequence[float]) -> tuple[bool, ...]:

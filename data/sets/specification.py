@@ -76,7 +76,7 @@ class DataSpec:
         resolution: Size of a pixel to read at: see `open_source`. Labels are made to fit. A number per axis means the
             same as `spacing`.
         spacing: Size of a voxel that images are interpolated to, a number for each axis or one for all, or `median`:
-            that of the images. Along an axis more than three times as thick as another the nearest slice is taken.
+            that of the images. Along an axis more than three times as thick as another no slice is made up between two.
         orientation: Where the axes of volumes lead, as far as their files say it: `RAS` (right, front, up) or other
             letters, such as `LPS`; or `stored`: as they lie.
         resize: Pixels per axis that every image is resized to, such as `512` or `384x576`, or a fraction such as `0.5`.

@@ -63,6 +63,16 @@ def test_slices_are_mixed_only_where_they_are_not_thick():
     assert thick_axes((0.2, 1.3, 1.3), (1, 1, 1)) == (False, False, False)
 
 
+def test_thin_slices_repeat_thick_ones_and_thick_slices_are_means_of_thin_ones(tmp_path):
+    voxels = np.zeros((4, 4, 6), np.float32) + np.array([0, 0, 10, 30, 0, 0], np.float32)
+    source = save(tmp_path / "a.nii", voxels, np.diag([1.0, 1, 4, 1]))
+    thin = whole(Scale(spacing=(1, 1, 2)).applied(source))[0, 0, :, 0]
+    np.testing.assert_array_equal(thin, [0, 0, 0, 0, 10, 10, 30, 30, 0, 0, 0, 0])
+    thick = whole(Scale(spacing=(1, 1, 8)).applied(source))[0, 0, :, 0]
+    # Triangles of two slices to either side: weights 1, 3, 3, 1 of 8.
+    np.testing.assert_allclose(thick, [(10 * 1) / 7, (10 + 30) * 3 / 8, (30 * 1) / 7], rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("resize", "expected"), [(512, (512, 512)), ((384, 576), (384, 576)), (0.5, (15, 20)), (0.01, (1, 1))]
 )
