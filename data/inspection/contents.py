@@ -20,9 +20,9 @@ from ..labels.facts import LabelFacts
 from ..labels.finding import band_scheme, understand
 from ..labels.scheme import LabelScheme
 from ..labels.values import UNKNOWN_CLASS, StackedSource, undeclared, unresampled
-from ..sets.folders import find_folders, image_files, with_channels
+from ..sets.folders import find_folders, folders_left_out, image_files, with_channels
 from ..sets.image_opening import open_stored
-from ..sets.label_opening import LabelOpener, declared_classes, label_opener, settled_labels
+from ..sets.label_opening import LabelOpener, declared_classes, label_opener, other_names, settled_labels
 from ..sets.pairs import open_pairs
 from ..sets.spec_file import read_spec, spatial_dims_of
 from ..sets.specification import SYNTHETIC, DataSpec
@@ -138,11 +138,14 @@ def openers(
     spec = with_channels(spec)
     images = image_files(spec)
     alone: set[str] = set()
+    for left_out in folders_left_out(spec):
+        note("folders left out", str(left_out))
 
     def check(images: Mapping[str, Path], stems: Mapping[str, Path], place: Path) -> None:
+        hint = other_names(images, stems, place)
         for stem in sorted(images.keys() ^ stems.keys()):
             have, want = (images, place) if stem in images else (stems, folder)
-            note("without counterpart", f"{have[stem]}: nothing of this name in {want}")
+            note("without counterpart", f"{have[stem]}: nothing of this name in {want}{hint}")
         alone.update(images.keys() - stems.keys())
 
     open_label = label_opener(spec, labels, images, spatial_dims, check)
@@ -161,7 +164,7 @@ def settle(spec: DataSpec, pairs: Sequence[ExaminedPair], opener: LabelOpener, n
     try:
         settled, remarks = settled_labels(spec, labels, opener.bands)
     except ValueError as error:
-        note("labels that touch no image", str(error))
+        note("labels that do not fit their images", str(error))
         return opener.remarks
     for pair, before, after in zip(pairs, labels, settled, strict=True):
         if after is not before:

@@ -13,7 +13,8 @@ from maskzoo.names import counted
 
 from ..windows import Window, window_grid
 
-EMPTY = ("", "-1", "nan", "none")
+EMPTY = ("", "-1", "nan", "none", "null")
+LIST_SIGNS = str.maketrans(",;[]()", "      ")
 # Runs as people write them: text, numbers, or what a table has in an empty cell.
 Runs = str | float | Sequence[int] | np.ndarray | None
 
@@ -194,7 +195,8 @@ def run_numbers(runs: Runs) -> np.ndarray:
     if runs is None or (isinstance(runs, float) and np.isnan(runs)):
         return np.zeros(0, np.int64)
     if isinstance(runs, str):
-        text = runs.strip()
+        # Lists that were written as text: "[3, 2, 9, 1]".
+        text = runs.translate(LIST_SIGNS).strip()
         try:
             return np.zeros(0, np.int64) if text.lower() in EMPTY else np.fromstring(text, np.int64, sep=" ")
         except ValueError:

@@ -22,6 +22,7 @@ class RunSource(Source):
 
     Attributes:
         runs: The runs of each band, sorted by where they start.
+        column_major: Pixels are counted down the columns.
     """
 
     def __init__(self, name: str, shape: Sequence[int], runs: Sequence[np.ndarray], column_major: bool = True) -> None:
@@ -31,10 +32,15 @@ class RunSource(Source):
         self.channels = len(runs)
         self.dtype = np.dtype(np.uint8)
         self.frame = Frame(self.shape)
-        self._column_major = column_major
+        self.column_major = column_major
         self.runs = [np.ascontiguousarray(band[np.argsort(band[:, 0], kind="stable")]) for band in runs]
         # The furthest end up to each run, so that the runs that reach into a window are found by bisection.
         self._reach = [np.maximum.accumulate(band[:, 1]) for band in self.runs]
+
+    @property
+    def line(self) -> int:
+        """Pixels of a line that is counted through: of a column, or of a row."""
+        return self.shape[0 if self.column_major else 1]
 
     def read(self, window: Window) -> np.ndarray:
         """Returns the label of a window as `uint8` `(*size, bands)`, mirrored outside the image."""
@@ -45,7 +51,7 @@ class RunSource(Source):
         return np.stack(bands, axis=-1)
 
     def _burn(self, window: Window, runs: np.ndarray, reach: np.ndarray) -> np.ndarray:
-        along, across = (0, 1) if self._column_major else (1, 0)
+        along, across = (0, 1) if self.column_major else (1, 0)
         length = self.shape[along]
         first, last = window.offset[across], window.stop[across]
         begin, end = np.searchsorted(reach, first * length, "right"), np.searchsorted(runs[:, 0], last * length)
@@ -62,4 +68,4 @@ class RunSource(Source):
         np.add.at(edges, (line - first, np.clip(low, 0, size)), 1)
         np.add.at(edges, (line - first, np.clip(high, 0, size)), -1)
         inside = (np.cumsum(edges[:, :-1], axis=1) > 0).astype(np.uint8)
-        return inside.T if self._column_major else inside
+        return inside.T if self.column_major else inside

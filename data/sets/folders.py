@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,8 @@ from .channels import are_endings, cases_of, found_channels
 from .specification import DataSpec
 
 LABEL_FOLDERS = ("masks", "labels")
+# Folders that a message lists.
+SHOWN_FOLDERS = 5
 # One folder or file of labels, or a folder for each class.
 LabelPlace = Path | dict[str, Path]
 T = TypeVar("T")
@@ -47,17 +50,40 @@ def find_folders(spec: DataSpec) -> tuple[Path, LabelPlace]:
                 raise MissingFile(path, f"a folder {place}/ in it, as `channels` says", f"no {place}/")
         images = path / next(iter(spec.channels.values()))
     if not images.is_dir():
-        raise MissingFile(path, f"a folder {images.name}/ in it", f"no {images.name}/")
+        expected = f"a folder {images.name}/ in it, or a YAML file whose `images` names another"
+        raise MissingFile(path, expected, f"no {images.name}/{beside(path)}")
     if isinstance(spec.labels, dict):
         return images, {name: existing(path, part) for name, part in spec.labels.items()}
     if spec.labels is not None:
         return images, existing(path, spec.labels)
     labels = [path / name for name in LABEL_FOLDERS if (path / name).is_dir()]
     if not labels:
-        raise MissingFile(path, "a folder masks/ or labels/ in it", "no masks/ or labels/")
+        expected = "a folder masks/ or labels/ in it, or a YAML file whose `labels` names another"
+        raise MissingFile(path, expected, f"no masks/ or labels/{beside(path)}")
     if len(labels) > 1:
         raise DataError(path, "either masks/ or labels/", "both")
     return images, labels[0]
+
+
+def beside(path: Path) -> str:
+    """Returns the first folders of a folder in words, such as ` beside annotations, images`; nothing without any."""
+    folders = [part.name for part in sorted(path.iterdir()) if part.is_dir() and not is_hidden(part)]
+    return f" beside {', '.join(folders[:SHOWN_FOLDERS])}" if folders else ""
+
+
+def folders_left_out(spec: DataSpec) -> list[Path]:
+    """Returns the folders with images that lie among the images and labels of a data set, and are not read."""
+    images, labels = find_folders(spec)
+    used = {place.resolve() for place in (images, *(labels.values() if isinstance(labels, dict) else [labels]))}
+    if spec.channels is not None and not are_endings(spec.channels):
+        used |= {(Path(spec.path) / place).resolve() for place in spec.channels.values()}
+    inner = [part for place in sorted(used) if place.is_dir() for part in sorted(place.iterdir()) if part.is_dir()]
+    return [
+        folder
+        for folder in inner
+        if not is_hidden(folder) and folder.resolve() not in used and not holds_slices(folder)
+        if any(file_suffix(file) in SUFFIXES and not is_hidden(file) for file in folder.iterdir())
+    ]
 
 
 def image_files(spec: DataSpec) -> dict[str, Path]:
@@ -113,7 +139,8 @@ def matched(images: Mapping[str, Path], labels: Mapping[str, T], suffix: str | N
 
     Args:
         images: Files of the images by name.
-        labels: Labels by their own names, where `.ome` at the end makes no difference.
+        labels: Labels by their own names, where `.ome` at the end and the form of
+            accents make no difference.
         suffix: What the names of labels have behind those of the images; labels without it are left out.
 
     Raises:
@@ -135,8 +162,8 @@ def matched(images: Mapping[str, Path], labels: Mapping[str, T], suffix: str | N
 
 
 def bare(stem: str) -> str:
-    """Returns the name of a file without suffix, of `a.ome.tif` too."""
-    return stem[:-4] if stem.lower().endswith(".ome") else stem
+    """Returns the name of a file without suffix, of `a.ome.tif` too, its accents in one form: file systems differ."""
+    return unicodedata.normalize("NFC", stem[:-4] if stem.lower().endswith(".ome") else stem)
 
 
 def existing(folder: Path, part: str) -> Path:

@@ -8,13 +8,15 @@ from pathlib import Path
 
 from maskzoo.errors import LabelError, MissingFile, OptionError
 
-from ..images.image_files import file_suffix
+from ..images.image_files import file_suffix, holds_slices, is_image
 from ..images.pyramid import ResampledSource
 from ..images.scale import like_image
 from ..images.source import Source
 from ..labels.instances import InstanceSource, numbers_objects
 from ..labels.label_files import LabelFiles
 from ..labels.polygons import PolygonSource
+from ..labels.run_order import require_written_order
+from ..labels.run_source import RunSource
 from ..labels.run_table import RunTable
 from ..labels.scheme import Classes
 from ..labels.values import UNKNOWN_CLASS, StackedSource, unresampled
@@ -23,6 +25,8 @@ from .image_opening import placed_label
 from .specification import DataSpec
 
 POLYGON_SUFFIXES = (".geojson", ".json")
+# Folders that a message lists.
+SHOWN_FOLDERS = 5
 
 # From the name of an image and the image to its label.
 OpenLabel = Callable[[str, Source], Source]
@@ -108,12 +112,18 @@ def label_opener(
     check = check or require_same_names
     if isinstance(labels, dict):
         return stacked_opener(spec, labels, images, spatial_dims, check)
-    if spatial_dims != 2 and (labels.suffix == ".csv" or labels.suffix in POLYGON_SUFFIXES):
+    suffix = labels.suffix.lower()
+    if spatial_dims != 2 and (suffix == ".csv" or suffix in POLYGON_SUFFIXES):
         raise LabelError(labels, "labels of volumes as volumes", labels.suffix)
-    if labels.suffix == ".csv":
+    if suffix == ".csv":
         return table_opener(spec, labels, images, check)
-    if labels.suffix in POLYGON_SUFFIXES or any(file_suffix(file) in POLYGON_SUFFIXES for file in labels.iterdir()):
+    if not labels.is_dir() and suffix not in POLYGON_SUFFIXES:
+        raise LabelError(
+            labels, f"a folder of labels, or a file of type .csv {' '.join(POLYGON_SUFFIXES)}", "another file"
+        )
+    if suffix in POLYGON_SUFFIXES or any(file_suffix(file) in POLYGON_SUFFIXES for file in labels.iterdir()):
         return polygon_opener(spec, labels, images, check)
+    require_label_files(labels)
     files = matched(images, files_by_stem(labels), spec.label_suffix)
     check(images, files, labels)
     opened = LabelFiles(files, spatial_dims, colors=spec.color_table, bands=number_of_bands(spec.classes))
@@ -171,6 +181,8 @@ def table_opener(spec: DataSpec, labels: Path, images: Mapping[str, Path], check
     classes = None if spec.classes is None else list(spec.classes)
     table = RunTable(labels, classes=classes, dialect=spec.dialect)
     names = matched(images, {name: name for name in table.images})
+    if spec.missing == "empty":
+        names = dict(zip(images, images, strict=True)) | names
     check(images, {name: labels for name in names if name in images}, labels)
     bands = table.class_names or ["foreground"]
     return LabelOpener(lambda name, image: table.open(names[name], image.levels[0][0]), bands, spec.instances)
@@ -213,8 +225,10 @@ def settled_labels(
     Labels that number objects, though nobody said so, are read as such.
 
     Raises:
-        LabelError: If outlines lie beside all images.
+        LabelError: If outlines lie beside all images, or runs were written in another order than they are read.
     """
+    if "column_major" not in (spec.rle or {}):
+        require_written_order([source for label in labels if isinstance(source := unresampled(label), RunSource)])
     outlines = [source for label in labels if isinstance(source := unresampled(label), PolygonSource)]
     if outlines and any(source.areas for source in outlines) and not any(source.touches for source in outlines):
         next(source for source in outlines if source.areas).require_touching()
@@ -242,12 +256,36 @@ def number_of_bands(classes: Classes | None) -> int | None:
     )
 
 
+def require_label_files(folder: Path) -> None:
+    """Refuses a folder of labels that holds nothing but folders.
+
+    Raises:
+        MissingFile: If it does.
+    """
+    folders = [part.name for part in sorted(folder.iterdir()) if part.is_dir() and not holds_slices(part)]
+    if folders and not any(map(is_image, folder.iterdir())):
+        first = folders[0]
+        expected = f"label files, or `labels` with a folder for each class, such as {{{first}: {folder.name}/{first}}}"
+        raise MissingFile(folder, expected, f"folders alone, {', '.join(folders[:SHOWN_FOLDERS])}")
+
+
 def require_same_names(images: Mapping[str, Path], labels: Mapping[str, Path], place: Path) -> None:
     """Refuses an image without label and a label without image.
 
     Raises:
         MissingFile: If a counterpart is missing.
     """
+    hint = other_names(images, labels, place)
     for stem in sorted(images.keys() ^ labels.keys()):
         have, want = (images, place) if stem in images else (labels, next(iter(images.values())).parent)
-        raise MissingFile(have[stem], f"a counterpart of the same name in {want}", "none")
+        raise MissingFile(have[stem], f"a counterpart of the same name in {want}{hint}", "none")
+
+
+def other_names(images: Mapping[str, Path], labels: Mapping[str, Path], place: Path) -> str:
+    """Returns what an error says of names without counterpart: how the specification could declare them."""
+    if place.suffix.lower() == ".csv":
+        return ", or `missing: empty` where images without a row show nothing"
+    first, *others = images
+    endings = [label.removeprefix(first) for label in labels if label.startswith(first)]
+    ending = next((end for end in endings if end and all(f"{name}{end}" in labels for name in others)), None)
+    return f", or `label_suffix: {ending}`, as labels are called" if ending else ""

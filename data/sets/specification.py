@@ -59,7 +59,8 @@ class DataSpec:
         rle: Dialect of a run-length CSV: options of `decode_rle`.
         label_suffix: What the names of label files have behind those of the images, such as `_mask`.
         missing: What a class whose file is missing for an image is, where `labels` has a folder per class: `ignore`:
-            not known, left out of loss and metrics; `empty`: nowhere in it. By default a missing file is refused.
+            not known, left out of loss and metrics; `empty`: nowhere in it. With a run-length CSV, `empty`: images
+            without a row show nothing. By default what is missing is refused.
         colors: Mapping from class name to the colour of its pixels in colour-coded masks or in palettes, such as
             `[255, 0, 0]`, `"#ff0000"`, or several of these. Black is the background unless it is listed.
         class_property: Property of GeoJSON features that says their class; `classes` then lists those.
@@ -166,8 +167,10 @@ class DataSpec:
             or not all(isinstance(place, str) and place for place in self.channels.values())
         ):
             raise OptionError("channels", "a mapping from names to folders or ends of file names", self.channels)
-        if self.missing and not isinstance(self.labels, dict):
-            raise OptionError("missing", "`labels` with a folder for each class", "others")
+        is_table = isinstance(self.labels, str) and self.labels.lower().endswith(".csv")
+        if self.missing and not isinstance(self.labels, dict) and not (is_table and self.missing == "empty"):
+            expected = "`labels` with a folder for each class, or `missing: empty` with a run-length CSV"
+            raise OptionError("missing", expected, "others")
         if self.colors is not None:
             self._check_colors(self.colors)
         if self.width is not None and not is_weight(self.width):

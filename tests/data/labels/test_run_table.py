@@ -145,3 +145,31 @@ def test_runs_that_count_from_0_are_noticed(tmp_path):
     path.write_text("ImageId,EncodedPixels\na,0 3 20 2\n")
     with pytest.raises(LabelError, match=r"inside a mask of 10 x 10, as they are with `rle: \{one_based: false\}`"):
         RunTable(path).open("a", (10, 10))
+
+
+def test_lists_that_were_written_as_text(tmp_path):
+    path = tmp_path / "train.csv"
+    path.write_text('id,rle\na,"[2, 2, 5, 2]"\nb,"2,2,5,2"\nc,[]\n')
+    table = RunTable(path)
+    for name in "ab":
+        np.testing.assert_array_equal(read(table, name, (2, 3))[..., 0], MASK)
+    assert not read(table, "c", (2, 3)).any()
+
+
+def test_rows_without_class_and_runs_are_images_without_objects(tmp_path):
+    path = tmp_path / "train.csv"
+    path.write_text("ImageId,ClassId,EncodedPixels\na,Fish,2 2\nb,,\n")
+    table = RunTable(path)
+    assert (table.class_names, table.images) == (["Fish"], ["a", "b"])
+    assert not read(table, "b", (2, 3)).any()
+    path.write_text("ImageId,ClassId,EncodedPixels\na,Fish,2 2\nb,,1 2\n")
+    with pytest.raises(LabelError, match="expected a class in every row"):
+        RunTable(path)
+
+
+def test_runs_of_another_size_than_that_of_the_image_are_refused(tmp_path):
+    path = tmp_path / "train.csv"
+    path.write_text("id,rle,height,width\na,2 2 5 2,3,2\nb,2 2,2,3\n")
+    with pytest.raises(LabelError, match=r"\(a\): expected runs of an image of its size, 2 x 3; received 3 x 2 as"):
+        RunTable(path).open("a", (2, 3))
+    assert RunTable(path).open("b", (2, 3)).read(Window((0, 0), (2, 3))).sum() == 2

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from maskzoo.data import DataSpec, Window, labelled_cases, load_data
+from maskzoo.data import DataSpec, Window, encode_rle, labelled_cases, load_data
 from maskzoo.data.images.raster_files import open_raster
 from maskzoo.errors import LabelError, MissingFile
 
@@ -203,3 +203,53 @@ def test_nodata_of_a_raster_does_not_count(tmp_path):
     data, cases = loaded(tmp_path)
     assert (data.task, data.num_classes, data.ignore_index) == ("multiclass", 3, 255)
     assert (read(cases["a"])[:2] == 255).all()
+
+
+def test_names_that_differ_in_the_form_of_their_accents_are_the_same(tmp_path):
+    images(tmp_path, "Gr\u00f6\u00dfe.png", "b.png")
+    labels(tmp_path / "masks", b=MASK, Größe=MASK)
+    assert len(loaded(tmp_path)[1]) == 2
+
+
+def test_the_end_that_all_labels_have_in_common_is_named(tmp_path):
+    images(tmp_path, "a.png", "b.png")
+    labels(tmp_path / "masks", **{"a-labels": MASK, "b-labels": MASK})
+    with pytest.raises(MissingFile, match=r"or `label_suffix: -labels`, as labels are called; received none"):
+        loaded(tmp_path)
+
+
+def test_folders_among_the_labels_are_named(tmp_path):
+    images(tmp_path, "a.png", "b.png")
+    labels(tmp_path / "masks" / "cat", a=MASK, b=MASK)
+    labels(tmp_path / "masks" / "dog", a=MASK, b=MASK)
+    with pytest.raises(MissingFile, match=r"such as \{cat: masks/cat\}; received folders alone, cat, dog"):
+        loaded(tmp_path)
+
+
+def test_labels_in_a_file_of_another_kind_are_refused(tmp_path):
+    images(tmp_path, "a.png", "b.png")
+    labels(tmp_path / "other", a=MASK)
+    with pytest.raises(LabelError, match=r"a.png: expected a folder of labels, or a file of type .csv .geojson .json"):
+        loaded(tmp_path, labels="other/a.png")
+
+
+def test_images_without_a_row_may_be_empty(tmp_path):
+    images(tmp_path, "a.png", "b.png")
+    (tmp_path / "t.CSV").write_text(f"id,rle\na,{encode_rle(MASK)}\n")
+    with pytest.raises(MissingFile, match=r"b.png: .* or `missing: empty` where images without a row show nothing"):
+        loaded(tmp_path, labels="t.CSV")
+    _, cases = loaded(tmp_path, labels="t.CSV", missing="empty")
+    assert [read(case).sum() for case in cases.values()] == [50, 0]
+
+
+def test_runs_in_another_order_are_refused_unless_the_order_is_declared(tmp_path):
+    images(tmp_path, "a.png", "b.png")
+    mask = np.zeros((20, 30), np.uint8)
+    mask[2:18, 3:27] = 1
+    runs = encode_rle(mask, column_major=False)
+    (tmp_path / "t.csv").write_text(f"id,rle\na,{runs}\nb,{runs}\n")
+    with pytest.raises(LabelError, match="column_major: false"):
+        loaded(tmp_path, labels="t.csv")
+    for declared in (True, False):
+        _, cases = loaded(tmp_path, labels="t.csv", rle={"column_major": declared})
+        assert np.array_equal(read(cases["a"])[..., 0], mask) == (not declared)

@@ -227,3 +227,14 @@ def test_labels_follow_the_level_that_images_are_read_at(tmp_path):
     full = cv2.imread(str(tmp_path / "masks" / f"{case.name}.png"), cv2.IMREAD_UNCHANGED)
     # The label at the middle of a pixel of twice the size is that of the pixel behind it.
     np.testing.assert_array_equal(case.read_label(whole(case))[..., 0], full[1::2, 1::2])
+
+
+def test_folders_with_images_that_are_left_out_are_named(tmp_path, save_folder, pictures, masks, caplog):
+    path = save_folder(tmp_path, pictures(3), masks(3))
+    for part in ("images", "masks"):
+        (path / part / "more").mkdir()
+        cv2.imwrite(str(path / part / "more" / "9.png"), pictures(1)[0])
+    (path / "images" / "notes").mkdir()
+    load_data(str(path), spatial_dims=2)
+    left_out = [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]
+    assert [line.split("/")[-2:] for line in left_out] == [["images", "more"], ["masks", "more"]]
