@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from .images.image_files import file_stem as file_stem
     from .images.image_files import file_suffix as file_suffix
     from .images.image_files import is_image as is_image
+    from .images.missing_pixels import held_pixels as held_pixels
+    from .images.missing_pixels import lacks_pixels as lacks_pixels
     from .images.opening import open_source as open_source
     from .images.overview import tissue_finder as tissue_finder
     from .images.pyramid import ResampledSource as ResampledSource
@@ -91,6 +93,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "images.image_files": ["SUFFIXES", "file_stem", "file_suffix", "is_image"],
+        "images.missing_pixels": ["held_pixels", "lacks_pixels"],
         "images.opening": ["open_source"],
         "images.overview": ["tissue_finder"],
         "images.pyramid": ["ResampledSource", "nearest"],

@@ -9,6 +9,7 @@ import numpy as np
 
 from maskzoo.errors import OptionError, RunError
 
+from ..data.labels.scheme import IGNORED
 from ..inference.decisions import distinct_names
 from ..inference.ensemble import check_members
 from ..inference.options import DEFAULT_TILES, TileOptions
@@ -106,7 +107,8 @@ def decide(
     """
     folds = arrange_folds(runs)
     described = runs[0].data
-    space = SearchSpace(described.task, described.class_names, described.ignore_index, metric, shared, groups, areas)
+    # What a run was not told to leave out may be lacking in an image.
+    space = SearchSpace(described.task, described.class_names, IGNORED, metric, shared, groups, areas)
     with tempfile.TemporaryDirectory(prefix="maskzoo-decide-") as folder:
         images: list[list[HeldOutImage]] = [[] for _ in folds[0]]
         for number, fold in enumerate(folds):

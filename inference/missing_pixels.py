@@ -15,11 +15,6 @@ MISSING = 255
 ReadBand = Callable[[data.Window, int], np.ndarray]
 
 
-def lacks_pixels(source: data.Source) -> bool:
-    """Says whether an image may lack pixels."""
-    return source.valid(data.Window((0,) * len(source.shape), (1,) * len(source.shape))) is not None
-
-
 def missing_value(probabilities: str | None) -> float | None:
     """Returns the value that stands for lacking pixels in a file of results; `None` if there is none to spare.
 
@@ -37,14 +32,11 @@ def with_missing(read: ReadBand, source: data.Source, value: float) -> ReadBand:
         source: The image, of the same size.
         value: What lacking pixels are.
     """
-    if not lacks_pixels(source):
+    if not data.lacks_pixels(source):
         return read
 
     def values(window: data.Window, band: int) -> np.ndarray:
-        found, valid = read(window, band), source.valid(window)
-        if valid is None:
-            return found
-        held = np.asarray(valid.any(axis=-1))
-        return found if held.all() else np.where(held, found, np.asarray(value, found.dtype))
+        found, held = read(window, band), data.held_pixels(source, window)
+        return found if held is None else np.where(held, found, np.asarray(value, found.dtype))
 
     return values

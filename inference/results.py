@@ -14,7 +14,7 @@ from maskzoo.files import written_atomically
 
 from .. import data, metrics
 from ..postprocessing import Cleaning
-from .missing_pixels import lacks_pixels, missing_value, with_missing
+from .missing_pixels import missing_value, with_missing
 from .options import DEFAULT_OUTPUT, OutputOptions
 from .run_files import RunData
 from .vector_results import Masks, ReadMask, write_outlines, write_runs
@@ -160,7 +160,7 @@ def write_result(
     like = source
     if options.full_size and (full := source.frame.full.shape) != source.shape:
         like, read = data.ResampledSource(source, full, nearest=True), enlarged(read, source.shape, full)
-    missing = missing_value(result.probabilities) if suffix in (".tif", ".tiff") and lacks_pixels(like) else None
+    missing = missing_value(result.probabilities) if suffix in (".tif", ".tiff") and data.lacks_pixels(like) else None
     if missing is not None:
         read = with_missing(read, like, missing)
     writing = data.WriterOptions(

@@ -10,6 +10,7 @@ import numpy as np
 
 from maskzoo.errors import LabelError
 
+from ..images.missing_pixels import held_pixels, lacks_pixels
 from ..images.source import Source
 from ..windows import Window
 from .values import label_values, undeclared
@@ -79,11 +80,15 @@ class LabelScheme:
             return labels[..., None] == np.arange(self.num_classes, dtype=np.uint8)
         return labels == 1
 
-    def reader(self, source: Source) -> LabelReader:
+    def reader(self, source: Source, image: Source | None = None) -> LabelReader:
         """Returns the reader of a label source: a function from a window to labels.
 
         The labels are `uint8`: `(*size, 1)` for a binary task, `(*size, classes)` for a multilabel one and class ids
         `(*size,)` for a multiclass one; 255 where a pixel does not count.
+
+        Args:
+            source: The label image.
+            image: Its image, of the same size: what it lacks does not count, whatever the label says there.
 
         Raises:
             LabelError: If the source has too few bands.
@@ -92,7 +97,7 @@ class LabelScheme:
             raise LabelError(
                 source.name, f"a label with at least {max(self.bands) + 1} bands, one per class", source.channels
             )
-        return LabelReader(source, self)
+        return LabelReader(source, self, image)
 
 
 class LabelReader:
@@ -101,10 +106,12 @@ class LabelReader:
     Attributes:
         source: The label image.
         scheme: What its values mean.
+        image: Its image, if that may lack pixels; else `None`.
     """
 
-    def __init__(self, source: Source, scheme: LabelScheme) -> None:
+    def __init__(self, source: Source, scheme: LabelScheme, image: Source | None = None) -> None:
         self.source, self.scheme = source, scheme
+        self.image = image if image is not None and lacks_pixels(image) else None
         self._bands = scheme.bands
         self._declared = scheme.declared
         self._first = self._declared[0] - 1
@@ -138,6 +145,18 @@ class LabelReader:
         Raises:
             LabelError: If a value belongs to no class, or bands differ where one is expected.
         """
+        labels = self._labels(window)
+        if self.image is None or (held := held_pixels(self.image, window)) is None:
+            return labels
+        return np.where(held.reshape(held.shape + (1,) * (labels.ndim - held.ndim)), labels, np.uint8(IGNORED))
+
+    @property
+    def ignore_index(self) -> int | None:
+        """The label of pixels that do not count; `None` if all do."""
+        return self.scheme.ignore_index if self.image is None else IGNORED
+
+    def _labels(self, window: Window) -> np.ndarray:
+        """Returns what the label image says of a window."""
         array = label_values(self.source, window, self._bands)
         if array.dtype == np.uint8 and self._byte_meaning is not None:
             import cv2

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..images.measurement_cache import cache_folder, read_arrays, write_arrays
-from ..sets.identity import label_version
+from ..sets.identity import content_version, label_version
 from ..windows import Window, per_axis, window_grid
 from .case_sampler import CaseSampler
 
@@ -106,6 +106,8 @@ def cached_presence(cases: Sequence[Case], cell: tuple[int, ...], folder: Path |
     digest = hashlib.sha256(json.dumps([list(cell), cases[0].read_label.scheme.as_dict()]).encode())
     for case in cases:
         digest.update(label_version(case.read_label.source).encode())
+        if case.read_label.image is not None:
+            digest.update(content_version(case.read_label.image).encode())
     path = Path(folder or cache_folder()) / f"classes-{digest.hexdigest()[:32]}.npz"
     if (found := read_arrays(path)) is not None:
         return [

@@ -47,19 +47,22 @@ class Case:
 
 def make_cases(pairs: Sequence[Pair], scheme: LabelScheme, normalizer: Normalizer) -> list[Case]:
     """Makes cases of opened pairs of image and label, of what label values mean, and of the normalisation."""
-    return [
-        Case(
-            pair.name,
-            pair.image.path,
-            pair.image,
-            normalizer(pair.image),
-            scheme.reader(pair.label),
-            pair.label.read_instances if isinstance(pair.label, InstanceSource) else None,
-            ignore_index=scheme.ignore_index,
-            unknown=unknown_classes(pair.label, scheme),
-        )
-        for pair in pairs
-    ]
+    return [make_case(pair, scheme, normalizer) for pair in pairs]
+
+
+def make_case(pair: Pair, scheme: LabelScheme, normalizer: Normalizer) -> Case:
+    """Makes the case of one pair; pixels that its image lacks do not count."""
+    read_label = scheme.reader(pair.label, pair.image)
+    return Case(
+        pair.name,
+        pair.image.path,
+        pair.image,
+        normalizer(pair.image),
+        read_label,
+        pair.label.read_instances if isinstance(pair.label, InstanceSource) else None,
+        ignore_index=read_label.ignore_index,
+        unknown=unknown_classes(pair.label, scheme),
+    )
 
 
 def unknown_classes(label: Source, scheme: LabelScheme) -> tuple[int, ...]:

@@ -71,8 +71,9 @@ class DataSet:
 
     @property
     def ignore_index(self) -> int | None:
-        """Label of pixels that do not count, `None` if all do."""
-        return self.scheme.ignore_index
+        """Label of pixels that do not count, of any image; `None` if all do."""
+        every = [case.ignore_index for case in (*self.train, *self.validation)]
+        return next((label for label in (self.scheme.ignore_index, *every) if label is not None), None)
 
     @property
     def channels(self) -> int:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from maskzoo import data, inference
+from maskzoo import data, evaluation, inference
 from maskzoo.data.images.raster_files import open_raster
 
 
@@ -18,6 +18,44 @@ def image(squares, tmp_path):
     with open_raster(tmp_path / "image.tif", "w", driver="GTiff", dtype="uint8", nodata=0, **size) as file:
         file.write(pixels)
     return tmp_path / "image.tif"
+
+
+@pytest.fixture
+def lacking(squares, tmp_path):
+    """The set with the left half of every image nodata, whose labels there are the opposite of the truth."""
+    root = tmp_path / "lacking"
+    for kind in ("images", "masks"):
+        (root / kind).mkdir(parents=True)
+        for path in sorted((squares / kind).iterdir()):
+            with data.open_source(path) as source:
+                pixels = np.moveaxis(source.read(data.Window((0, 0), source.shape)), -1, 0)
+            half = pixels.shape[2] // 2
+            pixels = np.maximum(pixels, 1) if kind == "images" else pixels
+            pixels[:, :, :half] = 0 if kind == "images" else 255 - pixels[:, :, :half]
+            size = dict(zip(("count", "height", "width"), pixels.shape, strict=True))
+            options = {"nodata": 0} if kind == "images" else {}
+            with open_raster(root / kind / path.name, "w", driver="GTiff", dtype="uint8", **size, **options) as file:
+                file.write(pixels)
+    return root
+
+
+def test_missing_pixels_count_neither_in_training_nor_in_scores(trained_run, lacking):
+    dataset = data.load_data(str(lacking), spatial_dims=2)
+    assert (dataset.ignore_index, dataset.as_mapping()["ignore_index"], dataset.scheme.ignore) == (255, 255, ())
+    run = inference.load_run(trained_run)
+    cases = data.labelled_cases(run.data.as_mapping(), lacking)
+    scores = evaluation.evaluate(run, cases, measures=["overlap", "objects", "calibration"])
+    pixels = np.zeros(3, np.int64)
+    for case in cases:
+        window = data.Window((0, 0), case.image.shape)
+        plan = run.plan(case.image, inference.TileOptions(seam_tolerance=0))
+        logits = next(iter(inference.predict_tiles(run.model, run.reader(case.image), plan)))[1]
+        truth, guess = case.read_label(window)[..., 0], logits[..., 0] > 0
+        half = truth.shape[1] // 2
+        assert (truth[:, :half] == 255).all()
+        truth, guess = truth[:, half:] == 1, guess[:, half:]
+        pixels += [(truth & guess).sum(), (~truth & guess).sum(), (truth & ~guess).sum()]
+    assert scores.dice == pytest.approx([2 * pixels[0] / (2 * pixels[0] + pixels[1] + pixels[2])])
 
 
 def test_missing_pixels_stay_missing(trained_run, image, tmp_path):
