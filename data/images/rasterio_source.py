@@ -88,6 +88,8 @@ class RasterioSource(Source):
         self.dtype = meaning.dtype(stored_type)
         self.nodata = meaning.value(dataset.nodata)
         self._keeps_missing = pixels.palette == "index"
+        if self._keeps_missing and is_lossy(dataset, self._driver):
+            self.notes += ("compressed with losses, which change label values",)
         self._mask = None
         flags = {flag.name for band in dataset.mask_flag_enums for flag in band}
         if "alpha" not in flags and flags != {"all_valid"}:
@@ -136,7 +138,8 @@ class RasterioSource(Source):
 
     def _read(self, window: Window) -> np.ndarray:
         array = self._meaning.shown(interleaved(self._stored(self._meaning.bands, window)))
-        if self._keeps_missing or (self._mask is None and self._meaning.alpha is None):
+        is_kept = self._keeps_missing and not (self.nodata is not None and np.isnan(self.nodata))
+        if is_kept or (self._mask is None and self._meaning.alpha is None):
             return array
         array[~self._valid(window)] = 0
         return array
@@ -196,6 +199,11 @@ def is_transparency(version: FileVersion, driver: str, band: int) -> bool:
         is_lossy = str(file.profile.get("compress", "")).lower() in LOSSY
         parts = (file.read(band + 1, window=box_of(w)) for w in measured_windows(file.shape, MEASURED_PIXELS))
         return all(clear_and_opaque(part, is_lossy=is_lossy) for part in parts)
+
+
+def is_lossy(dataset: RasterFile, driver: str) -> bool:
+    """Says whether a raster file is compressed as JPEG, which changes values."""
+    return driver == "JPEG" or "jpeg" in str(dataset.profile.get("compress", "")).lower()
 
 
 def raster_levels(path: Path) -> list[tuple[tuple[int, ...], Place]]:

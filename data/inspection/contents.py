@@ -23,11 +23,11 @@ from ..labels.values import UNKNOWN_CLASS, StackedSource, undeclared, unresample
 from ..sets.folders import find_folders, folders_left_out, image_files, with_channels
 from ..sets.image_opening import open_stored
 from ..sets.label_opening import LabelOpener, declared_classes, label_opener, other_names, settled_labels
-from ..sets.pairs import open_pairs
+from ..sets.pairs import open_pairs, pixel_notes
 from ..sets.spec_file import read_spec, spatial_dims_of
 from ..sets.specification import SYNTHETIC, DataSpec
 from .examined_pairs import ExaminedPair, Note, OpenImage, OpenLabel, compare_pairs, count_values, examine
-from .file_groups import file_groups, pixel_notes
+from .file_groups import file_groups
 
 NAME_LENGTH = 32
 

@@ -83,13 +83,3 @@ def file_groups(pairs: Sequence[ExaminedPair], note: Note) -> list[dict[str, JSO
         }
         for facts, members in groups.items()
     ]
-
-
-def pixel_notes(pairs: Sequence[ExaminedPair]) -> list[str]:
-    """Returns what was decided about the meaning of pixels of images and labels, each with the number of files."""
-    notes: dict[str, list[str]] = {}
-    for pair in pairs:
-        for what, source in (("images", pair.image), ("labels", pair.label)):
-            for line in () if source is None else source.notes:
-                notes.setdefault(f"{what}: {line}", []).append(pair.name)
-    return [f"{line} ({len(names)}, such as {names[0]})" for line, names in notes.items()]

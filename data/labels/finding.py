@@ -15,6 +15,7 @@ from .facts import LabelFacts, scan
 from .instances import MOST_CLASSES
 from .scheme import TASKS, Classes, LabelScheme
 from .values import (
+    UNKNOWN_CLASS,
     is_rounded,
     listed,
     one_band_expected,
@@ -24,8 +25,8 @@ from .values import (
 
 logger = logging.getLogger(__name__)
 
-# White in masks of 16 bits.
-WHITE = 65535
+# What by old habits marks pixels that nobody labelled: the greatest value of a type, or a negative one.
+UNLABELLED = (255, 65535, -1)
 MOST_DECLARED_CLASSES = 3 * MOST_CLASSES
 WIDEST_RANGE = 1 << 20
 
@@ -106,7 +107,9 @@ def understand(
     else:
         nodata = declared_nodata(facts, classes, ignore)
         if nodata:
-            remarks.append(f"{listed(nodata)}, which files declare as nodata, does not count")
+            said = [value for value in nodata if value != UNKNOWN_CLASS]
+            remarks += [f"{listed(said)}, which files declare as nodata, does not count"] if said else []
+            remarks += ["pixels that a file marks as missing do not count"] if UNKNOWN_CLASS in nodata else []
         found = [
             (fact.source.name, values) for fact, values in zip(facts, usual or [f.values for f in facts], strict=True)
         ]
@@ -201,13 +204,12 @@ def value_scheme(
     sets = [values - set(ignore) for _, values in found]
     every = sorted(set().union(*sets))
     meant = {value for group in groups.values() for value in group} if groups else set()
-    # Beside other values 255 marks, by an old habit, what nobody labelled.
-    known = meant - {0, 255} if len(meant - {0}) > 1 else set()
-    beside = any(255 in values and (values | known) - {0, 255} for values in sets)
-    if beside and 255 not in meant and not declared and max(set(every) - {255}, default=0) < 255:
-        ignore, every = tuple(sorted({*ignore, 255})), [value for value in every if value != 255]
-        sets = [values - {255} for values in sets]
-        remarks.append("255 beside other values does not count; list it in `classes` or declare `ignore` otherwise")
+    marks = [] if declared else marks_of_unlabelled(every, sets, meant)
+    for unlabelled in marks:
+        ignore, every = tuple(sorted({*ignore, unlabelled})), [value for value in every if value != unlabelled]
+        sets = [values - {unlabelled} for values in sets]
+        said = f"{unlabelled} beside other values does not count"
+        remarks.append(f"{said}; list it in `classes` or declare `ignore` otherwise")
     if groups is not None:
         return Understanding(declared_scheme(task, groups, ignore), remarks)
     if task == "multilabel":
@@ -223,7 +225,8 @@ def value_scheme(
             remarks.append("some files have 0 and 1, others 0 and 255: both are background and class")
         present = tuple(value for value in (1, 255) if value not in ignore)
         return Understanding(LabelScheme("binary", (name,), ((0,), present), ignore), remarks)
-    if task != "multiclass" and len(every) == 2 and every[0] == 0 and (every[1] < MOST_CLASSES or every[1] == WHITE):
+    # Beside a grey, white may as well be the class.
+    if task != "multiclass" and len(every) == 2 and every[0] == 0 and (every[1] < MOST_CLASSES or not marks):
         remarks.append(f"{every[1]} is the class and 0 the background")
         return Understanding(LabelScheme("binary", (name,), ((0,), (every[1],)), ignore), remarks)
     where = {value: label for label, values in found for value in values}
@@ -240,8 +243,28 @@ def value_scheme(
     ids = sorted({0, *(every if max(every, default=0) > 1 else (0, 1))})
     if ids != list(range(len(ids))):
         remarks.append(f"the values {listed(ids)} are {len(ids)} classes; those between do not occur and are none")
+    if 0 not in every and len(every) > 1:
+        remarks.append("0 occurs nowhere: it is kept as the background")
     scheme = LabelScheme("multiclass", tuple(map(str, ids)), tuple((number,) for number in ids), ignore)
     return Understanding(scheme, remarks)
+
+
+def marks_of_unlabelled(every: Sequence[int], sets: Sequence[frozenset[int]], meant: set[int]) -> list[int]:
+    """Returns the values that by an old habit mark what nobody labelled: the greatest of a type, or -1, beside others.
+
+    Args:
+        every: All values that occur.
+        sets: Those of each label.
+        meant: Those that are declared as classes.
+    """
+    known = meant - {0, *UNLABELLED} if len(meant - {0}) > 1 else set()
+    found = []
+    for mark in UNLABELLED:
+        others = set(every) - {mark}
+        is_last = max(others, default=0) < mark if mark > 0 else min(others, default=0) == 0
+        if mark not in meant and is_last and any(mark in values and (values | known) - {0, mark} for values in sets):
+            found.append(mark)
+    return found
 
 
 def named_values(task: str | None, classes: Classes | None) -> dict[str, tuple[int, ...]] | None:

@@ -58,13 +58,13 @@ def numbers_objects(sources: Sequence[Source]) -> bool:
     """Says whether label images number objects: many numbers, each of them one connected part of an image.
 
     Numbers as small as those of classes are taken for objects if those of every image are 1, 2, 3, ... up to another
-    number, 8 or more in one image at least.
+    number, 8 or more in one image at least; or if no number occurs in two images. Labels without any 0 number none.
 
     Args:
         sources: Label images, of which some, spread over all, are read.
     """
     chosen = np.unique(np.linspace(0, len(sources) - 1, min(len(sources), EXAMINED_LABELS)).round().astype(int))
-    numbers, every, ids, parts = [], set(), 0, 0
+    numbers, every, ids, parts, has_background = [], set(), 0, 0, False
     for index in chosen:
         try:
             found = object_counts(sources[int(index)])
@@ -73,19 +73,22 @@ def numbers_objects(sources: Sequence[Source]) -> bool:
         if found is None:
             return False
         values, more_ids, more_parts = found
+        has_background |= 0 in values
+        values -= {0}
         numbers.append(values)
         every |= values
         ids, parts = ids + more_ids, parts + more_parts
-    if len(every) < FEWEST_OBJECTS or parts > PARTS_PER_OBJECT * ids:
+    if not has_background or len(every) < FEWEST_OBJECTS or parts > PARTS_PER_OBJECT * ids:
         return False
     counted_up = all(values == set(range(1, len(values) + 1)) for values in numbers)
     most = max(map(len, numbers))
     differ = len({len(values) for values in numbers}) > 1 and counted_up and most >= FEWEST_OBJECTS
-    return differ or (max(every) >= MOST_CLASSES and most > 2)
+    only_once = sum(map(len, numbers)) == len(every) and sum(len(values) > 2 for values in numbers) > 1
+    return differ or only_once or (max(every) >= MOST_CLASSES and most > 2)
 
 
 def object_counts(source: Source) -> tuple[set[int], int, int] | None:
-    """Returns the numbers above 0 of a label, how many there are per window, and of how many connected parts.
+    """Returns the numbers of a label, how many above 0 there are per window, and of how many connected parts.
 
     `None` if they cannot number objects: bands that differ, values that are negative or not whole.
     """
@@ -100,11 +103,11 @@ def object_counts(source: Source) -> tuple[set[int], int, int] | None:
             return None
         if not bands_are_equal(array) or array.min() < 0:
             return None
-        values = set(np.unique(array).tolist()) - {0}
-        if values:
+        values = set(np.unique(array).tolist())
+        every |= values
+        if values - {0}:
             connected: Any = label(array[..., 0], background=0)
-            ids, parts = ids + len(values), parts + int(connected.max())
-            every |= values
+            ids, parts = ids + len(values - {0}), parts + int(connected.max())
         if parts > 4 * max(ids, FEWEST_OBJECTS):
             return every, ids, parts
     return every, ids, parts

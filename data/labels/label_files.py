@@ -18,6 +18,7 @@ from ..images.statistics import measured_windows
 from ..images.wrapped_source import WrappedSource
 from ..windows import Window
 from .colors import BLACK, ColorSource, ColorTable, RemappedSource, code_of, color_name
+from .masked_labels import with_missing
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class LabelFiles:
             source = OpaqueSource(source)
         elif source.palette_colors is not None and self._reference is not None:
             source = self._remapped(source, source.palette_colors)
-        return source
+        return with_missing(source)
 
     def _opened(self, name: str) -> Source:
         return open_source(self._files[name], spatial_dims=self._spatial_dims, palette="index")

@@ -11,7 +11,7 @@ from maskzoo.errors import LabelError
 from .run_source import RunSource
 
 # Pixels at borders from which on a table says enough, and how many times as many there may be as in the other order.
-FEWEST_BORDER_PIXELS, TORN = 100, 2.0
+FEWEST_BORDER_PIXELS, TORN = 100, 1.25
 
 
 def require_written_order(sources: Sequence[RunSource]) -> None:

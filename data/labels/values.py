@@ -43,6 +43,7 @@ class StackedSource(Source):
         self.dtype = np.result_type(*(source.dtype for source in self.sources))
         self.channels = len(sources)
         self.frame = first.frame
+        self.notes = tuple(dict.fromkeys(note for source in self.sources for note in source.notes))
         self._bands, self._missing = list(sources), missing
         absent = tuple(number for number, source in enumerate(sources) if source is None)
         self.unknown = absent if missing == UNKNOWN_CLASS else ()

@@ -19,6 +19,7 @@ from ..labels.run_order import require_written_order
 from ..labels.run_source import RunSource
 from ..labels.run_table import RunTable
 from ..labels.scheme import Classes
+from ..labels.soft_masks import HALF, SoftMaskSource, are_soft_masks
 from ..labels.values import UNKNOWN_CLASS, StackedSource, unresampled
 from .folders import LabelPlace, files_by_stem, matched
 from .image_opening import placed_label
@@ -234,7 +235,12 @@ def settled_labels(
         next(source for source in outlines if source.areas).require_touching()
     plain = spec.task in (None, "binary") and not isinstance(spec.classes, Mapping) and len(spec.classes or ()) < 2
     declared = spec.instances or spec.ignore or spec.colors or bands is not None or not plain
-    if declared or not numbers_objects(labels):
+    if declared:
+        return list(labels), []
+    if are_soft_masks(labels):
+        remark = f"black, white and greys of soft edges: from {HALF} on they are the class"
+        return [SoftMaskSource(label) for label in labels], [remark]
+    if not numbers_objects(labels):
         return list(labels), []
     remark = "values number objects: all above 0 are one class; declare `task: multiclass` if they are class ids"
     return [InstanceSource(label) for label in labels], [remark]

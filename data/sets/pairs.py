@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol
 
 from maskzoo.errors import ImageError, LabelError
 from maskzoo.names import counted
@@ -37,6 +37,25 @@ class Pair(NamedTuple):
     name: str
     image: Source
     label: Source
+
+
+class PartialPair(Protocol):
+    """An image with its label, as far as either could be opened: see `Pair`."""
+
+    @property
+    def name(self) -> str:
+        """Name within the data set."""
+        ...
+
+    @property
+    def image(self) -> Source | None:
+        """The image."""
+        ...
+
+    @property
+    def label(self) -> Source | None:
+        """Its label."""
+        ...
 
 
 def image_names(spec: DataSpec | str | os.PathLike[str], *, spatial_dims: int | None = None) -> list[str]:
@@ -88,7 +107,20 @@ def open_pairs(spec: DataSpec, spatial_dims: int, seed: int) -> tuple[list[Pair]
     labels, remarks = settled_labels(spec, [pair.label for pair in pairs], open_label.bands)
     for remark in [*open_label.remarks, *remarks]:
         logger.warning("labels: %s", remark)
-    return [pair._replace(label=label) for pair, label in zip(pairs, labels, strict=True)], open_label.bands
+    pairs = [pair._replace(label=label) for pair, label in zip(pairs, labels, strict=True)]
+    for line in pixel_notes(pairs):
+        logger.info("%s", line)
+    return pairs, open_label.bands
+
+
+def pixel_notes(pairs: Iterable[PartialPair]) -> list[str]:
+    """Returns what was decided about the meaning of pixels of images and labels, each with the number of files."""
+    notes: dict[str, list[str]] = {}
+    for pair in pairs:
+        for what, source in (("images", pair.image), ("labels", pair.label)):
+            for line in () if source is None else source.notes:
+                notes.setdefault(f"{what}: {line}", []).append(pair.name)
+    return [f"{line} ({len(names)}, such as {names[0]})" for line, names in notes.items()]
 
 
 def synthetic_pairs(spec: DataSpec, spatial_dims: int, seed: int) -> list[Pair]:

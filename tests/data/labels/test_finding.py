@@ -129,7 +129,28 @@ def test_ids_with_gaps_are_as_many_classes(values, ids, caplog):
     assert "are 3 classes" in caplog.text
 
 
-@pytest.mark.parametrize("value", [7, 65535])
+@pytest.mark.parametrize(("mark", "dtype"), [(65535, np.uint16), (-1, np.int16)])
+def test_what_else_marks_unlabelled_pixels_does_not_count(mark, dtype, caplog):
+    for values in ([[0, 1, mark]], [[0, 1, 2, mark]]):
+        source = label(np.array(values, dtype))
+        scheme = find_scheme([source])
+        assert scheme.ignore == (mark,)
+        assert read(scheme, source).ravel().tolist() == [*values[0][:-1], 255]
+        assert f"{mark} beside other values does not count" in caplog.text
+
+
+def test_a_mark_that_is_not_the_last_value_or_has_no_background_is_none():
+    for values in ([[0, 1, 255, 300]], [[-1, 1]], [[-2, -1, 0, 1]], [[0, 128, 255]]):
+        with pytest.raises(LabelError, match="expected class ids from 0 to 63"):
+            find_scheme([label(np.array(values, np.int16))])
+
+
+def test_a_background_that_never_occurs_is_said(caplog):
+    assert find_scheme([label([[1, 2]])]).class_names == ("0", "1", "2")
+    assert "0 occurs nowhere: it is kept as the background" in caplog.text
+
+
+@pytest.mark.parametrize("value", [7, 127, 200, 65535])
 def test_zero_and_another_value_is_a_mask(value):
     scheme = find_scheme([label([[0, value]])])
     assert (scheme.task, read(scheme, label([[0, value]]))[0, :, 0].tolist()) == ("binary", [0, 1])
@@ -187,7 +208,7 @@ def test_colours_may_be_declared_to_be_bands():
     [
         ([[0, 1, 2]], {"task": "binary"}, "array: expected values within 0, 1 or 0, 255"),
         ([[0, 0]], {}, "labels: expected a class besides the background"),
-        ([[0, 300]], {}, "array: expected class ids from 0 to 63"),
+        ([[0, 3, 300]], {}, "array: expected class ids from 0 to 63"),
         ([[0, 3]], {"classes": ["a", "b", "c"]}, "array: expected label values 0, 1, 2; received 3"),
         ([[0.0, 0.5]], {}, "array: expected label values that are whole numbers; received 0.5"),
         ([[0, 1]], {"task": "multilabel"}, "classes: expected a mapping from name to label values"),

@@ -45,6 +45,8 @@ def blocks(count, *, start=1, step=1, side=60):
         ([blocks(9, start=70, step=3), blocks(9, start=500)], True),
         ([blocks(5), blocks(7)], False),  # few enough for classes
         ([blocks(12), blocks(12)], False),  # the same ones everywhere are classes
+        ([blocks(5), blocks(5, start=6)], True),  # counted on from image to image
+        ([blocks(1, start=number) for number in range(1, 12)], False),  # one class in each image
         ([blocks(9, step=2), blocks(12)], False),  # small ids with gaps are classes
         ([blocks(2, start=100, step=100)] * 3, False),  # a mask of grey levels
     ],
@@ -59,6 +61,12 @@ def test_values_of_several_parts_each_are_no_objects():
     assert not numbers_objects(levels)
     classes = [open_source(np.kron(rng.integers(0, n, (9, 9)), np.ones((4, 4), np.uint8))) for n in (9, 12)]
     assert not numbers_objects(classes)
+
+
+def test_labels_without_background_number_no_objects():
+    numbers = np.arange(100, dtype=np.uint8).reshape(10, 10)
+    assert numbers_objects([open_source(numbers)])
+    assert not numbers_objects([open_source(numbers + 1)])
 
 
 def test_negative_values_fractions_and_colours_number_no_objects():

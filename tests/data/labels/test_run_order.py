@@ -20,10 +20,10 @@ def source(mask, *, written, read):
     return RunSource("t.csv (a)", mask.shape, [runs], read)
 
 
-@pytest.mark.parametrize("shape", [(30, 50), (50, 30), (40, 42), (64, 60)])
+@pytest.mark.parametrize("shape", [(30, 50), (50, 30), (40, 42), (64, 60), (60, 61)])
 @pytest.mark.parametrize("written", [True, False])
 def test_torn_areas_are_refused_and_whole_ones_are_not(shape, written):
-    labels = [disc(shape), disc(shape, 6), np.zeros(shape, bool)]
+    labels = [disc(shape, radius) for radius in range(14)]
     require_written_order([source(mask, written=written, read=written) for mask in labels])
     other = str(written).lower()
     with pytest.raises(LabelError, match=rf"t.csv \(a\): .* with `rle: \{{column_major: {other}\}}`"):
