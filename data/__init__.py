@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from .images.image_files import SUFFIXES as SUFFIXES
     from .images.image_files import file_stem as file_stem
     from .images.image_files import file_suffix as file_suffix
+    from .images.image_files import file_version as file_version
     from .images.image_files import is_image as is_image
     from .images.missing_pixels import held_pixels as held_pixels
     from .images.missing_pixels import lacks_pixels as lacks_pixels
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from .sets.spec_file import files_of_images as files_of_images
     from .sets.spec_file import files_of_spec as files_of_spec
     from .sets.spec_file import read_spec as read_spec
+    from .sets.spec_file import resumed_spec as resumed_spec
     from .sets.spec_file import spatial_dims_of as spatial_dims_of
     from .sets.specification import SYNTHETIC as SYNTHETIC
     from .sets.specification import DataSpec as DataSpec
@@ -92,7 +94,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "images.image_files": ["SUFFIXES", "file_stem", "file_suffix", "is_image"],
+        "images.image_files": ["SUFFIXES", "file_stem", "file_suffix", "file_version", "is_image"],
         "images.missing_pixels": ["held_pixels", "lacks_pixels"],
         "images.opening": ["open_source"],
         "images.overview": ["tissue_finder"],
@@ -136,6 +138,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "files_of_images",
             "files_of_spec",
             "read_spec",
+            "resumed_spec",
             "spatial_dims_of",
         ],
         "sets.specification": ["SYNTHETIC", "DataSpec"],

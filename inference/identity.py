@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from maskzoo.files import JSON, file_checksum
 
+from .. import data
 from .predictor import Predictor
 from .run_folders import DATA_FILE
 
@@ -37,13 +38,21 @@ class Identity:
         return {"run": self.run, "software": self.software, **self.other}
 
 
+def image_states(source: Source) -> list[list[str | int]]:
+    """Returns place, size and time of every file of an image; of a folder of slices their sum and the latest."""
+    found = []
+    for path in source.files:
+        _, changed, size = data.file_version(path)
+        found.append([str(path.resolve()), size, changed])
+    return found
+
+
 def identity_of(predictor: Predictor, source: Source) -> Identity:
     """Returns what the predictions of a run, or of an ensemble, on an image depend on."""
     files = [Path(run.path, name) for run in predictor.members for name in (run.model_file, DATA_FILE)]
     other: dict[str, JSON] = {"decision": [list(predictor.thresholds), predictor.decision.as_mapping()]}
-    if source.path is not None:
-        status = source.path.stat()
-        other["image"] = [str(source.path.resolve()), status.st_size, status.st_mtime_ns]
+    if states := image_states(source):
+        other["image"] = states[0] if len(states) == 1 else states
     engines = [str(run.engine) for run in predictor.members if run.engine is not None]
     if engines:
         other["engine"] = engines

@@ -116,6 +116,8 @@ def set_precision(recipe: Recipe) -> None:
 def open_data(recipe: Recipe) -> data.DataSet:
     """Opens the recipe's data set; files that do not determine the number of spatial axes get the model's."""
     spec = data.read_spec(recipe.data, recipe.data_options())
+    if recipe.resume and recipe.run is not None and (Path(recipe.run) / DATA_FILE).is_file():
+        spec = data.resumed_spec(spec, recipe.data, read_run_data(Path(recipe.run)).spec)
     default = 3 if recipe.slices else models.spatial_dims_of(recipe.model)
     found = data.spatial_dims_of(spec)
     if found is not None and found != default and not recipe.slices:

@@ -59,6 +59,11 @@ class SimpleITKSource(Source):
         if min(size) < 1 or self._bytes > max(1 << 26, 2000 * stored):
             raise ImageError(path, f"a size that fits into {stored} bytes", size)
 
+    @property
+    def files(self) -> list[Path]:
+        """The file or folder, and the file of voxels that a header names."""
+        return [*super().files, *self._scan.data_files]
+
     def close(self) -> None:
         """Forgets what this process holds of the scan."""
         reader_cache.volumes.drop(self._version)

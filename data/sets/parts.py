@@ -19,7 +19,7 @@ from .image_opening import settled
 from .makers import Makers, read_makers
 from .normalization import Normalizer
 from .pairs import Pair, open_pairs, scheme_of
-from .spec_file import read_spec, spatial_dims_of
+from .spec_file import read_part, read_spec, spatial_dims_of
 from .specification import SYNTHETIC, DataSpec
 
 logger = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ def open_parts(spec: DataSpec, spatial_dims: int, seed: int) -> list[Part]:
         return [replace(part, held_out=held_out_by(spec, part.identities, seed))]
     parts: list[Part] = []
     for place, prefix in zip(spec.sets, prefixes(list(spec.sets)), strict=True):
-        parts.append(open_part(read_spec(place), spatial_dims, seed, spec.sets[place], f"{prefix}-"))
+        parts.append(open_part(read_part(spec, place), spatial_dims, seed, spec.sets[place], f"{prefix}-"))
         first, part = parts[0], parts[-1]
         for name, expected, received in (
             ("task", first.scheme.task, part.scheme.task),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import yaml
 from maskzoo.errors import DataError, MissingFile, OptionError, UnreadableFile
 from maskzoo.names import one_of
 
+from ..images.scale import STORED
 from .folders import find_folders, image_files, spatial_dims_of_file
 from .specification import SYNTHETIC, DataSpec
 
@@ -67,6 +68,36 @@ def read_spec(
     elif spec.path != SYNTHETIC:
         find_folders(spec)
     return spec
+
+
+def resumed_spec(
+    spec: DataSpec,
+    path: str | os.PathLike[str],
+    trained: Mapping[str, Any],  # JSON values
+) -> DataSpec:
+    """Returns the specification of a run that is resumed, with volumes as the version that began it read them.
+
+    Args:
+        spec: What `read_spec` returned.
+        path: What it was read from.
+        trained: The specification in the `data.json` of the run.
+    """
+    # Versions that said nothing of it read volumes as they are stored.
+    is_told = "orientation" in trained or says_orientation(path)
+    return spec if is_told else replace(spec, orientation=STORED)
+
+
+def says_orientation(path: str | os.PathLike[str]) -> bool:
+    """Says whether the specification of a data set says where the axes of volumes lead."""
+    path = Path(path)
+    return path.suffix in YAML_SUFFIXES and path.is_file() and "orientation" in read_yaml(path)
+
+
+def read_part(joined: DataSpec, place: str) -> DataSpec:
+    """Reads the specification of one of the sets that another joins, whose volumes may be read as they are stored."""
+    spec = read_spec(place)
+    is_stored = joined.orientation == STORED and not says_orientation(place)
+    return replace(spec, orientation=STORED) if is_stored else spec
 
 
 def check_joined_keys(

@@ -5,12 +5,14 @@ import logging
 import shutil
 
 import keras
+import nibabel
 import numpy as np
 import pytest
 
 from maskzoo import data, evaluation, inference, models
 from maskzoo.errors import OptionError, RunError, TrainingError, WeightsError
 from maskzoo.training import Recipe, checkpoints, fit, read_history, recorder
+from maskzoo.training.fit import open_data
 from maskzoo.training.history import History
 
 
@@ -277,3 +279,25 @@ def test_a_finished_run_that_is_resumed_keeps_its_decision(train_tiny, short_run
     train_tiny(run, resume=True, **short_options | {"epochs": 3})
     loaded = inference.read_run(run)
     assert (loaded.decision == decided) == (loaded.identity == identity)
+
+
+def test_a_resumed_run_of_an_older_version_reads_volumes_as_they_are_stored(tmp_path):
+    affine = np.diag([-1.0, -1, 1, 1])
+    rng = np.random.default_rng(0)
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+        for number in range(2):
+            voxels = rng.integers(0, 2 if kind == "masks" else 99, (6, 5, 4)).astype(np.uint8)
+            nibabel.save(nibabel.Nifti1Image(voxels, affine), tmp_path / kind / f"{number}.nii")
+    run = tmp_path / "run"
+    run.mkdir()
+    options = {"data": str(tmp_path), "model": "unet3d_padded", "run": str(run)}
+    fresh = open_data(Recipe(**options))
+    assert fresh.spec.orientation == "RAS"
+    old = {**fresh.as_mapping(), "patch": [4, 4, 4]}
+    del old["spec"]["orientation"]
+    (run / "data.json").write_text(json.dumps(old))
+    assert open_data(Recipe(**options)).spec.orientation == "RAS"
+    resumed = open_data(Recipe(**options, resume=True))
+    assert resumed.spec.orientation == "stored"
+    assert {case.image.frame.orientation for case in resumed.train} == {"LPS"}

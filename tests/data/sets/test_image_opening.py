@@ -1,12 +1,15 @@
 """Images and labels of a set at its scale: median spacing, orientation, size; labels by place; old runs as before."""
 
+from dataclasses import replace
+
 import cv2
 import nibabel
 import numpy as np
 import pytest
 
-from maskzoo.data import DataSpec, Window, labelled_cases, load_data, open_as_trained
+from maskzoo.data import DataSpec, Window, labelled_cases, load_data, open_as_trained, read_spec, resumed_spec
 from maskzoo.data.sets.image_opening import scale_as_trained, settled
+from maskzoo.data.sets.parts import open_parts
 from maskzoo.errors import LabelError, OptionError
 
 FLIPPED = np.array([[-1.0, 0, 0, 7], [0, -1, 0, 5], [0, 0, 3, 0], [0, 0, 0, 1]])
@@ -76,6 +79,26 @@ def test_runs_of_version_0_1_keep_reading_volumes_as_they_lie(tmp_path):
     assert old.image.frame.orientation == "LPS"
     assert {case.image.frame.orientation for case in labelled_cases(mapping, folder)} == {"LPS"}
     assert open_as_trained(folder / "images" / "0.nii.gz", mapping["spec"], 3).own is None
+
+
+def test_a_resumed_run_keeps_reading_volumes_as_it_began(tmp_path):
+    folder = save_set(tmp_path, [FLIPPED] * 2)
+    spec = read_spec(folder)
+    assert resumed_spec(spec, folder, {"path": str(folder)}).orientation == "stored"
+    assert resumed_spec(spec, folder, {"orientation": "RAS"}) == spec
+    (folder / "set.yaml").write_text("path: .\norientation: LPS\n")
+    told = read_spec(folder / "set.yaml")
+    assert resumed_spec(told, folder / "set.yaml", {"path": str(folder)}).orientation == "LPS"
+
+
+def test_joined_sets_of_an_older_run_keep_their_axes_too(tmp_path):
+    for name in "ab":
+        save_set(tmp_path / name, [FLIPPED] * 2, seed=ord(name))
+    (tmp_path / "b/set.yaml").write_text("path: .\norientation: RAS\n")
+    joined = DataSpec(path=str(tmp_path), sets={str(tmp_path / "a"): 1, str(tmp_path / "b/set.yaml"): 1})
+    for orientation, expected in (("RAS", {"RAS"}), ("stored", {"LPS", "RAS"})):
+        parts = open_parts(replace(joined, orientation=orientation), 3, 0)
+        assert {pair.image.frame.orientation for part in parts for pair in part.pairs} == expected
 
 
 @pytest.mark.parametrize(("resize", "shape"), [(20, (20, 20)), ("16x24", (16, 24)), (0.5, (24, 30))])
