@@ -63,17 +63,15 @@ def run(arguments: Namespace) -> None:
     if not place.is_dir():
         raise MissingFile(place, "a folder of images", "nothing at that path")
     described = inference.read_run_data(inference.run_folder(folders[0]))
-    if described.spec.get("channels"):
-        raise OptionError("runs", "runs whose images are one file each, for pseudo-labels", "channels in several files")
-    images = sorted(path for path in place.iterdir() if data.is_image(path))
+    images = data.images_as_trained(place, described.spec)
     behind = inference.files_behind_runs(folders)
     check_no_input([arguments.output], [place, *images, *map(inference.run_folder, folders), *behind])
     descriptions = [inference.read_run_data(inference.run_folder(folder)) for folder in folders]
     seen_by = [inference.seen_by(*described) for described in zip(descriptions, folders, strict=True)]
-    identities = inference.identities_of_files(images, descriptions[0].spatial_dims)
+    identities = inference.identities_of_files(images, descriptions[0])
     groups: dict[tuple[int, ...], list[Path]] = {}
     for image, identity in zip(images, identities, strict=True):
-        numbers = training.unseen_by(identity, data.file_stem(image), seen_by)
+        numbers = training.unseen_by(identity, data.name_as_trained(image, described.spec), seen_by)
         groups.setdefault(tuple(numbers), []).append(image)
     for image in (seen := groups.pop((), [])):
         logger.warning("left out: %s: every run was trained on this image", image)

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from .sets.image_opening import images_as_trained as images_as_trained
     from .sets.image_opening import name_as_trained as name_as_trained
     from .sets.image_opening import open_as_trained as open_as_trained
+    from .sets.image_opening import place_as_trained as place_as_trained
     from .sets.image_opening import scale_as_trained as scale_as_trained
     from .sets.makers import LabelMaker as LabelMaker
     from .sets.makers import Makers as Makers
@@ -127,7 +128,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "sets.image_identity": ["ImageIdentity", "KnownImages", "identities_of"],
         "sets.makers": ["LabelMaker", "Makers", "read_makers"],
-        "sets.image_opening": ["images_as_trained", "name_as_trained", "open_as_trained", "scale_as_trained"],
+        "sets.image_opening": [
+            "images_as_trained",
+            "name_as_trained",
+            "open_as_trained",
+            "place_as_trained",
+            "scale_as_trained",
+        ],
         "sets.normalization": ["Normalizer"],
         "sets.occurrence": ["require_every_class"],
         "sets.pairs": ["image_names"],

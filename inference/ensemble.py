@@ -70,6 +70,7 @@ class Ensemble:
         if not self.members:
             raise OptionError("runs", "at least one run", "none")
         check_members(self.members)
+        check_channels(self.members)
         check_one_of("reduction", reduction, REDUCTIONS)
         if not 0 < temperature < math.inf:
             raise OptionError("temperature", "a number above 0", temperature)
@@ -184,6 +185,22 @@ def check_members(runs: Sequence[Run]) -> None:
             expected, received = getattr(runs[0].data, key), getattr(run.data, key)
             if expected != received:
                 raise RunError(run.path, f"{what} of {runs[0].path}, {shown(expected)}", shown(received))
+
+
+def check_channels(runs: Sequence[Run]) -> None:
+    """Refuses runs that take other bands, or channels from other files or in another order.
+
+    Raises:
+        RunError: They do.
+    """
+    first, *others = (
+        {"bands": run.data.spec.get("bands"), "channels": list((run.data.spec.get("channels") or {}).values())}
+        for run in runs
+    )
+    for run, other in zip(runs[1:], others, strict=True):
+        for name, expected in first.items():
+            if other[name] != expected:
+                raise RunError(run.path, f"the {name} of {runs[0].path}, {expected or 'all'}", other[name] or "all")
 
 
 def shown(value: object) -> object:

@@ -65,7 +65,7 @@ def seen_by(described: RunData, run: object) -> SeenImages:
         logger.warning("%s: does not say what its images are, and some are gone; they are known by name alone", run)
     # Whatever lies at the path now: a file that was changed since counts as seen, too.
     own = [data.ImageIdentity(path=str(files[name].resolve())) for name in found]
-    own += identities_of_files([files[name] for name in found], described.spatial_dims)
+    own += identities_of_files([files[name] for name in found], described)
     return SeenImages(data.KnownImages([*own, *before]), names)
 
 
@@ -77,7 +77,7 @@ def held_out_by(described: RunData) -> frozenset[str]:
     images = {name: data.ImageIdentity.from_mapping(image) for name, image in described.images.items()}
     if not images and described.validation:
         files = {name: file for name, file in files_of(described).items() if name in described.validation}
-        found = identities_of_files(list(files.values()), described.spatial_dims)
+        found = identities_of_files(list(files.values()), described)
         images = dict(zip(files, found, strict=True))
     place = str(described.spec.get("path"))
     unknown = data.ImageIdentity()
@@ -105,12 +105,18 @@ def files_of(described: RunData) -> dict[str, Path]:
         return {}
 
 
-def identities_of_files(files: Sequence[Path], spatial_dims: int) -> list[data.ImageIdentity]:
-    """Returns what image files are; of one that cannot be read its place alone."""
+def identities_of_files(files: Sequence[Path], described: RunData) -> list[data.ImageIdentity]:
+    """Returns what images are, with all their channels; of one that cannot be read its place alone.
+
+    Args:
+        files: Their files, of several channels that of any.
+        described: What the run was trained on that takes them.
+    """
+    reading = {"channels": described.spec.get("channels")}
     sources: dict[int, data.Source] = {}
     for number, file in enumerate(files):
         try:
-            sources[number] = data.open_source(file, spatial_dims=spatial_dims)
+            sources[number] = data.open_as_trained(file, reading, described.spatial_dims)
         except MaskzooError:
             continue
     found: Mapping[int, data.ImageIdentity] = {}

@@ -38,7 +38,7 @@ class LabelledImage:
         confidence: Mean confidence of the pixels that show a class; of all pixels if none does.
         ignored: Fraction of the pixels that are ignored in training.
         runs: The runs that labelled it.
-        files: Its files in the data set: the link to the image, and the masks.
+        files: Its files in the data set: the links to those of the image, and the masks.
     """
 
     name: str
@@ -107,7 +107,8 @@ class PseudoSet:
         self.threshold, self.fraction = threshold, fraction
         self.images: list[LabelledImage] = []
         self.task, self.names = description.task, description.class_names
-        reading = description.reading | description.scale
+        self._spec = description.spec
+        reading = description.reading | description.scale | {"channels": description.spec.get("channels")}
         self._reading = {name: value for name, value in reading.items() if value}
         self.table, self.specified = self.folder / TABLE, self.folder / SET
         self.unfinished = self.folder.with_name(f".{self.folder.name}.{os.getpid()}.unfinished")
@@ -115,7 +116,7 @@ class PseudoSet:
         self.places = [Path("masks", plane) for plane in planes]
 
     def __enter__(self) -> Self:
-        for place in (Path("images"), *self.places):
+        for place in self.places:
             (self.unfinished / place).mkdir(parents=True)
         return self
 
@@ -123,16 +124,17 @@ class PseudoSet:
         shutil.rmtree(self.unfinished, ignore_errors=True)
 
     def add(self, image: str | Path, source: Source, probabilities: Source, runs: Sequence[data.LabelMaker]) -> None:
-        """Adds an image, by a link to it, with its labels.
+        """Adds an image, by links to its files, with its labels.
 
         Args:
-            image: Path of the image.
+            image: Path of the image, of several channels that of any.
             source: The image, opened.
             probabilities: Source of its probabilities in 255ths, a band per class.
             runs: The runs that predicted them.
         """
         spatial_dims = len(source.shape)
-        files = [place / f"{data.file_stem(image)}{SUFFIX[spatial_dims]}" for place in self.places]
+        name = data.name_as_trained(Path(image), self._spec)
+        files = [place / f"{name}{SUFFIX[spatial_dims]}" for place in self.places]
         # Sum of the confidence, and number: of all pixels, and of those that show a class.
         sums, ignored = np.zeros((2, 2)), 0
         with ExitStack() as stack:
@@ -154,16 +156,19 @@ class PseudoSet:
                 labels[uncertain] = IGNORED
                 for plane, sink in enumerate(sinks):
                     sink.write(window, labels[..., plane, None])
-        link = Path("images", Path(image).name)
-        (self.unfinished / link).symlink_to(Path(image).resolve())
+        links = []
+        for file in source.files:
+            links.append(data.place_as_trained(file, self._spec) / file.name)
+            (self.unfinished / links[-1]).parent.mkdir(parents=True, exist_ok=True)
+            (self.unfinished / links[-1]).symlink_to(file.resolve())
         total, number = sums[1] if sums[1, 1] else sums[0]
         self.images.append(
             LabelledImage(
-                name=data.file_stem(image),
+                name=name,
                 confidence=float(total / max(number, 1)),
                 ignored=float(ignored / max(sums[0, 1], 1)),
                 runs=tuple(runs),
-                files=(link, *files),
+                files=(*links, *files),
             )
         )
 

@@ -99,13 +99,24 @@ def channel_files(path: Path, channels: Channels) -> list[Path]:
             raise DataError(path, f"a file whose name ends in {' or '.join(places)}, as in training", stem)
         case = stem[: -len(own)]
         return [image_named(path.parent, f"{case}{end}", path) for end in places]
-    # The folders of the channels may lie in others, such as `images/red`.
-    own_parts = [Path(place).parts for place in places]
-    own_place = next((parts for parts in own_parts if path.parent.parts[-len(parts) :] == parts), None)
-    if own_place is None:
-        raise DataError(path, f"a file in a folder {' or '.join(places)}, as in training", f"one in {path.parent}")
-    root = Path(*path.parent.parts[: len(path.parent.parts) - len(own_place)])
+    own_place = place_of(path, channels)
+    root = Path(*path.parent.parts[: len(path.parent.parts) - len(own_place.parts)])
     return [image_named(root / place, stem, path) for place in places]
+
+
+def place_of(path: Path, channels: Channels) -> Path:
+    """Returns the folder of a channel, as `channels` names it, that holds a file.
+
+    Raises:
+        DataError: If the file is that of no channel.
+    """
+    # The folders of the channels may lie in others, such as `images/red`.
+    places = [Path(place) for place in channels.values()]
+    own = next((place for place in places if path.parent.parts[-len(place.parts) :] == place.parts), None)
+    if own is None:
+        names = " or ".join(channels.values())
+        raise DataError(path, f"a file in a folder {names}, as in training", f"one in {path.parent}")
+    return own
 
 
 def image_named(folder: Path, stem: str, first: Path) -> Path:

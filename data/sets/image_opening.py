@@ -18,7 +18,7 @@ from ..images.opening import open_source
 from ..images.placement import brought_onto, place_in_words
 from ..images.scale import Scale
 from ..images.source import Source
-from .channels import are_endings, case_name, channel_files, joined
+from .channels import are_endings, case_name, channel_files, joined, place_of
 from .folders import image_files, with_channels
 from .specification import MEDIAN, SYNTHETIC, DataSpec
 
@@ -102,6 +102,16 @@ def images_as_trained(folder: Path, trained: Mapping[str, Any]) -> list[Path]:  
 def name_as_trained(path: Path, trained: Mapping[str, Any]) -> str:  # JSON values
     """Returns the name of an image for a run, without what says its channel."""
     return case_name(path, trained.get("channels"))
+
+
+def place_as_trained(file: Path, trained: Mapping[str, Any]) -> Path:  # JSON values
+    """Returns where a file of an image lies in a data set like that of a run: in `images`, or its channel's folder.
+
+    Raises:
+        DataError: If it is in the folder of no channel.
+    """
+    channels = trained.get("channels")
+    return place_of(file, channels) if channels and not are_endings(channels) else Path("images")
 
 
 def settled(spec: DataSpec, spatial_dims: int) -> DataSpec:

@@ -109,9 +109,41 @@ def test_the_surest_are_kept_and_can_be_trained_on(tmp_path, images):
     np.testing.assert_array_equal(labels == dataset.ignore_index, written == 255)
 
 
+@pytest.mark.parametrize("layout", ["endings", "folders"])
+def test_images_whose_channels_lie_in_several_files_are_labelled(tmp_path, layout, capsys):
+    channels = {"endings": {"t1": "_0000", "t2": "_0001"}, "folders": {"red": "dirR", "nir": "dirN"}}[layout]
+    more = tmp_path / "more"
+    for number, place in enumerate(channels.values()):
+        for name in ("seen", "new", "other"):
+            first, second = np.roll(RAMP, 9 * (name == "other")), np.full_like(RAMP, 7 if name == "seen" else 9)
+            file = more / f"{name}{place}.png" if layout == "endings" else more / place / f"{name}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(file), second if number else first)
+    run = write_run(tmp_path / "run", [], 128, channels=2, normalization={"kind": "none", "channels": 2})
+    image = keras.Input((None, None, 2))
+    keras.Model(image, keras.layers.Conv2D(1, 1, name="mask")(image)).save(run / "best.keras")
+    described = json.loads((run / "data.json").read_text()) | {"spec": {"channels": channels}}
+    files = data.images_as_trained(more, described["spec"])
+    assert [data.name_as_trained(file, described["spec"]) for file in files] == ["new", "other", "seen"]
+    identities = inference.identities_of_files(files, inference.RunData.from_mapping(described))
+    # Of the seen one and the new one, the first channels are equal.
+    described |= {"train": ["x"], "images": {"x": identities[2].as_mapping()}}
+    (run / "data.json").write_text(json.dumps(described))
+    assert pseudo(run, more, tmp_path / "out", "--threshold", 0.5) == 0
+    assert "left out" in capsys.readouterr().err
+    assert table(tmp_path / "out").keys() == {"new", "other"}
+    dataset = data.load_data(str(tmp_path / "out/set.yaml"), spatial_dims=2)
+    assert sorted(case.name for case in dataset.train) == ["new", "other"]
+    case = next(case for case in dataset.train if case.name == "new")
+    window = data.Window((0, 0), RAMP.shape)
+    np.testing.assert_array_equal(case.image.read(window), np.dstack([RAMP, np.full_like(RAMP, 9)]))
+    assert case.read_label(window)[..., 0].shape == RAMP.shape
+
+
 def known_by_pixels(**files):
     """What `data.json` says of images, by name."""
-    found = inference.identities_of_files(list(files.values()), 2)
+    described = inference.RunData("binary", ("cell",), 1, 2, {"kind": "none", "channels": 1}, (32, 32))
+    found = inference.identities_of_files(list(files.values()), described)
     return {name: identity.as_mapping() for name, identity in zip(files, found, strict=True)}
 
 
