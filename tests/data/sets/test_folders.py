@@ -29,7 +29,7 @@ def test_missing_and_ambiguous_folders(tmp_path):
     with pytest.raises(MissingFile, match=f"^{tmp_path}: expected a folder images/ in it, or .*; received no images/$"):
         find_folders(spec)
     (tmp_path / "images").mkdir()
-    with pytest.raises(MissingFile, match="expected a folder masks/ or labels/ in it, or .*; received no masks/"):
+    with pytest.raises(MissingFile, match=r"expected a folder masks/ or labels/ in it, or .*; received no masks/"):
         find_folders(spec)
     with pytest.raises(MissingFile, match="expected harts in it, as `labels` says; received no harts"):
         find_folders(DataSpec(path=str(tmp_path), labels={"lung": "images", "heart": "harts"}))
