@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .images.resizing import resize as resize
     from .images.source import Frame as Frame
     from .images.source import Source as Source
+    from .images.unlike_values import unlike as unlike
     from .images.value_range import ValueRange as ValueRange
     from .images.value_range import require_same_kind as require_same_kind
     from .images.value_range import rescaled as rescaled
@@ -102,6 +103,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "images.pyramid": ["ResampledSource", "nearest"],
         "images.resizing": ["resize"],
         "images.source": ["Frame", "Source"],
+        "images.unlike_values": ["unlike"],
         "images.value_range": ["ValueRange", "require_same_kind", "rescaled"],
         "inspection.contents": ["inspect_data"],
         "inspection.pictures": ["save_figure", "save_overlays"],

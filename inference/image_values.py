@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+
 from maskzoo.errors import OptionError
 
 from .. import data
 from .predictor import Predictor
 from .run_files import RunData
+
+logger = logging.getLogger(__name__)
 
 # What is normalised by its own values may have any.
 OWN_RANGE = ("image", "percentile")
@@ -34,7 +38,14 @@ def fitting_source(predictor: Predictor, source: data.Source) -> data.Source:
             source = data.rescaled(source, trained)
         if run.data.normalization.get("kind") not in OWN_RANGE:
             data.require_same_kind(source, trained, f"the training images of {run.name}")
+            say_unlike_values(source, trained, run.name)
     return source
+
+
+def say_unlike_values(source: data.Source, trained: data.ValueRange, name: str) -> None:
+    """Says if an image of more than 8 bits has values of another scale than the training images of a run."""
+    if source.dtype.itemsize > 1 and (words := data.unlike(data.ValueRange.of([source]), trained)):
+        logger.warning("%s: %s as in the training images of %s", source.name, words, name)
 
 
 def values_of_training(described: RunData) -> data.ValueRange | None:

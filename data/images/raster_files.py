@@ -6,7 +6,7 @@ import os
 import zlib
 from typing import Any
 
-from maskzoo.errors import UnreadableFile
+from maskzoo.errors import ImageError, UnreadableFile
 
 from .reading import ignored_warnings
 
@@ -40,10 +40,11 @@ def raster_driver(path: str | os.PathLike[str]) -> str:
 
 
 def check_png(path: str | os.PathLike[str]) -> None:
-    """Refuses a PNG that is cut off or whose checksums differ: GDAL would show grey pixels instead.
+    """Refuses a PNG that is cut off or whose checksums differ: GDAL would show grey pixels instead. And an animated one.
 
     Raises:
         UnreadableFile: If the file is damaged.
+        ImageError: If it holds several pictures.
     """
     with open(path, "rb") as file:
         file.seek(8)
@@ -53,3 +54,5 @@ def check_png(path: str | os.PathLike[str]) -> None:
             data = file.read(length)
             if len(data) < length or int.from_bytes(file.read(4)) != zlib.crc32(data, zlib.crc32(kind)) or not kind:
                 raise UnreadableFile(path, "a whole PNG", "one that is cut off or damaged")
+            if kind == b"acTL" and (frames := int.from_bytes(data[:4])) > 1:
+                raise ImageError(path, "one picture", f"an animation of {frames}")

@@ -28,7 +28,7 @@ from .reading import (
     require_numbers,
     unreadable_window,
 )
-from .source import Frame, Level, Source
+from .source import Frame, Level, Source, is_label_value
 from .statistics import MEASURED_PIXELS, measured_windows
 
 OPEN_FILES_PER_THREAD = 32
@@ -138,7 +138,7 @@ class RasterioSource(Source):
 
     def _read(self, window: Window) -> np.ndarray:
         array = self._meaning.shown(interleaved(self._stored(self._meaning.bands, window)))
-        is_kept = self._keeps_missing and not (self.nodata is not None and np.isnan(self.nodata))
+        is_kept = self._keeps_missing and (self.nodata is None or is_label_value(self.nodata))
         if is_kept or (self._mask is None and self._meaning.alpha is None):
             return array
         array[~self._valid(window)] = 0
@@ -270,6 +270,8 @@ def read_colors(dataset: RasterFile) -> np.ndarray | None:
     """Returns the palette of a raster file as an array `(indices, 3)`, transparent colours black; `None` without."""
     if dataset.count != 1 or dataset.colorinterp[0].name != "palette":
         return None
+    if np.dtype(dataset.dtypes[0]).kind != "u":
+        return None  # signed numbers are no indices, whatever GDAL makes of them
     colors = np.zeros((np.iinfo(dataset.dtypes[0]).max + 1, 3), np.uint8)
     for index, (*color, alpha) in dataset.colormap(1).items():
         colors[index] = color if alpha else 0

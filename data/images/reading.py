@@ -15,6 +15,8 @@ from maskzoo.errors import ImageError
 from ..windows import Window, mirrored
 from .source import Source
 
+# Just below the greatest number of four bytes, which marks missing pixels: no measurement has it.
+LARGEST = 3.4e38
 # Python's warning filters belong to the process: two threads that change and restore them at once leave a mess.
 _filters = threading.Lock()
 
@@ -43,12 +45,14 @@ def read_mirrored(source: Source, window: Window, read: Callable[[Window], np.nd
 
 
 def require_finite(array: np.ndarray, name: str, window: Window) -> np.ndarray:
-    """Returns the pixels `(*size, channels)` of a window, and refuses NaN and infinity among them."""
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
+    """Returns the pixels `(*size, channels)` of a window, and refuses NaN, infinity and the last numbers before it."""
+    if array.dtype.kind == "f" and not (np.abs(array) < LARGEST).all():
+        wrong = np.count_nonzero(~np.isfinite(array))
+        huge = f"{np.count_nonzero(np.abs(array) >= LARGEST)} such as {array.flat[np.abs(array).argmax()]:.6g}"
         raise ImageError(
             name,
             f"finite values in the window at {window.offset} of size {window.size}",
-            f"{np.count_nonzero(~np.isfinite(array))} that are NaN or infinite",
+            f"{wrong} that are NaN or infinite" if wrong else f"{huge}, which the file does not declare as nodata",
         )
     return array
 

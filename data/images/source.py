@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rasterio.crs import CRS
     from rasterio.rpc import RPC
 
+LARGEST_LABEL = 2**53
 # Spatial shape of a level, and how many pixels of the finest level one of its pixels stands for.
 Level = tuple[tuple[int, ...], float]
 
@@ -240,6 +241,11 @@ def scaled_rpcs(rpcs: RPC, steps: Sequence[float]) -> RPC:
         samp_off=(rpcs.samp_off + 0.5) / columns - 0.5,
         samp_scale=rpcs.samp_scale / columns,
     )
+
+
+def is_label_value(nodata: float) -> bool:
+    """Whether the nodata value of a label can be one of its values: a number, and none of the last before infinity."""
+    return abs(nodata) < LARGEST_LABEL
 
 
 class Source(Protocol):

@@ -40,11 +40,16 @@ class ValueRange:
     bits: int | None = None
 
     @classmethod
-    def of(cls, sources: Sequence[Source]) -> ValueRange:
-        """Measures the values of images: some of many, large ones on windows spread over them."""
+    def of(cls, sources: Sequence[Source], pixels: int = MEASURED_PIXELS) -> ValueRange:
+        """Measures the values of images: some of many, large ones on windows spread over them.
+
+        Args:
+            sources: The images.
+            pixels: How many pixels of all of them together are looked at.
+        """
         bits = {source.bits for source in sources}
         some = [sources[n] for n in np.unique(np.linspace(0, len(sources) - 1, MEASURED_IMAGES).round().astype(int))]
-        found = remembered("extremes", some, lambda: [np.array(extremes(some, MEASURED_PIXELS))])
+        found = remembered(f"extremes {pixels}", some, lambda: [np.array(extremes(some, pixels))])
         low, high = found[0].tolist()
         dtypes = tuple(sorted({str(source.dtype) for source in sources}))
         return cls(dtypes, low, high, bits.pop() if len(bits) == 1 else None)
@@ -84,6 +89,12 @@ class ValueRange:
             return 0, 2**self.bits - 1
         return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
 
+    @property
+    def fills_sign(self) -> bool:
+        """Whether the type says which range the values have: it has no sign, or they go more than halfway down."""
+        dtype = np.dtype(self.dtypes[0])
+        return dtype.kind != "i" or self.low < np.iinfo(dtype).min / 2
+
     def can_be(self, other: ValueRange) -> bool:
         """Says whether values may be the same thing as others: not those of another type of images, nor 0 to 1.
 
@@ -113,14 +124,16 @@ class RescaledSource(WrappedSource):
         trained: Whose type and range it gets.
 
     Raises:
-        ImageError: If it is of floating point values beyond 0 and 1, which have no range of their own.
+        ImageError: If it is of floating point values beyond 0 and 1, or of signed numbers that their type does not say the
+            range of.
     """
 
     def __init__(self, source: Source, trained: ValueRange) -> None:
         super().__init__(source)
         own = ValueRange.of([source])
-        if source.dtype.kind == "f" and (own.low < 0 or own.high > 1):
-            raise ImageError(source.name, "floating point values from 0 to 1, which `rescale` can stretch", own)
+        require_stretchable(source, own)
+        if not trained.fills_sign:
+            raise ImageError(source.name, f"values such as {trained}: `rescale` stretches none to signed numbers", own)
         (low, high), (new_low, new_high) = (0, 1) if source.dtype.kind == "f" else own.full, trained.full
         self._factor = (new_high - new_low) / (high - low)
         self._shift = new_low - low * self._factor
@@ -136,6 +149,20 @@ class RescaledSource(WrappedSource):
         if valid is not None:
             values[~valid] = 0
         return values
+
+
+def require_stretchable(source: Source, own: ValueRange) -> None:
+    """Refuses an image whose type says nothing of its range: signed numbers, and real ones beyond 0 and 1.
+
+    Raises:
+        ImageError: If it has such values.
+    """
+    if source.dtype.kind == "f" and (own.low < 0 or own.high > 1):
+        raise ImageError(source.name, "floating point values from 0 to 1, which `rescale` can stretch", own)
+    if not own.fills_sign:
+        raise ImageError(
+            source.name, "numbers without sign, or over all of their type, which `rescale` can stretch", own
+        )
 
 
 def rescaled(source: Source, trained: ValueRange) -> Source:
@@ -192,4 +219,6 @@ def in_one_range(sources: Sequence[Source], *, rescale: bool) -> list[Source]:
     widest = max(groups, key=lambda kind: (np.dtype(kind[0]).kind == "f", np.dtype(kind[0]).itemsize, kind[1] or 99))
     is_fraction = np.dtype(widest[0]).kind == "f"
     target = ValueRange(("float32",), 0, 1) if is_fraction else ValueRange((widest[0],), 0, 0, widest[1])
+    for source in groups[widest]:
+        require_stretchable(source, ValueRange.of([source]))
     return [rescaled(source, target) for source in sources]

@@ -9,6 +9,7 @@ from maskzoo.files import JSON
 
 from ..images.image_files import file_suffix
 from ..images.source import Source
+from ..images.unlike_values import marked_missing, unlike, usual_range
 from ..images.value_range import ValueRange
 from .examined_pairs import ExaminedPair, Note
 
@@ -75,6 +76,7 @@ def file_groups(pairs: Sequence[ExaminedPair], note: Note) -> list[dict[str, JSO
                 shown = members[0].image
                 words = ValueRange.of([shown]) if name == "dtype" and shown is not None else value or "none"
                 note(kind, f"{words}: {members[0].name} and {len(members) - 1} more")
+    note_unlike_values(pairs, note)
     return [
         {
             "kind": str(facts),
@@ -83,3 +85,19 @@ def file_groups(pairs: Sequence[ExaminedPair], note: Note) -> list[dict[str, JSO
         }
         for facts, members in groups.items()
     ]
+
+
+def note_unlike_values(pairs: Sequence[ExaminedPair], note: Note) -> None:
+    """Notes images whose values are another thing than those of most others of their type, or mark missing pixels."""
+    ranges: dict[str, dict[str, ValueRange]] = {}
+    for pair in pairs:
+        if pair.image is not None:
+            dtype = str(pair.image.dtype)
+            ranges.setdefault(dtype, {})[pair.image.name] = ValueRange((dtype,), pair.low, pair.high)
+    for group in ranges.values():
+        usual = usual_range(list(group.values()))
+        for name, own in group.items():
+            if words := unlike(own, usual):
+                note("values that differ", f"{name}: {words} as in most images")
+            if words := marked_missing(own):
+                note("values that may mean missing", f"{name}: {words}")

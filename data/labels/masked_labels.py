@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from ..images.source import Source
+from ..images.source import Source, is_label_value
 from ..images.wrapped_source import WrappedSource
 from ..windows import Window
 from .values import UNKNOWN_CLASS, label_values
@@ -34,7 +32,7 @@ class MaskedLabelSource(WrappedSource):
 
 def with_missing(source: Source) -> Source:
     """Returns a label whose missing pixels have a value of their own; itself if it holds all of them, or says so."""
-    is_said = source.nodata is not None and not math.isnan(source.nodata)
+    is_said = source.nodata is not None and is_label_value(source.nodata)
     first = Window((0,) * len(source.shape), (1,) * len(source.shape))
     if is_said or "alpha" in source.roles or source.valid(first) is None:
         return source

@@ -48,3 +48,16 @@ def test_what_is_normalised_by_its_own_values_may_have_any(trained_run):
     assert inference.fitting_source(own, source) is source
     with pytest.raises(ImageError):
         inference.fitting_source(run, source)
+
+
+def test_values_of_another_scale_or_shifted_are_said(trained_run, caplog):
+    run = inference.load_run(trained_run)
+    scan = {"dtypes": ["int16"], "low": -1000, "high": 990, "bits": None}
+    run = replace(run, data=replace(run.data, pixel_values=scan))
+    values = np.random.default_rng(0).integers(-1000, 990, (8, 8, run.data.channels)).astype(np.int16)
+    inference.fitting_source(run, data.open_source(values))
+    assert not caplog.text
+    inference.fitting_source(run, data.open_source((values + 1024).astype(np.int16)))
+    assert "values that may be shifted" in caplog.text
+    inference.fitting_source(run, data.open_source((values // 40).astype(np.int16)))
+    assert "values of another scale" in caplog.text

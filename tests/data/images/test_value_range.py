@@ -100,3 +100,18 @@ def test_a_set_of_several_types_is_refused_or_stretched_to_the_widest():
     assert whole(shown[0]).ravel().tolist() == pytest.approx([0, 0.2, 1, 1 / 255])
     assert {str(image.dtype) for image in shown} == {"float32"}
     assert in_one_range(images[:1], rescale=True) == images[:1]
+
+
+@pytest.mark.parametrize(("dtype", "message"), [("float32", "from 0 to 1, which"), ("int16", "numbers without sign")])
+def test_what_has_no_range_of_its_own_is_not_mixed_with_what_was_stretched(dtype, message):
+    """It would be left as it is beside images that are brought to its type."""
+    images = [source([0, 9, 8, 255], np.uint8), source([0, 9, 8, 199], dtype)]
+    for order in (images, images[::-1]):
+        with pytest.raises(ImageError, match=message):
+            in_one_range(order, rescale=True)
+    assert in_one_range([images[0]] * 2, rescale=True) == [images[0]] * 2
+
+
+def test_nothing_is_stretched_to_signed_numbers():
+    with pytest.raises(ImageError, match="`rescale` stretches none to signed numbers"):
+        rescaled(source([0, 9, 8, 255], np.uint8), ValueRange(("int16",), -1000, 900))
