@@ -124,8 +124,8 @@ class RescaledSource(WrappedSource):
         trained: Whose type and range it gets.
 
     Raises:
-        ImageError: If it is of floating point values beyond 0 and 1, or of signed numbers that their type does not say the
-            range of.
+        ImageError: If it is of floating point values beyond 0 and 1, or of signed numbers whose range their type does
+            not say.
     """
 
     def __init__(self, source: Source, trained: ValueRange) -> None:

@@ -202,3 +202,10 @@ def test_cmyk_is_shown_in_colours(tmp_path):
     Image.fromarray(np.full((8, 8, 4), (0, 255, 255, 0), np.uint8), "CMYK").save(tmp_path / "a.jpg")
     for name in ("a.tif", "a.jpg"):
         assert np.abs(whole(open_source(tmp_path / name))[0, 0].astype(int) - (255, 0, 0)).max() <= 2
+
+
+def test_signed_numbers_whose_0_is_white_are_turned_over_too(tmp_path):
+    """GDAL makes a palette of them that has no colour for numbers below 0."""
+    stored = np.array([[-300, -1, 0], [1, 2, 300]], np.int16)
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="miniswhite")
+    np.testing.assert_array_equal(whole(open_source(tmp_path / "a.tif"))[..., 0], -1 - stored)
