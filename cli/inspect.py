@@ -99,7 +99,7 @@ def report_text(report: Report) -> str:
         f"  sizes     {tally(report['sizes'])}",
         *([size_range(report)] if len(report["sizes"]) > 1 else []),
         f"  channels  {tally(report['channels'])}",
-        f"  types     {tally(report['dtypes'])}; labels {tally(report['label_dtypes'])}",
+        f"  types     {tally(report['dtypes'])}; labels {tally(report['label_dtypes']) or 'none'}",
     ]
     if report["values"]:
         lines.append("  values    {:g} to {:g}".format(*report["values"]))

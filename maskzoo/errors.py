@@ -54,6 +54,10 @@ class LabelError(FileProblem, ValueError):
     """A label can be read, but not be used as it is."""
 
 
+class MisplacedLabel(LabelError):
+    """A label lies elsewhere than its image, or nobody can tell where."""
+
+
 class DataError(FileProblem, ValueError):
     """A data set does not fit its specification, or its parts do not fit each other."""
 

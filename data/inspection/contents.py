@@ -26,7 +26,7 @@ from ..sets.label_opening import LabelOpener, declared_classes, label_opener, ot
 from ..sets.pairs import open_pairs, pixel_notes
 from ..sets.spec_file import read_spec, spatial_dims_of
 from ..sets.specification import SYNTHETIC, DataSpec
-from .examined_pairs import ExaminedPair, Note, OpenImage, OpenLabel, compare_pairs, count_values, examine
+from .examined_pairs import ExaminedPair, Note, OpenImage, OpenLabel, compare_pairs, count_values, examine, kind_of
 from .file_groups import file_groups
 
 NAME_LENGTH = 32
@@ -164,7 +164,7 @@ def settle(spec: DataSpec, pairs: Sequence[ExaminedPair], opener: LabelOpener, n
     try:
         settled, remarks = settled_labels(spec, labels, opener.bands)
     except ValueError as error:
-        note("labels that do not fit their images", str(error))
+        note(kind_of(error), str(error))
         return opener.remarks
     for pair, before, after in zip(pairs, labels, settled, strict=True):
         if after is not before:

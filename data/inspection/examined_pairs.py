@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from maskzoo.errors import LabelError
+from maskzoo.errors import ImageError, LabelError, MisplacedLabel
 from maskzoo.names import counted
 
 from ..images.statistics import MEASURED_PIXELS, measured_windows
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..images.source import Source
 
 SHOWN_PIXELS = 1 << 22
+MISPLACED = "labels that lie elsewhere"
 
 # Takes a kind of problem and one line about it.
 Note = Callable[[str, str], None]
@@ -94,7 +95,7 @@ def examine(name: str, open_image: OpenImage, open_label: OpenLabel | None, note
         image = open_image()
         measure_image(pair, image)
     except (OSError, ValueError) as error:
-        note("unreadable", str(error))
+        note(kind_of(error), str(error))
         return pair
     pair.image = image
     if pair.low == pair.high:
@@ -109,10 +110,19 @@ def examine(name: str, open_image: OpenImage, open_label: OpenLabel | None, note
             return pair
         count_values(pair, label)
     except (OSError, ValueError) as error:
-        note("unreadable", str(error))
+        note(kind_of(error), str(error))
         return pair
     pair.label = label
     return pair
+
+
+def kind_of(error: Exception) -> str:
+    """Returns the kind of problem that an error tells of which an image or a label met."""
+    if isinstance(error, MisplacedLabel):
+        return MISPLACED
+    if isinstance(error, LabelError):
+        return "labels that cannot be used"
+    return "images that cannot be used" if isinstance(error, ImageError) else "unreadable"
 
 
 def measure_image(pair: ExaminedPair, image: Source) -> None:

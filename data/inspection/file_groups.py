@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from maskzoo.files import JSON
+from maskzoo.names import counted
 
 from ..images.image_files import file_suffix
 from ..images.source import Source
@@ -16,6 +18,8 @@ from .examined_pairs import ExaminedPair, Note
 # What may not differ within a set, by what a message calls it.
 ALIKE = {"dtype": "types that differ", "spacing": "spacings that differ", "orientation": "directions that differ"}
 ALIKE |= {"crs": "coordinate systems that differ"}
+# Files that a line names before it says how many more there are.
+LISTED_FILES = 4
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class FileFacts:
 
     def __str__(self) -> str:
         bits = f" of {self.bits} bits" if self.bits else ""
-        parts = [self.suffix, f"{self.dtype}{bits}", f"{self.channels} channels"]
+        parts = [self.suffix, f"{self.dtype}{bits}", counted(self.channels, "channel")]
         parts += [f"spacing {self.spacing}"] if self.spacing else []
         return ", ".join(part for part in [*parts, self.orientation, self.crs[:40]] if part)
 
@@ -73,9 +77,8 @@ def file_groups(pairs: Sequence[ExaminedPair], note: Note) -> list[dict[str, JSO
             found.setdefault(value, []).extend(members)
         if len(found) > 1:
             for value, members in found.items():
-                shown = members[0].image
-                words = ValueRange.of([shown]) if name == "dtype" and shown is not None else value or "none"
-                note(kind, f"{words}: {members[0].name} and {len(members) - 1} more")
+                words = range_in_words(members) if name == "dtype" else value or "none"
+                note(kind, f"{words}: {listed_files(members)}")
     note_unlike_values(pairs, note)
     return [
         {
@@ -85,6 +88,20 @@ def file_groups(pairs: Sequence[ExaminedPair], note: Note) -> list[dict[str, JSO
         }
         for facts, members in groups.items()
     ]
+
+
+def range_in_words(pairs: Sequence[ExaminedPair]) -> str:
+    """Returns type and range of the values of images of one type."""
+    images = [pair.image for pair in pairs if pair.image is not None]
+    low, high = min(pair.low for pair in pairs), max(pair.high for pair in pairs)
+    return str(ValueRange((str(images[0].dtype),), low, high, images[0].bits))
+
+
+def listed_files(pairs: Sequence[ExaminedPair]) -> str:
+    """Returns the names of the files of the first images, and how many more there are."""
+    names = [Path(pair.image.name).name if pair.image is not None else pair.name for pair in pairs]
+    more = f" and {len(names) - LISTED_FILES} more" if len(names) > LISTED_FILES else ""
+    return ", ".join(names[:LISTED_FILES]) + more
 
 
 def note_unlike_values(pairs: Sequence[ExaminedPair], note: Note) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from maskzoo.errors import LabelError
+from maskzoo.errors import LabelError, MisplacedLabel
 
 from ..images.source import Source
 
@@ -35,7 +35,8 @@ def pixel_mapping(
         points: All points of the file that count.
 
     Raises:
-        LabelError: If the coordinate system is not known, or the points cannot lie in it.
+        LabelError: If the coordinate system is not known.
+        MisplacedLabel: If the points cannot lie in it, or only one side has one.
     """
     frame = image.frame
     named = named_crs(content)
@@ -44,7 +45,7 @@ def pixel_mapping(
     if frame.transform is None or (frame.crs is None and crs != "image"):
         if other := (crs or named):
             expected = f"an image with a coordinate system, as outlines in {other} need, or `crs: pixels`"
-            raise LabelError(path, expected, f"{image.name}, which has none")
+            raise MisplacedLabel(path, expected, f"{image.name}, which has none")
         return lambda some: some / image.scale[::-1]
     a, b, c, d, e, f = (~frame.transform)[:6]
 
@@ -61,7 +62,7 @@ def pixel_mapping(
         x, y = corners[np.abs(corners / (360, 90)).max(axis=1).argmax()]
         said = f"in {crs or named}" if crs or named else "as GeoJSON has that names no coordinate system"
         expected = f"longitudes and latitudes, {said}, or `crs` that says another, such as image or pixels"
-        raise LabelError(path, expected, f"{x:.10g}, {y:.10g}")
+        raise MisplacedLabel(path, expected, f"{x:.10g}, {y:.10g}")
     return lambda some: in_image(transformed(path, some, source, frame.crs))
 
 
@@ -74,10 +75,10 @@ def transformed(path: Path, points: np.ndarray, source: CRS, target: CRS | None)
     try:
         moved = np.stack(transform(source, target, *points.T), axis=1)
     except Exception as error:  # PROJ's errors have classes of their own
-        raise LabelError(path, f"points that lie in {target}", error) from None
+        raise MisplacedLabel(path, f"points that lie in {target}", error) from None
     if not np.isfinite(moved).all():
         x, y = points[~np.isfinite(moved).all(axis=1)][0]
-        raise LabelError(path, f"points that lie in {target}", f"{x:.10g}, {y:.10g}")
+        raise MisplacedLabel(path, f"points that lie in {target}", f"{x:.10g}, {y:.10g}")
     return moved
 
 

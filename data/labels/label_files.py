@@ -124,7 +124,18 @@ class LabelFiles:
         if len(counts) < 2 or self._used_agree():
             return None
         best = max(counts, key=lambda key: (key[:3] == bytes(BLACK), counts[key]))
-        self.remarks.append("palettes differ between label files: label values are those of the colours")
+        first, other = (
+            next(
+                Path(source.name).name
+                for source in self._sources.values()
+                if source.palette_colors is not None and (source.palette_colors.tobytes() == best) == agrees
+            )
+            for agrees in (True, False)
+        )
+        self.remarks.append(
+            f"palettes differ between label files, such as {first} and {other}: label values are those that their "
+            f"colours have in {first}"
+        )
         return np.frombuffer(best, np.uint8).reshape(-1, 3)
 
     def _used_agree(self) -> bool:

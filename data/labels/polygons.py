@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from maskzoo.errors import LabelError
+from maskzoo.errors import LabelError, MisplacedLabel
 from maskzoo.names import one_of
 
 from ..images.reading import read_mirrored
@@ -116,12 +116,12 @@ class PolygonSource(Source):
         """Refuses outlines none of which touches the image.
 
         Raises:
-            LabelError: If there are some, all beside it.
+            MisplacedLabel: If there are some, all beside it.
         """
         if self.touches or not self.areas:
             return
         (top, left), (bottom, right) = self._low.min(axis=0), self._high.max(axis=0)
-        raise LabelError(
+        raise MisplacedLabel(
             self.path,
             f"outlines that touch {self._image_name}, {by(self.shape)}, or `crs` that says where they lie",
             f"outlines from row {top:.6g}, column {left:.6g} to row {bottom:.6g}, column {right:.6g} of it",

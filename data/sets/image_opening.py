@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from maskzoo.errors import ImageError, LabelError, MissingFile
+from maskzoo.errors import ImageError, MisplacedLabel, MissingFile
 
 from ..images.image_files import file_stem, is_image
 from ..images.opening import open_source
@@ -151,10 +151,10 @@ def placed_label(label: Source, image: Source) -> Source:
         image: The image on the grid of its file.
 
     Raises:
-        LabelError: If it lies elsewhere.
+        MisplacedLabel: If it lies elsewhere.
     """
     placed = brought_onto(label, image)
     if placed is None:
         expected = f"a label at the place of {image.name}, {place_in_words(image.frame)}"
-        raise LabelError(label.name, expected, place_in_words(label.frame))
+        raise MisplacedLabel(label.name, expected, place_in_words(label.frame))
     return placed

@@ -158,7 +158,7 @@ def test_outlines_that_touch_no_image_are_listed(folder):
     (folder / "all.geojson").write_text(json.dumps([{"type": "Polygon", "coordinates": [ring]}]))
     (folder / "set.yaml").write_text("path: .\nlabels: all.geojson\n")
     report = data.inspect_data(folder / "set.yaml").report
-    assert "received outlines from row 2, column 90" in report["suspicious"]["labels that do not fit their images"][0]
+    assert "received outlines from row 2, column 90" in report["suspicious"]["labels that lie elsewhere"][0]
 
 
 def test_classes_whose_file_is_missing_count_where_they_are_known(folder):

@@ -40,7 +40,7 @@ def test_a_large_label_is_shown_where_it_has_most_foreground(monkeypatch):
 @pytest.mark.parametrize(("label", "expected"), [
     (np.zeros((3, 2), np.uint8), ("sizes that differ", "array: (2, 3), its label (3, 2), rows and columns swapped")),
     (np.zeros((2, 2), np.uint8), ("sizes that differ", "array: (2, 3), its label (2, 2)")),
-    (np.full((2, 3), 0.5, np.float32), ("unreadable", "whole numbers")),
+    (np.full((2, 3), 0.5, np.float32), ("labels that cannot be used", "whole numbers")),
 ])  # fmt: skip
 def test_labels_that_do_not_fit_are_noted(label, expected):
     notes = Notes()

@@ -97,7 +97,10 @@ def test_palettes_that_differ_are_matched_by_colour(tmp_path):
     files, sources = opened(paths)
     for source in sources:
         np.testing.assert_array_equal(whole(source)[..., 0], inside)
-    assert files.remarks == ["palettes differ between label files: label values are those of the colours"]
+    assert files.remarks == [
+        "palettes differ between label files, such as b.tif and a.tif: label values are those that their colours have "
+        "in b.tif"
+    ]
 
 
 def test_palettes_that_differ_where_nothing_is_shown_are_left_alone(tmp_path):
