@@ -132,8 +132,8 @@ def block(row=4):
 
 def types_that_differ(folder):
     for number, image in enumerate(cloudy(4, 0)):
-        image[0, :2] = [[0], [239]]
-        image = image.clip(0, 239)
+        image = image.clip(0, 200)
+        image[0, :2] = [[0], [239 if number else 200]]
         pixels = image if number != 2 else image.astype(np.uint16) * 257
         cv2.imwrite(str(folder / "images" / f"a{number}.png"), pixels)
         cv2.imwrite(str(folder / "masks" / f"a{number}.png"), (image[..., 0] > 120).astype(np.uint8))
