@@ -39,6 +39,7 @@ def open_source(
     palette: str = "rgb",
     alpha: bool | str = False,
     bands: Sequence[int] | None = None,
+    band_names: Sequence[str] | None = None,
     level: int | None = None,
     resolution: float | None = None,
 ) -> Source:
@@ -61,6 +62,8 @@ def open_source(
             are 0 where an image is transparent.
         bands: Numbers of the bands to read, counted from 1, in the order of the channels; by default all, red before
             green before blue.
+        band_names: Names of the channels. Bands that the file describes by these names, in another order, are read in
+            this one; others as they lie.
         level: Number of the level to read of those in `source.levels`, 0 the finest.
         resolution: Size of a pixel to read at instead: micrometres in slides, units of the coordinate system in maps,
             millimetres in volumes. The nearest finer level is averaged to it unless it is within 1 % of it.
@@ -71,7 +74,7 @@ def open_source(
         ImageError: If its format or its number of axes is not one that can be read.
         OptionError: If an option has an impossible value.
     """
-    pixels = PixelOptions(palette, alpha, None if bands is None else tuple(bands))
+    pixels = PixelOptions(palette, alpha, *(None if some is None else tuple(some) for some in (bands, band_names)))
     if level is not None and resolution is not None:
         raise OptionError("level", "either `level` or `resolution`", f"{level} and {resolution}")
 

@@ -31,6 +31,7 @@ class PixelOptions:
     palette: str = "rgb"
     alpha: bool | str = False
     bands: tuple[int, ...] | None = None
+    band_names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.palette not in PALETTES:
@@ -55,6 +56,7 @@ class StoredPixels:
         bits: Bits per value, where they are fewer than those of the type.
         min_is_white: The least value is white, the greatest black.
         colors: The palette, `uint8` `(indices, 3)`; `None` without one.
+        names: How the file describes each band, such as `B8`; empty if it does not describe all, each otherwise.
         is_transparency: Function from a band, counted from 0, to whether it holds nothing but clear and opaque pixels;
             it reads the band.
     """
@@ -65,6 +67,7 @@ class StoredPixels:
     bits: int | None = None
     min_is_white: bool = False
     colors: np.ndarray | None = None
+    names: tuple[str, ...] = ()
     is_transparency: Callable[[int], bool] = lambda band: True
 
 
@@ -78,6 +81,7 @@ class PixelMeaning:
         colors: Colours of the indices; `None` where bands are channels.
         white: Value that a stored 0 stands for, where the least value is white; `None` elsewhere.
         alpha: The stored band that says which pixels are there; `None` if none does.
+        names: How the file describes the channels; empty if it does not.
         notes: What was decided, in words.
     """
 
@@ -86,6 +90,7 @@ class PixelMeaning:
     colors: np.ndarray | None = None
     white: int | None = None
     alpha: int | None = None
+    names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -137,10 +142,13 @@ def meaning_of(stored: StoredPixels, options: PixelOptions = DEFAULT_PIXELS) -> 
     else:
         kept = tuple(band for band in every if band != alpha or options.alpha is True)
         bands = in_color_order(kept, roles, notes)
+        if stored.names and options.band_names:
+            bands = in_described_order(bands, stored.names, options.band_names, notes)
+    names = tuple(stored.names[band] for band in bands) if stored.names else ()
     if colors is not None:
         notes.append("colours of a palette")
         return PixelMeaning(bands[:1], COLORS, colors, alpha=alpha, notes=tuple(notes))
-    return PixelMeaning(bands, tuple(roles[band] for band in bands), None, white, alpha, tuple(notes))
+    return PixelMeaning(bands, tuple(roles[band] for band in bands), None, white, alpha, names, tuple(notes))
 
 
 def white_of(stored: StoredPixels, notes: list[str]) -> int | None:
@@ -191,6 +199,24 @@ def in_color_order(bands: tuple[int, ...], roles: Sequence[str], notes: list[str
         ordered[place] = next(band for band in bands if roles[band] == color)
     notes.append(f"stored as {', '.join(found)}: read as red, green, blue")
     return tuple(ordered)
+
+
+def in_described_order(
+    bands: tuple[int, ...], names: Sequence[str], wanted: Sequence[str], notes: list[str]
+) -> tuple[int, ...]:
+    """Returns bands in the order of wanted names, if they have these names in another one.
+
+    Args:
+        bands: The bands, counted from 0.
+        names: How the file describes each of all bands.
+        wanted: Names of the channels.
+        notes: Gets what was decided.
+    """
+    found = [names[band] for band in bands]
+    if found == list(wanted) or sorted(found) != sorted(wanted):
+        return bands
+    notes.append(f"described as {', '.join(found)}: read as {', '.join(wanted)}")
+    return tuple(bands[found.index(name)] for name in wanted)
 
 
 def clear_and_opaque(values: np.ndarray, *, is_lossy: bool = False) -> bool:

@@ -40,7 +40,7 @@ def raster_driver(path: str | os.PathLike[str]) -> str:
 
 
 def check_png(path: str | os.PathLike[str]) -> None:
-    """Refuses a PNG that is cut off or whose checksums differ, of which GDAL would show grey pixels, and an animated one.
+    """Refuses a PNG that is damaged or cut off, of which GDAL would show grey pixels, and an animated one.
 
     Raises:
         UnreadableFile: If the file is damaged.

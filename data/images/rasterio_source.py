@@ -82,9 +82,12 @@ class RasterioSource(Source):
         bits = dataset.tags(1, ns="IMAGE_STRUCTURE").get("NBITS")
         self.bits = int(bits) if bits and int(bits) < 8 * stored_type.itemsize else None
         roles = tuple(color.name for color in dataset.colorinterp)
-        stored = StoredPixels(path, stored_type, roles, self.bits, white, colors, self._is_transparency)
+        names = described_bands(dataset)
+        stored = StoredPixels(path, stored_type, roles, self.bits, white, colors, names, self._is_transparency)
         self._meaning = meaning = meaning_of(stored, pixels)
         self.roles, self.channels, self.notes = meaning.roles, meaning.channels, meaning.notes
+        self.band_names = meaning.names
+        self.notes += scaled_notes(dataset)
         self.dtype = meaning.dtype(stored_type)
         self.nodata = meaning.value(dataset.nodata)
         self._keeps_missing = pixels.palette == "index"
@@ -199,6 +202,21 @@ def is_transparency(version: FileVersion, driver: str, band: int) -> bool:
         is_lossy = str(file.profile.get("compress", "")).lower() in LOSSY
         parts = (file.read(band + 1, window=box_of(w)) for w in measured_windows(file.shape, MEASURED_PIXELS))
         return all(clear_and_opaque(part, is_lossy=is_lossy) for part in parts)
+
+
+def described_bands(dataset: RasterFile) -> tuple[str, ...]:
+    """Returns how a raster file describes its bands; nothing if it does not describe all, each otherwise."""
+    names = tuple(str(name or "").strip() for name in dataset.descriptions)
+    return names if all(names) and len(set(names)) == len(names) > 1 else ()
+
+
+def scaled_notes(dataset: RasterFile) -> tuple[str, ...]:
+    """Says by which scales and offsets a raster file has its values turned into measurements: they are not applied."""
+    scales, offsets = (sorted(set(numbers)) for numbers in (dataset.scales, dataset.offsets))
+    if scales == [1] and offsets == [0]:
+        return ()
+    words = (", ".join(f"{number:g}" for number in numbers) for numbers in (scales, offsets))
+    return (f"values as they are stored, without the scale {next(words)} and the offset {next(words)} of the file",)
 
 
 def is_lossy(dataset: RasterFile, driver: str) -> bool:

@@ -23,6 +23,7 @@ class SelectedSource(WrappedSource):
         self._bands = list(meaning.bands)
         self.channels, self.roles, self.palette_colors = len(self._bands), meaning.roles, None
         self.notes = (*source.notes, *meaning.notes)
+        self.band_names = tuple(source.band_names[band] for band in self._bands) if source.band_names else ()
 
     def read(self, window: Window) -> np.ndarray:
         """Returns the pixels of a window as an array `(*size, channels)`, mirrored outside the image."""

@@ -267,6 +267,7 @@ class Source(Protocol):
         nodata: Value that the file declares to be no value.
         value_step: Of values stored as scaled whole numbers: how far apart they are; 0 of all others.
         bits: Bits per value that the file declares, where they are fewer than those of the type.
+        band_names: How the file describes each channel, such as `B8`; empty where it does not describe all.
         notes: What was decided about the meaning of the pixels, in words: see `pixel_meaning`.
     """
 
@@ -281,6 +282,7 @@ class Source(Protocol):
     nodata: float | None = None
     value_step: float = 0.0
     bits: int | None = None
+    band_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property

@@ -71,7 +71,7 @@ class TifffileSource(Source):
         roles = facts.roles if channels == 1 else ("undefined",) * (channels * samples)
         self._stored_type, self._is_lossy = stored_type, facts.is_lossy
         stored = StoredPixels(
-            self.name, stored_type, roles, facts.bits, facts.min_is_white, facts.colors, self._is_transparency
+            self.name, stored_type, roles, facts.bits, facts.min_is_white, facts.colors, (), self._is_transparency
         )
         self._meaning = meaning = meaning_of(stored, pixels)
         self._keeps_missing = pixels.palette == "index"

@@ -30,6 +30,7 @@ class WrappedSource(Source):
         self.shape, self.channels, self.dtype = source.shape, source.channels, source.dtype
         self.roles, self.palette_colors, self.notes = source.roles, source.palette_colors, source.notes
         self.nodata, self.value_step, self.bits = source.nodata, source.value_step, source.bits
+        self.band_names = source.band_names
 
     @property
     def files(self) -> list[Path]:

@@ -27,6 +27,15 @@ TYPES = (
     "Point",
     "MultiPoint",
 )
+# Keys of other formats of annotations.
+OTHER_FORMATS = {
+    "COCO": {"images", "annotations"},
+    "LabelMe": {"shapes", "imagePath"},
+    "VGG": {"_via_img_metadata"},
+    "TopoJSON": {"objects", "arcs"},
+}
+# Properties that say the class in the files of many programs.
+CLASS_PROPERTIES = {"classification", "class", "label", "category"}
 # Corners of what is drawn around the ends of lines.
 ROUND = 16
 
@@ -63,13 +72,20 @@ def read_geojson(path: Path) -> Json:
         LabelError: If it is none.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = json.loads(path.read_bytes())  # which tells UTF-8 and UTF-16 apart
     except (ValueError, RecursionError) as error:
         raise LabelError(path, "a GeoJSON file", error) from None
     known = isinstance(content, dict) and (content.get("type") in TYPES or "features" in content)
     if not isinstance(content, list) and not known:
-        raise LabelError(path, "a GeoJSON file", "other JSON")
+        raise LabelError(path, "a GeoJSON file", other_format(content))
     return content
+
+
+def other_format(content: Json) -> str:
+    """Returns the name of a format of annotations that is JSON too, by its keys."""
+    keys = set(content) if isinstance(content, dict) else set()
+    found = [name for name, own in OTHER_FORMATS.items() if own <= keys]
+    return f"{found[0]} JSON; convert it to GeoJSON or to label images" if found else "other JSON"
 
 
 def shapes_of(path: Path, content: Json, class_property: str | None, width: float | None) -> Iterator[Shape]:
@@ -120,6 +136,16 @@ def geometries(content: Json, properties: Mapping[str, Json]) -> Iterator[tuple[
         yield from geometries(content.get("geometry"), own if isinstance(own, dict) else {})
     elif kind in TYPES and kind not in ("FeatureCollection", "GeometryCollection"):
         yield properties, content
+
+
+def classes_in(content: Json) -> dict[str, set[str]]:
+    """Returns the properties that name classes in a GeoJSON value, with the names."""
+    found: dict[str, set[str]] = {}
+    for properties, _ in geometries(content, {}):
+        for own in CLASS_PROPERTIES & properties.keys():
+            if name := class_name(properties[own]):
+                found.setdefault(own, set()).add(name)
+    return found
 
 
 def class_name(value: Json) -> str | None:

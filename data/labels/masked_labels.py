@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from ..images.source import Source, is_label_value
 from ..images.wrapped_source import WrappedSource
 from ..windows import Window
-from .values import UNKNOWN_CLASS, label_values
+from .values import UNKNOWN_CLASS, label_values, unresampled
 
 
 class MaskedLabelSource(WrappedSource):
@@ -28,6 +30,11 @@ class MaskedLabelSource(WrappedSource):
         if valid is not None:
             values[~valid] = UNKNOWN_CLASS
         return values
+
+
+def missing_values(labels: Iterable[Source]) -> set[int]:
+    """Returns the value that labels have where a mask or NaN says that they hold none; nothing if all hold all."""
+    return {UNKNOWN_CLASS for label in labels if isinstance(unresampled(label), MaskedLabelSource)}
 
 
 def with_missing(source: Source) -> Source:

@@ -15,7 +15,7 @@ from maskzoo.names import one_of
 from ..images.reading import read_mirrored
 from ..images.source import Source
 from ..windows import Window
-from .geojson import Shape, line_areas, read_geojson, shapes_of
+from .geojson import Shape, classes_in, line_areas, read_geojson, shapes_of
 from .geojson_place import pixel_mapping, pixels_per_unit
 from .values import by
 
@@ -43,6 +43,7 @@ class PolygonSource(Source):
         areas: Number of areas.
         touches: Whether any of them touches the image.
         left_out: How many features do not count, by what they are.
+        joined: Where no property says the class: those that name several, with their values.
 
     Raises:
         OSError: If the file cannot be read.
@@ -69,6 +70,7 @@ class PolygonSource(Source):
         self.reading = repr((class_property, None if classes is None else list(classes), crs, width))
         content = read_geojson(self.path)
         self.left_out: Counter[str] = Counter()
+        self.joined = {} if class_property else classes_in(content)
         shapes = self._counted(list(shapes_of(self.path, content, class_property, width)), class_property)
         to_pixels = pixel_mapping(self.path, content, image, crs, [points for s in shapes for points in s.points])
         per_unit = pixels_per_unit(image)

@@ -11,6 +11,7 @@ from maskzoo.errors import DataError
 
 from ..images.scale import STORED
 from ..images.value_range import ValueRange
+from ..labels.masked_labels import missing_values
 from ..labels.scheme import LabelScheme
 from .cases import Case, make_cases
 from .identity import fingerprint
@@ -129,6 +130,9 @@ def load_data(spec: DataSpec | str | os.PathLike[str], *, spatial_dims: int, see
     sources = [pair.image for part in parts for pair in part.train]
     normalizer = Normalizer.measured(spec.normalization, sources, stain=spec.stain)
     cases = [(case, case.name in part.held_out) for part in parts for case in part.cases(normalizer)]
+    described = {source.band_names for source in sources}
+    if len(described) == 1 and spec.bands is None and (names := described.pop()):
+        spec = replace(spec, band_names=list(names))
     if spec.sets is None and all(case.read_instances is not None for case, _ in cases):
         spec = replace(spec, instances=True)
     return DataSet(
@@ -180,6 +184,8 @@ def labelled_cases(
         spec = replace(spec, **({"orientation": scale.orientation} if has_scale else scale.as_dict()))
         if spec.bands is None and spec.alpha is None:
             spec = replace(spec, bands=trained.get("bands"), alpha=trained.get("alpha"))
+            if spec.bands is None and spec.band_names is None:
+                spec = replace(spec, band_names=trained.get("band_names"))
     if spec.sets is not None:
         parts = open_parts(spec, spatial_dims, seed)
         parts = [replace(part, pairs=in_range_of_run(part.pairs, mapping)) for part in parts]
@@ -197,6 +203,6 @@ def labelled_cases(
             expected = f"the classes of the run, {', '.join(scheme.class_names)}"
             raise DataError(path, expected, ", ".join(declared.class_names))
         scheme = declared
-    elif more := set(spec.ignored_values) - set(scheme.ignore):
+    elif more := {*spec.ignored_values, *missing_values(pair.label for pair in pairs)} - set(scheme.ignore):
         scheme = replace(scheme, ignore=tuple(sorted({*scheme.ignore, *more})))
     return make_cases(in_range_of_run(pairs, mapping), scheme, normalizer)

@@ -24,6 +24,9 @@ from .specification import MEDIAN, SYNTHETIC, DataSpec
 
 logger = logging.getLogger(__name__)
 
+# What a specification says of the meaning of pixels.
+MEANING = ("channels", "bands", "band_names", "alpha")
+
 
 def open_image(path: Path, spec: DataSpec, spatial_dims: int) -> Source:
     """Opens an image of a data set with all its channels, at the scale at which the set is read.
@@ -63,7 +66,7 @@ def open_as_trained(
         changes: `level`, `resolution`, `spacing` and `resize` to read at instead.
     """
     scale = scale_as_trained(trained, changes)
-    meaning = {name: trained[name] for name in ("channels", "bands", "alpha") if trained.get(name) is not None}
+    meaning = {name: trained[name] for name in MEANING if trained.get(name) is not None}
     spec = DataSpec(**meaning, **scale.as_dict())
     return open_image(Path(path), spec, spatial_dims)
 

@@ -12,7 +12,7 @@ from ..images.image_files import file_suffix, holds_slices, is_image
 from ..images.pyramid import ResampledSource
 from ..images.scale import like_image
 from ..images.source import Source
-from ..labels.instances import InstanceSource, numbers_objects
+from ..labels.instances import MOST_CLASSES, InstanceSource, numbers_objects
 from ..labels.label_files import LabelFiles
 from ..labels.polygons import PolygonSource
 from ..labels.run_order import require_written_order
@@ -26,8 +26,8 @@ from .image_opening import placed_label
 from .specification import DataSpec
 
 POLYGON_SUFFIXES = (".geojson", ".json")
-# Folders that a message lists.
-SHOWN_FOLDERS = 5
+# Folders and classes that a message lists.
+SHOWN_NAMES = 5
 
 # From the name of an image and the image to its label.
 OpenLabel = Callable[[str, Source], Source]
@@ -200,11 +200,14 @@ def polygon_opener(spec: DataSpec, labels: Path, images: Mapping[str, Path], che
     if spec.class_property and not classes:
         raise OptionError("classes", f"the values of {spec.class_property} in a list", "none")
     left_out: Counter[str] = Counter()
+    joined: dict[str, set[str]] = {}
 
     def open_full(name: str, image: Source) -> Source:
         source = PolygonSource(
             files[name], image, class_property=spec.class_property, classes=classes, crs=spec.crs, width=spec.width
         )
+        for own, names in source.joined.items():
+            joined.setdefault(own, set()).update(names)
         if several:
             left_out.update(source.left_out)
             source.require_touching()
@@ -213,7 +216,12 @@ def polygon_opener(spec: DataSpec, labels: Path, images: Mapping[str, Path], che
         return source
 
     def remarks() -> list[str]:
-        return [f"left out: {number} {kind}" for kind, number in left_out.items()]
+        found = [f"left out: {number} {kind}" for kind, number in left_out.items()]
+        for own, names in joined.items():
+            if 1 < len(names) <= MOST_CLASSES:
+                classes = ", ".join(sorted(names)[:SHOWN_NAMES])
+                found.append(f"the classes {classes} are read as one; `class_property: {own}` tells them apart")
+        return found
 
     return LabelOpener(open_full, classes or ["foreground"], spec.instances, remarks)
 
@@ -272,7 +280,7 @@ def require_label_files(folder: Path) -> None:
     if folders and not any(map(is_image, folder.iterdir())):
         first = folders[0]
         expected = f"label files, or `labels` with a folder for each class, such as {{{first}: {folder.name}/{first}}}"
-        raise MissingFile(folder, expected, f"folders alone, {', '.join(folders[:SHOWN_FOLDERS])}")
+        raise MissingFile(folder, expected, f"folders alone, {', '.join(folders[:SHOWN_NAMES])}")
 
 
 def require_same_names(images: Mapping[str, Path], labels: Mapping[str, Path], place: Path) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from maskzoo.errors import ImageError, LabelError
@@ -104,6 +107,7 @@ def open_pairs(spec: DataSpec, spatial_dims: int, seed: int) -> tuple[list[Pair]
                 image.name, f"{counted(first.channels, 'channel')} as in {first.name}", f"{image.channels}{notes}"
             )
         pairs.append(Pair(name, image, label))
+    pairs = in_one_band_order(pairs, images, spec, spatial_dims)
     labels, remarks = settled_labels(spec, [pair.label for pair in pairs], open_label.bands)
     for remark in [*open_label.remarks, *remarks]:
         logger.warning("labels: %s", remark)
@@ -111,6 +115,24 @@ def open_pairs(spec: DataSpec, spatial_dims: int, seed: int) -> tuple[list[Pair]
     for line in pixel_notes(pairs):
         logger.info("%s", line)
     return pairs, open_label.bands
+
+
+def in_one_band_order(
+    pairs: Sequence[Pair], images: Mapping[str, Path], spec: DataSpec, spatial_dims: int
+) -> list[Pair]:
+    """Returns pairs whose images have their bands in one order, as far as files describe them: that of most."""
+    orders = Counter(pair.image.band_names for pair in pairs if pair.image.band_names)
+    if spec.band_names is not None or spec.bands is not None or len(orders) < 2:
+        return list(pairs)
+    usual = max(orders, key=lambda names: orders[names])
+    spec = replace(spec, band_names=usual)
+    others = {names for names in orders if names != usual and sorted(names) == sorted(usual)}
+    return [
+        pair._replace(image=open_image(images[pair.name], spec, spatial_dims))
+        if pair.image.band_names in others
+        else pair
+        for pair in pairs
+    ]
 
 
 def pixel_notes(pairs: Iterable[PartialPair]) -> list[str]:

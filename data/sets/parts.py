@@ -102,6 +102,7 @@ def open_parts(spec: DataSpec, spatial_dims: int, seed: int) -> list[Part]:
             ("task", first.scheme.task, part.scheme.task),
             ("classes", ", ".join(first.scheme.class_names), ", ".join(part.scheme.class_names)),
             ("channels", first.pairs[0].image.channels, part.pairs[0].image.channels),
+            ("order of bands", *orders_of_bands(first.pairs[0].image.band_names, part.pairs[0].image.band_names)),
         ):
             if expected != received:
                 raise DataError(place, f"the same {name} as in {next(iter(spec.sets))}, {expected}", received)
@@ -109,6 +110,11 @@ def open_parts(spec: DataSpec, spatial_dims: int, seed: int) -> list[Part]:
     if len(set(names)) < len(names):
         raise DataError(spec.path, "sets whose files or folders have different names", "equal names")
     return with_joint_folds(spec, parts) if spec.folds else [with_own_split(spec, part, seed) for part in parts]
+
+
+def orders_of_bands(first: Sequence[str], other: Sequence[str]) -> tuple[str, str]:
+    """Returns two orders of the same bands in words; nothing for either if they have other names."""
+    return (", ".join(first), ", ".join(other)) if sorted(first) == sorted(other) else ("", "")
 
 
 def open_part(spec: DataSpec, spatial_dims: int, seed: int, weight: float | None = None, prefix: str = "") -> Part:

@@ -34,6 +34,7 @@ class ImageReading(TypedDict):
     level: int | None
     resolution: float | None
     bands: Sequence[int] | None
+    band_names: Sequence[str] | None
     alpha: bool | str
 
 
@@ -82,6 +83,8 @@ class DataSpec:
             letters, such as `LPS`; or `stored`: as they lie.
         resize: Pixels per axis that every image is resized to, such as `512` or `384x576`, or a fraction such as `0.5`.
         bands: Numbers of the bands to read of images, counted from 1, in the order of the channels; all by default.
+        band_names: Names of the channels, as files describe their bands: those that have them in another order are read
+            in this one. By default the order of most files.
         alpha: `data` or `mask`: what a band is that is tagged as transparency: see `open_source`.
         rescale: Bring images of different types to one range: 8 and 16 bits to 16, or to 0 to 1 where some are of
             floating point values. Without, sets that mix them are refused.
@@ -120,6 +123,7 @@ class DataSpec:
     level: int | None = None
     resolution: float | None = None
     bands: Sequence[int] | None = None
+    band_names: Sequence[str] | None = None
     alpha: str | None = None
     rescale: bool = False
     spacing: float | Sequence[float] | str | None = None
@@ -158,6 +162,8 @@ class DataSpec:
                 raise OptionError("rle", one_of(name, DIALECT), name)
         if self.bands is not None:
             check_bands(self.bands)
+        if self.band_names is not None:
+            self._check_band_names(self.band_names)
         if not isinstance(self.rescale, bool):
             raise OptionError("rescale", "true or false", self.rescale)
         self._check_scale()
@@ -217,6 +223,12 @@ class DataSpec:
         if self.resize is not None and self.spacing is not None:
             raise OptionError("resize", "either `resize` or `spacing`", "both")
 
+    def _check_band_names(self, names: object) -> None:  # what a YAML file says
+        if not isinstance(names, list | tuple) or len(set(names)) < len(names) or not all(names):
+            raise OptionError("band_names", "names of bands, each once, such as [B2, B3, B4, B8]", names)
+        if any(not isinstance(name, str) for name in names) or self.bands is not None:
+            raise OptionError("band_names", "text, without `bands`", names)
+
     @property
     def scale(self) -> Scale:
         """At which scale images are read; the median spacing must be settled first."""
@@ -255,7 +267,13 @@ class DataSpec:
     @property
     def reading(self) -> ImageReading:
         """How the images are read, as keywords of `open_source`."""
-        return {"level": self.level, "resolution": self.resolution, "bands": self.bands, "alpha": self.alpha or False}
+        return {
+            "level": self.level,
+            "resolution": self.resolution,
+            "bands": self.bands,
+            "band_names": self.band_names,
+            "alpha": self.alpha or False,
+        }
 
     @property
     def dialect(self) -> Dialect:

@@ -209,3 +209,39 @@ def test_signed_numbers_whose_0_is_white_are_turned_over_too(tmp_path):
     stored = np.array([[-300, -1, 0], [1, 2, 300]], np.int16)
     tifffile.imwrite(tmp_path / "a.tif", stored, photometric="miniswhite")
     np.testing.assert_array_equal(whole(open_source(tmp_path / "a.tif"))[..., 0], -1 - stored)
+
+
+def save_described(path, bands, names, **options):
+    size = {"count": len(bands), "height": bands.shape[1], "width": bands.shape[2]}
+    with open_raster(path, "w", driver="GTiff", dtype=bands.dtype, **size, **options) as file:
+        file.write(bands)
+        if names is not None:
+            file.descriptions = names
+
+
+@pytest.mark.parametrize(
+    ("names", "order"),
+    [
+        (("B8", "B4", "B3", "B2"), [3, 2, 1, 0]),
+        (("B2", "B3", "B4", "B8"), [0, 1, 2, 3]),
+        (("B2", "B3", "B4", "B5"), [0, 1, 2, 3]),
+        (("B2", "B2", "B4", "B8"), [0, 1, 2, 3]),
+        (("B8", "B4", None, "B2"), [0, 1, 2, 3]),
+        (None, [0, 1, 2, 3]),
+    ],
+)
+def test_bands_of_the_same_names_are_read_in_the_wanted_order(tmp_path, names, order):
+    bands = noise((4, 5, 6), "uint16", 9000)
+    save_described(tmp_path / "a.tif", bands, names)
+    source = open_source(tmp_path / "a.tif", band_names=["B2", "B3", "B4", "B8"])
+    np.testing.assert_array_equal(whole(source), np.moveaxis(bands[order], 0, -1))
+    assert any("described as" in note for note in source.notes) == (order != [0, 1, 2, 3])
+
+
+def test_scales_that_are_not_applied_are_said(tmp_path):
+    save_described(tmp_path / "a.tif", noise((2, 5, 6), "int16"), None)
+    assert open_source(tmp_path / "a.tif").notes == ()
+    with open_raster(tmp_path / "a.tif", "r+") as file:
+        file.scales, file.offsets = (0.0001, 0.0001), (-0.1, -0.1)
+    (note,) = open_source(tmp_path / "a.tif").notes
+    assert note == "values as they are stored, without the scale 0.0001 and the offset -0.1 of the file"

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from maskzoo.data.labels.geojson import class_name, line_areas, read_geojson, shapes_of
+from maskzoo.data.labels.geojson import class_name, classes_in, line_areas, read_geojson, shapes_of
 from maskzoo.errors import LabelError
 
 RING = [[0, 0], [4, 0], [4, 4], [0, 4], [0, 0]]
@@ -108,3 +108,33 @@ def test_a_collection_without_features_is_geojson(tmp_path):
     for content in ({"type": "FeatureCollection", "features": []}, {"type": "FeatureCollection", "features": None}, []):
         (tmp_path / "a.geojson").write_text(json.dumps(content))
         assert list(shapes_of(tmp_path, read_geojson(tmp_path / "a.geojson"), None, None)) == []
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+def test_encodings(tmp_path, encoding):
+    content = {"type": "Feature", "properties": {"kind": "Gr\u00f6\u00dfe"}, "geometry": None}
+    (tmp_path / "a.geojson").write_bytes(json.dumps(content, ensure_ascii=False).encode(encoding))
+    assert read_geojson(tmp_path / "a.geojson") == content
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        ({"images": [], "annotations": [], "categories": []}, "COCO JSON; convert it"),
+        ({"version": "5.0", "shapes": [], "imagePath": "a.png"}, "LabelMe JSON; convert it"),
+        ({"type": "Topology", "objects": {}, "arcs": []}, "TopoJSON JSON; convert it"),
+        ({"a": 1}, "other JSON$"),
+        (3, "other JSON$"),
+    ],
+)
+def test_other_formats_are_named(tmp_path, content, name):
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    with pytest.raises(LabelError, match=rf"a.json: expected a GeoJSON file; received {name}"):
+        read_geojson(tmp_path / "a.json")
+
+
+def test_the_properties_that_name_classes():
+    one, two = ({"type": "Feature", "properties": {"classification": {"name": name}, "id": 3}} for name in "TU")
+    features = [{**feature, "geometry": polygon(RING)} for feature in (one, two)]
+    assert classes_in({"type": "FeatureCollection", "features": features}) == {"classification": {"T", "U"}}
+    assert classes_in(polygon(RING)) == {}

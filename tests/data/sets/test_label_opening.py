@@ -172,6 +172,33 @@ def test_objects_without_a_class_are_left_out_and_said(tmp_path, caplog):
     assert "left out: 2 without a class" in caplog.text
 
 
+def test_classes_that_are_read_as_one_are_said(tmp_path, caplog):
+    images(tmp_path, "a.png", "b.png")
+    objects = [outline(3, 4, 9, 8, classification={"name": name}) for name in ("Tumor", "Stroma")]
+    save_outlines(tmp_path / "labels", a=objects[:1], b=objects[1:])
+    loaded(tmp_path)
+    said = "the classes Stroma, Tumor are read as one; `class_property: classification` tells them apart"
+    assert said in caplog.text
+    caplog.clear()
+    loaded(tmp_path, class_property="classification", classes=["Tumor", "Stroma"])
+    assert "are read as one" not in caplog.text
+
+
+def test_missing_pixels_of_labels_do_not_count_in_an_evaluation_either(tmp_path):
+    images(tmp_path / "old", "a.png", "b.png")
+    labels(tmp_path / "old" / "masks", a=MASK, b=MASK)
+    data, _ = loaded(tmp_path / "old")
+    images(tmp_path / "new", "c.png")
+    path = tmp_path / "new" / "masks" / "c.tif"
+    path.parent.mkdir()
+    with open_raster(path, "w", driver="GTiff", count=1, height=20, width=30, dtype="uint8") as file:
+        file.write(MASK, 1)
+        file.write_mask(np.arange(600).reshape(20, 30) >= 30)
+    (case,) = labelled_cases(data.as_mapping(), tmp_path / "new")
+    assert (read(case)[0] == 255).all()
+    assert read(case)[1:].sum() == 50
+
+
 def save_raster(path, *bands, **profile):
     path.parent.mkdir(exist_ok=True)
     height, width = bands[0].shape

@@ -18,6 +18,8 @@ from maskzoo.data import (
     load_data,
     read_spec,
 )
+from maskzoo.data.images.raster_files import open_raster
+from maskzoo.data.sets.image_opening import open_as_trained
 from maskzoo.errors import ImageError, LabelError, MissingFile, OptionError
 
 
@@ -238,3 +240,28 @@ def test_folders_with_images_that_are_left_out_are_named(tmp_path, save_folder, 
     load_data(str(path), spatial_dims=2)
     left_out = [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]
     assert [line.split("/")[-2:] for line in left_out] == [["images", "more"], ["masks", "more"]]
+
+
+def described(path, bands, names):
+    size = {"count": len(bands), "height": bands.shape[1], "width": bands.shape[2]}
+    path.parent.mkdir(exist_ok=True)
+    with open_raster(path, "w", driver="GTiff", dtype=bands.dtype, **size) as file:
+        file.write(bands)
+        file.descriptions = names
+
+
+def test_bands_in_another_order_are_read_in_that_of_most_by_a_run_too(tmp_path, masks):
+    names = ("B2", "B3", "B4", "B8")
+    rng = np.random.default_rng(0)
+    bands = [rng.integers(0, 4000, (4, 40, 40)).astype(np.uint16) for _ in range(4)]
+    for number, image in enumerate(bands):
+        order = [3, 2, 1, 0] if number == 0 else [0, 1, 2, 3]
+        described(tmp_path / "images" / f"{number}.tif", image[order], [names[band] for band in order])
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / "masks" / f"{number}.png"), masks(4)[number])
+    data = load_data(str(tmp_path), spatial_dims=2)
+    for case in data.train + data.validation:
+        np.testing.assert_array_equal(case.image.read(whole(case)), np.moveaxis(bands[int(case.name)], 0, -1))
+    described(tmp_path / "other" / "x.tif", bands[2][[1, 0, 3, 2]], [names[band] for band in (1, 0, 3, 2)])
+    source = open_as_trained(tmp_path / "other" / "x.tif", data.as_mapping()["spec"], 2)
+    np.testing.assert_array_equal(source.read(Window((0, 0), (40, 40))), np.moveaxis(bands[2], 0, -1))
