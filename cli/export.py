@@ -14,7 +14,7 @@ examples:
 
 import logging
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -94,7 +94,15 @@ def run(arguments: Namespace) -> None:
         )
         if left_out := [name for asked, name in parts if asked]:
             logger.warning("not included: %s", ", ".join(left_out))
+        log_reading(report["reading"])
     logger.info("wrote %s", output)
+
+
+def log_reading(reading: Mapping[str, object]) -> None:
+    """Warns of what is to be done to images before a bundle takes their pixels."""
+    if reading:
+        steps = ", ".join(f"{name} {value}" for name, value in reading.items())
+        logger.warning("not included: images must be read as the run reads them before, at %s (see parity.json)", steps)
 
 
 def export_bare(arguments: Namespace, folders: Sequence[Path], output: Path) -> None:
@@ -102,5 +110,7 @@ def export_bare(arguments: Namespace, folders: Sequence[Path], output: Path) -> 
     if len(folders) > 1 or arguments.format != "saved_model":
         raise OptionError("bare", "one run and saved_model", f"{len(folders)} and {arguments.format}")
     load_keras()
-    for size, difference in deployment.export_saved_model(inference.load_run(folders[0]), output):
+    run = inference.load_run(folders[0])
+    for size, difference in deployment.export_saved_model(run, output):
         logger.info("%s: largest difference from the Keras model %.1e", " x ".join(map(str, size)), difference)
+    log_reading(deployment.reading_before(run))

@@ -45,8 +45,8 @@ def export_bundle(
         tolerance: Largest difference of probabilities that is accepted.
 
     Returns:
-        The report: `format`, `dtype`, `images` (what was compared), `tolerance`, and in `sizes` a `ParityRow` for each
-        image as a dictionary.
+        The report: `format`, `dtype`, `images` (what was compared), `tolerance`, `reading` (what must be done to images
+        first: see `reading_before`), and in `sizes` a `ParityRow` for each image as a dictionary.
 
     Raises:
         ExistingFile: There is something at `output`.
@@ -67,10 +67,24 @@ def export_bundle(
     with written_atomically(output) as folder:
         chosen.write(graph, folder)
         report = {"format": format, "dtype": dtype, "images": origin, "tolerance": tolerance}
+        report["reading"] = reading_before(run)
         rows = compare_bundle(run, chosen.open(folder), images, tolerance, output)
         report["sizes"] = [asdict(row) for row in rows]
         write_json(folder / REPORT, report)
     return report
+
+
+def reading_before(run: Predictor) -> dict[str, Any]:  # JSON values
+    """Returns what `predict` does to an image before its pixels are those that a bundle takes, by key of a data set.
+
+    Args:
+        run: A run, or an ensemble of runs.
+    """
+    described = run.data
+    found = {**described.scale, **described.reading, "channels": described.spec.get("channels")}
+    if described.spatial_dims == 2 or found.get("orientation") == "stored":
+        found.pop("orientation", None)
+    return {name: value for name, value in found.items() if value}
 
 
 def export_saved_model(run: Run, output: str | Path) -> list[tuple[tuple[int, ...], float]]:

@@ -11,6 +11,7 @@ import numpy as np
 from maskzoo.errors import ImageError
 
 from .. import data
+from ..data.images.placement import LARGEST_SLIDE_PIXEL
 from ..data.images.source import Source
 
 if TYPE_CHECKING:
@@ -28,9 +29,9 @@ def pixel_spacing(source: Source) -> tuple[tuple[float, ...], str]:
         source: An open source.
 
     Returns:
-        `(spacing, unit)`: the size along each axis, and `mm`, `um` or `m` for a volume, `m` for a map, where degrees
-        are converted at the image's centre, `map unit` for a map whose coordinate system is unknown, `px` for an image
-        that has neither.
+        `(spacing, unit)`: the size along each axis, and `mm`, `um` or `m` for a volume or a slice of one, `m` for a
+        map, where degrees are converted at the image's centre, `map unit` for a map whose coordinate system is unknown,
+        `um` for a slide, `px` for an image that says nothing, or says the size for a printer.
 
     Raises:
         ImageError: A size is not a number above 0.
@@ -46,6 +47,10 @@ def pixel_spacing(source: Source) -> tuple[tuple[float, ...], str]:
         latitude = transform.f + transform.d * width / 2 + transform.e * height / 2
         scale, unit = metres_per_unit(frame.crs, latitude)
         steps = steps * np.reshape(scale, (-1, 1))
+    elif frame.spacing is not None and frame.header is not None:
+        steps, unit = np.diag(frame.spacing), VOLUME_UNITS[str(frame.header.get_xyzt_units()[0])]
+    elif frame.spacing is not None and frame.transform is None and max(frame.spacing) <= LARGEST_SLIDE_PIXEL:
+        steps, unit = np.diag(frame.spacing), "um"
     else:
         return (1.0,) * spatial_dims, "px"
     spacing = np.linalg.norm(steps, axis=0)

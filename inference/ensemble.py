@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from maskzoo.errors import OptionError, RunError
+from maskzoo.errors import ImageError, OptionError, RunError
 from maskzoo.files import JSON
 
 from .. import data
@@ -30,6 +30,10 @@ SHARED = {
     "channels": "images with channels",
     "spatial_dims": "spatial axes",
 }
+
+
+# Pixel sizes that differ by less than this fraction are the same.
+SAME_SPACING = 0.01
 
 
 class Ensemble:
@@ -144,9 +148,11 @@ class Ensemble:
         """Returns the function that reads a window once, in each normalisation of the members, one after another.
 
         Raises:
-            ImageError: If the number of axes or of channels is another than that of the training images.
+            ImageError: If the number of axes or of channels is another than that of the training images, or a transform
+                exchanges axes along which pixels differ in size.
         """
         check_axes(self.data, source)
+        check_exchanges(self.transforms, source)
         readers = [data.Normalizer.from_dict(values)(source) for values in self._normalizations]
         if len(readers) == 1:
             return readers[0]
@@ -206,6 +212,23 @@ def check_channels(runs: Sequence[Run]) -> None:
 def shown(value: object) -> object:
     """Several names as a list without brackets; anything else as it is."""
     return ", ".join(value) if isinstance(value, tuple) else value
+
+
+def check_exchanges(transforms: Sequence[TTATransform], source: data.Source) -> None:
+    """Refuses transforms that exchange axes along which the pixels of an image differ in size: no scanner sees it so.
+
+    Raises:
+        ImageError: There is one.
+    """
+    spacing = source.frame.spacing
+    if spacing is None:
+        return
+    for transform in transforms:
+        for axis, other in enumerate(transform.axes):
+            if not math.isclose(spacing[axis], spacing[other], rel_tol=SAME_SPACING):
+                sizes = " x ".join(f"{size:g}" for size in spacing)
+                expected = "pixels of one size along the axes that `tta` exchanges, or `tta` flips"
+                raise ImageError(source.name, expected, f"pixels of {sizes}")
 
 
 def check_scales(runs: Sequence[Run], transforms: Sequence[TTATransform]) -> None:

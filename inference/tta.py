@@ -89,9 +89,10 @@ class TTATransform:
 def parse_tta(text: str, spatial_dims: int) -> tuple[TTATransform, ...]:
     """Returns the transforms that a description of test-time augmentation stands for.
 
-    Flips mirror every axis. Rotations are those by right angles in the plane of the first two axes, which is the plane
-    of a 2D image and of a volume's slices along the last axis. Symmetries are flips and rotations together: eight in
-    2D, sixteen in 3D. Each scale is shown beside scale 1, in every one of these orientations.
+    Flips mirror every axis, that across the slices of a volume too. Rotations are those by right angles in the plane of
+    the first two axes, which is the plane of a 2D image and of a volume's slices along the last axis. Symmetries are
+    flips and rotations together: eight in 2D, sixteen in 3D. Each scale is shown beside scale 1, in every one of these
+    orientations.
 
     Args:
         text: `none`, `flips`, `rotations`, `symmetries`, `scales:0.75,1.25`, or an orientation and scales joined by a

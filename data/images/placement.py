@@ -99,10 +99,12 @@ def sizes_agree(frame: Frame, target: Frame) -> bool:
         return True
     if (frame.steps() is None) != (target.steps() is None):
         return True
-    if frame.affine is None and max(*frame.spacing, *target.spacing) > LARGEST_SLIDE_PIXEL:
-        return True
-    here = np.multiply(frame.spacing, frame.shape)
-    there = np.multiply(target.spacing, target.shape)
+    here, there = np.array(frame.spacing), np.array(target.spacing)
+    if frame.affine is None:
+        here, there = np.array(frame.micrometres), np.array(target.micrometres)
+        if not (frame.unit and target.unit) and max(here.max(), there.max()) > LARGEST_SLIDE_PIXEL:
+            return True
+    here, there = here * frame.shape, there * target.shape
     return units_agree(frame, target) and bool(np.allclose(here, there, rtol=SAME_SIZE))
 
 

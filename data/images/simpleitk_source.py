@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 
@@ -17,17 +17,18 @@ from ..windows import Window
 from . import reader_cache
 from .dicom import require_one_grid, require_whole_elements, series_files, slice_step
 from .dicom_frames import Frames, read_frames
+from .dicom_padding import read_padding
 from .image_files import file_suffix, file_version, holds_slices, is_dicom_file
 from .nibabel_source import nifti_frame, voxel_spacing
 from .reading import read_mirrored, reason, require_finite, require_numbers
-from .source import Frame, Source
+from .source import Source
 
 
 class SimpleITKSource(Source):
     """Reads DICOM, a file or a folder with the slices of one series, MHD, MHA or NRRD: see `open_source`.
 
     Volumes have the axes and, in their frame, the affine of the NIfTI file that the same tools make of them; values are
-    rescaled as the file says. A single slice is an image, rows first.
+    rescaled as the file says; those that pad the image are lacking. A single slice is an image, rows first.
     """
 
     def __init__(self, path: str | os.PathLike[str], spatial_dims: int | None = None) -> None:
@@ -52,7 +53,9 @@ class SimpleITKSource(Source):
             self.frame = nifti_frame(size, scan.affine, "mm")
         else:
             self.shape = size[1], size[0]
-            self.frame = Frame(self.shape, voxel_spacing(scan.affine, 2)[::-1])
+            self.frame = replace(
+                nifti_frame(self.shape, scan.affine, "mm"), spacing=voxel_spacing(scan.affine, 2)[::-1], affine=None
+            )
         stored = sum(Path(file).stat().st_size for file in {*scan.files, *map(str, scan.data_files)})
         self._bytes = prod(size) * self.channels * self.dtype.itemsize
         # No compression makes a thousand times less of noise; ITK would allocate what a damaged header declares.
@@ -72,7 +75,28 @@ class SimpleITKSource(Source):
         """Returns the voxels of a window as an array `(*size, channels)`, mirrored outside the volume."""
         return require_finite(read_mirrored(self, window, self._read), self.name, window)
 
+    def valid(self, window: Window) -> np.ndarray | None:
+        """Returns which values of a window do not pad the image: see `Source.valid`."""
+        if self._scan.padding is None:
+            return None
+        return read_mirrored(self, window, lambda inside: ~self._pads(self._stored(inside), inside))
+
+    def _pads(self, values: np.ndarray, window: Window) -> np.ndarray:
+        """Returns which values of a window inside the image pad it."""
+        if self._scan.padding is None:
+            return np.zeros(values.shape, bool)
+        ranges = self._scan.padding if len(self._scan.padding) == 1 else self._scan.padding[window.slices[2]]
+        low, high = (ends[:, None] for ends in np.moveaxis(ranges, -1, 0))
+        return (values >= low) & (values <= high)
+
     def _read(self, window: Window) -> np.ndarray:
+        values = self._stored(window)
+        if self._scan.padding is not None:
+            values[self._pads(values, window)] = 0
+        return values
+
+    def _stored(self, window: Window) -> np.ndarray:
+        """Returns the values of a window inside the image as they are stored, rescaled."""
         flat = len(self.shape) == 2
         box = Window((*window.offset[::-1], 0), (*window.size[::-1], 1)) if flat else window
         try:
@@ -142,6 +166,7 @@ class Scan:
         is_rescaled: Voxels become floating point numbers.
         is_streamed: Parts can be read without the rest.
         frames: Of a file with several frames that have a place: how they make up a volume.
+        padding: The range of values that pads each slice: see `read_padding`.
     """
 
     files: list[str]
@@ -154,6 +179,7 @@ class Scan:
     is_rescaled: bool
     is_streamed: bool
     frames: Frames | None = None
+    padding: np.ndarray | None = None
 
 
 def read_headers(path: Path) -> Scan:
@@ -215,6 +241,7 @@ def read_headers(path: Path) -> Scan:
         is_rescaled=is_rescaled,
         is_streamed=file_suffix(path) in (".mhd", ".mha") and not is_compressed(path),
         frames=frames,
+        padding=read_padding(files, frames) if is_dicom else None,
     )
 
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from rasterio.rpc import RPC
 
 LARGEST_LABEL = 2**53
+# How many there are in NIfTI's units of length; what says none is a slide.
+MICROMETRES = {"": 1.0, "micron": 1.0, "mm": 1e3, "meter": 1e6}
+
 # Spatial shape of a level, and how many pixels of the finest level one of its pixels stands for.
 Level = tuple[tuple[int, ...], float]
 
@@ -32,7 +35,7 @@ class Frame:
     Attributes:
         shape: Number of pixels per spatial axis.
         spacing: Size of a pixel along each axis: micrometres in slides, units of the coordinate system in maps,
-            millimetres in volumes (the unit of `header`); `None` where it is not known.
+            millimetres in volumes and slices of them (the unit of `header`); `None` where it is not known.
         transform: Of maps: from column and row to map coordinates.
         crs: Of maps: the coordinate system of `transform`.
         control_points: Of maps: pixels whose map coordinates are known. There is a transform beside them only if it
@@ -40,7 +43,7 @@ class Frame:
         control_points_crs: The coordinate system of the control points.
         rpcs: Of satellite images: the polynomials that take places on the ground to pixels.
         affine: Of volumes: from voxel to patient coordinates, an array `(4, 4)`.
-        header: Of volumes: the NIfTI header, which names the unit of the affine.
+        header: Of volumes and slices of them: the NIfTI header, which names the unit of affine and spacing.
         scale: How many pixels of the full resolution a pixel stands for, per axis; empty for one each.
         has_place: Of volumes: the file says where the affine lies, not only how large voxels are.
     """
@@ -78,20 +81,27 @@ class Frame:
         """
         if len(self.shape) != len(other.shape) or self.spacing is None or other.spacing is None:
             return False
-        pixel = np.maximum(self.spacing, other.spacing)
         if self.affine is not None or other.affine is not None:
             return False
         if (self.transform is None) != (other.transform is None) or self.crs != other.crs:
             return False
         if self.transform is None or other.transform is None:
-            sizes = [np.multiply(a, b) for a, b in ((self.spacing, self.shape), (other.spacing, other.shape))]
-            return bool((np.abs(sizes[0] - sizes[1]) < pixel).all())
+            pixels = [np.array(frame.micrometres) for frame in (self, other)]
+            sizes = [pixel * frame.shape for pixel, frame in zip(pixels, (self, other), strict=True)]
+            return bool((np.abs(sizes[0] - sizes[1]) < np.maximum(*pixels)).all())
+        pixel = np.maximum(self.spacing, other.spacing)
         first, second = (
             [frame.transform @ (x * frame.shape[1], y * frame.shape[0]) for x, y in ((0, 0), (1, 0), (0, 1))]
             for frame in (self, other)
             if frame.transform is not None
         )
         return bool(np.abs(np.subtract(first, second)).max() < pixel.max())
+
+    @property
+    def micrometres(self) -> tuple[float, ...] | None:
+        """The size of a pixel that lies on no map, in micrometres; `None` where it is not known."""
+        factor = MICROMETRES[self.unit]
+        return self.spacing and tuple(size * factor for size in self.spacing)
 
     @property
     def pixel_area(self) -> float:

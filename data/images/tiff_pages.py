@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .tiff_places import require_one_place
+
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage, TiffPageSeries
 
@@ -95,7 +97,11 @@ def read_series(file: TiffFile) -> list[tuple[PlaneShape, str | None, TiffPageSe
 
 
 def read_facts(path: Path) -> TiffFacts:
-    """Returns what a source keeps of a TIFF."""
+    """Returns what a source keeps of a TIFF.
+
+    Raises:
+        ImageError: If its pages do not lie at one place.
+    """
     import tifffile
 
     with tifffile.TiffFile(path) as file:
@@ -110,6 +116,8 @@ def read_facts(path: Path) -> TiffFacts:
             require_possible_tiles(series.keyframe, path)
             if (series.keyframe.dtype, shape[:2], shape[4]) != (key.dtype, first[:2], first[4]):
                 raise ValueError("levels of different types")
+        sizes = spacing(file, key)
+        require_one_place(path, file, levels[0][2], sizes)
         return TiffFacts(
             shapes=[shape for shape, *_ in levels],
             dtype=key.dtype,
@@ -118,7 +126,7 @@ def read_facts(path: Path) -> TiffFacts:
             min_is_white=key.photometric == MIN_IS_WHITE,
             is_lossy=key.compression in LOSSY,
             bits=key.bitspersample if key.bitspersample < 8 * key.dtype.itemsize else None,
-            spacing=spacing(file, key),
+            spacing=sizes,
         )
 
 

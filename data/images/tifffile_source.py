@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from maskzoo.errors import ImageError, UnreadableFile
+from maskzoo.errors import ImageError, MaskzooError, UnreadableFile
 
 from ..windows import Window
 from .image_files import file_version
@@ -108,6 +108,8 @@ class TifffileSource(Source):
     def _facts(self) -> TiffFacts:
         try:
             return read_facts(self._file)
+        except MaskzooError:
+            raise
         except Exception as error:  # tifffile lets whatever a damaged header provokes pass through
             raise UnreadableFile(self.name, "a readable image", reason(error)) from None
 

@@ -64,8 +64,8 @@ class RasterWriter(FormatWriter):
             return
         if frame.control_points:
             self._file.gcps = list(frame.control_points), frame.control_points_crs
-        elif frame.transform is None and frame.spacing is not None:
-            self._file.update_tags(**resolution_tags(frame.spacing))
+        elif frame.transform is None and (sizes := frame.micrometres) is not None:
+            self._file.update_tags(**resolution_tags(sizes))
         if frame.rpcs is not None:
             self._file.rpcs = frame.rpcs
         names = list(options.class_names or [])

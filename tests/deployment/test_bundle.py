@@ -1,8 +1,11 @@
 """Bundles take raw pixels in a process that knows nothing of this project; wrong ones are not written."""
 
 import json
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -28,6 +31,8 @@ def test_the_final_mask_in_a_process_without_this_project(run_folder, tmp_path, 
     np.savez(tmp_path / "images.npz", **images)
     script = f"""
 import sys
+from dataclasses import replace
+from types import SimpleNamespace
 import numpy as np, onnxruntime as ort, tensorflow as tf
 images = np.load({str(tmp_path / "images.npz")!r})
 model = tf.saved_model.load({str(tmp_path / "saved_model")!r})
@@ -115,3 +120,24 @@ def test_wrong_options_are_refused(run_folder, tmp_path, capsys):
     assert run("export", run_folder, tmp_path / "out", "--format", "onnx", "--bare") == 2
     assert "--bare: expected one run and saved_model" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_bundle_does_not_do_to_images_is_listed(run_folder, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(run_folder, folder)
+    described = json.loads((folder / "data.json").read_text())
+    described["spec"] = {"level": 1, "bands": [3, 2, 1], "orientation": "RAS"}
+    (folder / "data.json").write_text(json.dumps(described))
+    assert run("export", folder, tmp_path / "bundle") == 0
+    assert json.loads((tmp_path / "bundle/parity.json").read_text())["reading"] == {"level": 1, "bands": [3, 2, 1]}
+    assert "not included: images must be read as the run reads them" in capsys.readouterr().err
+
+
+def test_volumes_are_turned_and_resampled_before():
+    described = inference.RunData("binary", ("a",), 1, 3, {"kind": "none", "channels": 1}, (16, 16, 16))
+    for spec, expected in (
+        ({}, {}),
+        ({"orientation": "RAS", "spacing": [1, 1, 3]}, {"orientation": "RAS", "spacing": [1, 1, 3]}),
+        ({"channels": {"a": "_0000"}, "alpha": "data"}, {"channels": {"a": "_0000"}, "alpha": "data"}),
+    ):
+        assert deployment.reading_before(SimpleNamespace(data=replace(described, spec=spec))) == expected

@@ -5,10 +5,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import rasterio
+import SimpleITK as sitk
 from brute_force import surface_scores
 from exact_run import blobs, sure_run, write_image
 
 from maskzoo import data
+from maskzoo.data.images.raster_files import open_raster
 from maskzoo.errors import ImageError
 from maskzoo.evaluation.spacing import pixel_spacing, shared_unit
 
@@ -64,6 +66,26 @@ def test_spacing_of_maps_is_in_metres(tmp_path):
     assert (spacing, unit) == (pytest.approx((0.25, 0.5)), "m")
     spacing, unit = pixel_spacing(source(path, transform=NORTH_UP))
     assert (spacing, unit) == ((0.25, 0.5), "map unit")
+
+
+def test_slides_and_slices_say_the_size_of_their_pixels(tmp_path):
+    path = tmp_path / "slide.tif"
+    for dots, expected in (((20000, 10000), ((1.0, 0.5), "um")), ((28, 28), ((1, 1), "px"))):
+        profile = {"driver": "GTiff", "width": 4, "height": 4, "count": 1, "dtype": "uint8"}
+        with open_raster(path, "w", **profile) as file:
+            file.update_tags(TIFFTAG_XRESOLUTION=dots[0], TIFFTAG_YRESOLUTION=dots[1], TIFFTAG_RESOLUTIONUNIT="3")
+        assert pixel_spacing(data.open_source(path)) == expected
+    plane = sitk.GetImageFromArray(np.zeros((1, 4, 5), np.int16))
+    plane.SetSpacing((0.5, 0.7, 1))
+    plane.SetMetaData("0028|0030", "0.7\\0.5")
+    sitk.WriteImage(plane, str(tmp_path / "a.dcm"))
+    image = data.open_source(tmp_path / "a.dcm")
+    assert pixel_spacing(image) == (pytest.approx((0.7, 0.5)), "mm")
+    # A mask of it says the same.
+    with data.open_writer(tmp_path / "mask.tif", image.shape, data.WriterOptions(like=image)):
+        pass
+    assert data.open_source(tmp_path / "mask.tif").frame.spacing == pytest.approx((700, 500))
+    assert image.frame.covers_the_same(data.open_source(tmp_path / "mask.tif").frame)
 
 
 def test_images_in_several_units_are_refused(tmp_path):

@@ -1,11 +1,15 @@
 """An ensemble is the mean of its members, on tiles as on the whole image."""
 
+from dataclasses import replace
+
 import keras
+import nibabel
 import numpy as np
 import pytest
 from noise_runs import as_run
 
 from maskzoo import data, inference, metrics, models
+from maskzoo.errors import ImageError, RunError
 from maskzoo.inference.ensemble import Ensemble
 from maskzoo.inference.run_files import Decision
 
@@ -173,3 +177,40 @@ def test_members_that_do_not_fit_are_refused():
     valid = as_run(models.build_model("unet", (None, None, 2), 1, filters=(4, 8)))
     with pytest.raises(ValueError, match="expected no scales for a model with valid padding"):
         Ensemble([valid], tta="scales:0.5")
+
+
+@pytest.mark.parametrize(
+    ("spacing", "tta", "is_refused"),
+    [
+        ((0.5, 0.5, 3.0), "symmetries", False),
+        ((0.5, 3.0, 0.5), "symmetries", True),
+        ((0.5, 3.0, 0.5), "rotations", True),
+        ((0.5, 3.0, 0.5), "flips", False),
+        ((0.5, 0.502, 3.0), "rotations", False),
+    ],
+)
+def test_axes_of_unequal_pixels_are_not_exchanged(tmp_path, spacing, tta, is_refused):
+    nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 4), np.int16), np.diag([*spacing, 1])), tmp_path / "a.nii")
+    image = keras.Input((None, None, None, 1))
+    ensemble = Ensemble([as_run(keras.Model(image, keras.layers.Conv3D(1, 1, name="mask")(image)))], tta=tta)
+    source = data.open_source(tmp_path / "a.nii")
+    if is_refused:
+        with pytest.raises(ImageError, match=r"or `tta` flips; received pixels of 0.5 x 3 x 0.5"):
+            ensemble.reader(source)
+    else:
+        ensemble.reader(source)
+
+
+def test_members_with_channels_in_other_files_are_refused():
+    image = keras.Input((None, None, 2))
+    run = as_run(keras.Model(image, keras.layers.Conv2D(1, 1, name="mask")(image)))
+    specs = [{"channels": {"a": "_0000", "b": "_0001"}}, {"channels": {"b": "_0001", "a": "_0000"}}]
+    runs = [replace(run, data=replace(run.data, spec=spec)) for spec in specs]
+    with pytest.raises(RunError, match=r"expected the channels of run, \['_0000', '_0001'\]; received"):
+        Ensemble(runs)
+    other = replace(run, data=replace(run.data, spec={"bands": [2, 1]}))
+    with pytest.raises(RunError, match=r"expected the bands of run, all; received \[2, 1\]"):
+        Ensemble([run, other])
+    # Names of channels are only names.
+    named = replace(run, data=replace(run.data, spec={"channels": {"c": "_0000", "d": "_0001"}}))
+    Ensemble([runs[0], named])
