@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import random
 import threading
@@ -20,6 +21,8 @@ from .symmetries import groups_of, random_symmetry, slice_axis
 
 if TYPE_CHECKING:
     import albumentations
+
+logger = logging.getLogger(__name__)
 
 # Any: what an option of a transform may be is up to albumentations.
 Options = Mapping[str, Any]
@@ -72,6 +75,12 @@ OURS: dict[str, list[str]] = {"symmetries": [], "stain": ["strength"], "jitter":
 EXCHANGING = ("D4", "RandomRotate90", "SquareSymmetry", "Transpose")
 # The one that exchanges all axes of a volume.
 CUBIC = "CubicSymmetry"
+
+# Transforms of albumentations that turn the plane by other angles, and the option that says by how much, if it has one.
+TURNING = {"Affine": "rotate", "Rotate": "limit", "SafeRotate": "limit", "ShiftScaleRotate": "rotate_limit"}
+# Where pixels are this much longer than wide, what is turned is sheared by more than the turn of a few degrees.
+LARGEST_STRETCH = 1.1
+_said_sheared: set[tuple[float, ...]] = set()
 
 # Colours exist only where there are three of them.
 NEED_COLORS = ("HueSaturationValue", "ColorJitter", "RGBShift", "ToGray", "ChannelShuffle", "PlanckianJitter")
@@ -141,6 +150,7 @@ class Augmentation:
         pipeline.set_random_state(rng, random.Random(int(rng.integers(2**31))))
         through = None if image.ndim == 3 else slice_axis(spacing)
         self._check_exchange(spacing, through)
+        self._say_sheared(spacing, through)
         # Albumentations has slices first.
         given = (image, label) if through is None else (np.moveaxis(image, through, 0), np.moveaxis(label, through, 0))
         names = ("image", "mask") if through is None else ("volume", "mask3d")
@@ -172,6 +182,22 @@ class Augmentation:
             if name in unequal:
                 sizes = " x ".join(f"{size:g}" for size in spacing)
                 raise OptionError("augment", f"symmetries instead of {name} for pixels of {sizes}", name)
+
+    def _say_sheared(self, spacing: Sequence[float] | None, through: int | None) -> None:
+        """Warns, once for each size, of transforms that turn a plane whose pixels are longer than wide."""
+        if spacing is None:
+            return
+        plane = tuple(float(size) for axis, size in enumerate(spacing) if axis != through)
+        turning = [name for name, options in self._steps if name in TURNING and options.get(TURNING[name], 1) != 0]
+        if not turning or max(plane) <= LARGEST_STRETCH * min(plane) or plane in _said_sheared:
+            return
+        _said_sheared.add(plane)
+        sizes = " x ".join(f"{size:g}" for size in plane)
+        logger.warning(
+            "augment: %s turns planes whose pixels are %s, which shears what they show; `spacing` makes pixels square",
+            ", ".join(turning),
+            sizes,
+        )
 
     def _same_size(self, changed: np.ndarray, before: np.ndarray) -> np.ndarray:
         """Returns a changed array with the axes that it had before, and refuses another spatial size."""

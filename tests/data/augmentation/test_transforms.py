@@ -290,3 +290,21 @@ def test_unknown_names_and_options_are_refused(steps, message):
     with pytest.raises(OptionError, match=message) as caught:
         Augmentation(steps)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("step", "spacing", "is_said"),
+    [
+        ({"Affine": {"rotate": [-15, 15]}}, (0.5, 0.71, 3.0), True),
+        ({"Rotate": {"limit": 9}}, (10.0, 21.0), True),
+        ({"Affine": {"rotate": 0, "scale": 1.1}}, (0.5, 0.72, 3.0), False),
+        ({"Affine": {"rotate": [-15, 15]}}, (0.5, 0.5, 3.0), False),
+        ("symmetries", (0.5, 0.73, 3.0), False),
+    ],
+)
+def test_turning_pixels_that_are_longer_than_wide_is_said_once(step, spacing, is_said, caplog):
+    change = Augmentation([step])
+    image = np.zeros((8,) * len(spacing), np.uint8)
+    for seed in range(2):
+        change(image[..., None], image, np.random.default_rng(seed), spacing)
+    assert caplog.text.count("shears what they show; `spacing` makes pixels square") == is_said
