@@ -49,9 +49,9 @@ def open_source(
     of TIFF pages are rows, columns, sections. Sections are the last axis of both.
 
     Args:
-        image: Path of a TIFF (also OME and BigTIFF), SVS, PNG, JPEG, NIfTI, MHD, MHA, NRRD, DICOM or NPY file, or of a
-            folder with the DICOM files of one series, which need no suffix; or an array `(*spatial)` or
-            `(*spatial, channels)`.
+        image: Path of a TIFF (also OME and BigTIFF), SVS, PNG, JPEG, JPEG 2000, WebP, BMP, GIF, NIfTI, MHD, MHA, NRRD,
+            DICOM or NPY file, or of a folder with the DICOM files of one series, which need no suffix; or an array
+            `(*spatial)` or `(*spatial, channels)`.
         spatial_dims: Number of spatial axes, 2 or 3; `None` for that of the file. An array of three axes is then an
             image if its last axis is at most 4 long, else a volume.
         palette: `"rgb"` turns the indices of a palette into colours. `"index"`, for label images, keeps them, all bands
@@ -74,7 +74,8 @@ def open_source(
         ImageError: If its format or its number of axes is not one that can be read.
         OptionError: If an option has an impossible value.
     """
-    pixels = PixelOptions(palette, alpha, *(None if some is None else tuple(some) for some in (bands, band_names)))
+    names = None if band_names is None else tuple(band_names)
+    pixels = PixelOptions(palette, alpha, None if bands is None else tuple(bands), names)
     if level is not None and resolution is not None:
         raise OptionError("level", "either `level` or `resolution`", f"{level} and {resolution}")
 

@@ -1,4 +1,4 @@
-"""Rasters: TIFF, PNG and JPEG through GDAL."""
+"""Rasters: TIFF, PNG, JPEG, JPEG 2000, WebP, BMP and GIF through GDAL."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..windows import Window
 from .image_files import FileVersion, file_version
 from .pixel_meaning import DEFAULT_PIXELS, LOSSY, PixelOptions, StoredPixels, clear_and_opaque, meaning_of
 from .pyramid import chosen_level, is_smaller, pixel_scale, with_downsample
-from .raster_files import RasterFile, check_png, open_raster, raster_driver
+from .raster_files import RasterFile, check_raster, open_raster, raster_driver
 from .raster_frame import raster_frame
 from .reader_cache import ReaderCache
 from .reading import (
@@ -38,7 +38,7 @@ Place = tuple[str, dict[str, Any]]
 
 
 class RasterioSource(Source):
-    """Reads one level of a TIFF, SVS, PNG or JPEG through GDAL: see `open_source`."""
+    """Reads one level of a TIFF, SVS, PNG, JPEG, JPEG 2000, WebP, BMP or GIF through GDAL: see `open_source`."""
 
     def __init__(
         self,
@@ -55,8 +55,7 @@ class RasterioSource(Source):
         if spatial_dims not in (None, 2):
             raise ImageError(path, f"a volume with {spatial_dims} spatial axes", "an image with 2")
         self._driver = raster_driver(path)
-        if self._driver == "PNG":
-            check_png(path)
+        check_raster(path, self._driver)
         if level:
             _, self._place = chosen_level(path, raster_levels(self._file), level)
         try:
@@ -220,8 +219,10 @@ def scaled_notes(dataset: RasterFile) -> tuple[str, ...]:
 
 
 def is_lossy(dataset: RasterFile, driver: str) -> bool:
-    """Says whether a raster file is compressed as JPEG, which changes values."""
-    return driver == "JPEG" or "jpeg" in str(dataset.profile.get("compress", "")).lower()
+    """Says whether a raster file is compressed with losses, which change values, as far as it says so."""
+    is_reversible = dataset.tags(ns="IMAGE_STRUCTURE").get("COMPRESSION_REVERSIBILITY", "LOSSLESS")
+    is_jpeg = str(dataset.profile.get("compress", "")).lower() in ("jpeg", "ycbcr jpeg")
+    return driver == "JPEG" or is_jpeg or is_reversible.startswith("LOSSY")
 
 
 def raster_levels(path: Path) -> list[tuple[tuple[int, ...], Place]]:

@@ -20,7 +20,7 @@ from ..labels.facts import LabelFacts
 from ..labels.finding import band_scheme, understand
 from ..labels.scheme import LabelScheme
 from ..labels.values import UNKNOWN_CLASS, StackedSource, undeclared, unresampled
-from ..sets.folders import find_folders, folders_left_out, image_files, with_channels
+from ..sets.folders import find_folders, image_files, left_out, with_channels
 from ..sets.image_opening import open_stored
 from ..sets.label_opening import LabelOpener, declared_classes, label_opener, other_names, settled_labels
 from ..sets.pairs import open_pairs, pixel_notes
@@ -138,8 +138,8 @@ def openers(
     spec = with_channels(spec)
     images = image_files(spec)
     alone: set[str] = set()
-    for left_out in folders_left_out(spec):
-        note("folders left out", str(left_out))
+    for line in left_out(spec):
+        note("left out", line)
 
     def check(images: Mapping[str, Path], stems: Mapping[str, Path], place: Path) -> None:
         hint = other_names(images, stems, place)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from maskzoo.errors import DataError, MissingFile
+from maskzoo.names import counted
 
 from ..images.image_files import (
     DICOM_SUFFIXES,
@@ -26,6 +28,9 @@ from .channels import are_endings, cases_of, found_channels
 from .specification import DataSpec
 
 LABEL_FOLDERS = ("masks", "labels")
+# Formats of images that are not read.
+UNREAD_SUFFIXES = (".heic", ".heif", ".avif", ".jxl", ".pgm", ".ppm", ".exr", ".npz", ".mat", ".h5", ".hdf5")
+UNREAD_SUFFIXES += (".czi", ".nd2", ".lif", ".vsi", ".ndpi", ".scn", ".mrxs", ".vrt", ".img", ".mgz")
 # Folders that a message lists.
 SHOWN_FOLDERS = 5
 # One folder or file of labels, or a folder for each class.
@@ -71,17 +76,33 @@ def beside(path: Path) -> str:
     return f" beside {', '.join(folders[:SHOWN_FOLDERS])}" if folders else ""
 
 
-def folders_left_out(spec: DataSpec) -> list[Path]:
-    """Returns the folders with images that lie among the images and labels of a data set, and are not read."""
+def left_out(spec: DataSpec) -> list[str]:
+    """Returns what lies among the images and labels of a data set and is not read, one line each.
+
+    Folders with images are, and files of formats of images that are not read.
+    """
     images, labels = find_folders(spec)
     used = {place.resolve() for place in (images, *(labels.values() if isinstance(labels, dict) else [labels]))}
     if spec.channels is not None and not are_endings(spec.channels):
         used |= {(Path(spec.path) / place).resolve() for place in spec.channels.values()}
-    inner = [part for place in sorted(used) if place.is_dir() for part in sorted(place.iterdir()) if part.is_dir()]
+    found = []
+    for place in sorted(used):
+        if not place.is_dir():
+            continue
+        found += [
+            f"the images in the folder {folder}" for folder in inner_folders(place) if folder.resolve() not in used
+        ]
+        unread = Counter(file.suffix.lower() for file in place.iterdir() if file.suffix.lower() in UNREAD_SUFFIXES)
+        found += [f"{counted(number, 'file')} of type {suffix} in {place}" for suffix, number in unread.items()]
+    return found
+
+
+def inner_folders(place: Path) -> list[Path]:
+    """Returns the folders with images within a folder; those of DICOM slices are images themselves."""
     return [
         folder
-        for folder in inner
-        if not is_hidden(folder) and folder.resolve() not in used and not holds_slices(folder)
+        for folder in sorted(place.iterdir())
+        if folder.is_dir() and not is_hidden(folder) and not holds_slices(folder)
         if any(file_suffix(file) in SUFFIXES and not is_hidden(file) for file in folder.iterdir())
     ]
 

@@ -19,7 +19,7 @@ from ..labels.finding import band_scheme, find_scheme
 from ..labels.scheme import LabelScheme
 from ..labels.values import by
 from ..synthetic.objects import synthetic_cases
-from .folders import find_folders, folders_left_out, image_files
+from .folders import find_folders, image_files, left_out
 from .image_opening import open_image, settled
 from .label_opening import declared_classes, label_opener, settled_labels
 from .spec_file import read_spec, spatial_dims_of
@@ -93,8 +93,8 @@ def open_pairs(spec: DataSpec, spatial_dims: int, seed: int) -> tuple[list[Pair]
     spec = settled(spec, spatial_dims)
     images = image_files(spec)
     open_label = label_opener(spec, find_folders(spec)[1], images, spatial_dims)
-    for folder in folders_left_out(spec):
-        logger.warning("left out: the images in the folder %s", folder)
+    for line in left_out(spec):
+        logger.warning("left out: %s", line)
     pairs: list[Pair] = []
     for name in sorted(images):
         image = open_image(images[name], spec, spatial_dims)

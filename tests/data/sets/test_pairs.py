@@ -14,6 +14,7 @@ from maskzoo.data import (
     Window,
     encode_rle,
     image_names,
+    inspect_data,
     labelled_cases,
     load_data,
     read_spec,
@@ -237,6 +238,14 @@ def test_folders_with_images_that_are_left_out_are_named(tmp_path, save_folder, 
         (path / part / "more").mkdir()
         cv2.imwrite(str(path / part / "more" / "9.png"), pictures(1)[0])
     (path / "images" / "notes").mkdir()
+    for name in ("a.HEIC", "b.heic", "notes.txt"):
+        (path / "images" / name).write_bytes(b"x")
+    load_data(str(path), spatial_dims=2)
+    assert f"left out: 2 files of type .heic in {path / 'images'}" in caplog.text
+    caplog.clear()
+    assert inspect_data(str(path)).report["suspicious"]["left out"][1].startswith("2 files of type .heic")
+    (path / "images" / "a.HEIC").unlink()
+    (path / "images" / "b.heic").unlink()
     load_data(str(path), spatial_dims=2)
     left_out = [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]
     assert [line.split("/")[-2:] for line in left_out] == [["images", "more"], ["masks", "more"]]
