@@ -43,6 +43,10 @@ class HeldOutImage:
         """The image as strips of what a function reads."""
         return Strips(self.shape, strip_height(self.shape), read)
 
+    def truths(self) -> Iterator[np.ndarray]:
+        """Yields the truth of the whole image, strip by strip."""
+        return (self.truth(first, last) for first, last in self.strips(self.truth).borders)
+
     def rows(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields truth and logits of the whole image, strip by strip."""
         for first, last in self.strips(self.truth).borders:

@@ -30,6 +30,10 @@ def search_sizes(
     Returns:
         The largest area of holes to fill, 0 for none; the least area of an object, 0 for any; the score with both.
     """
+    known = [n for n, image in enumerate(images) if space.knows(image.truths(), number)]
+    if not known:
+        return 0, 0, 1.0
+    images, masks = [images[n] for n in known], [masks[n] for n in known]
     # What is enclosed may be of another class; only background is filled.
     empty = [class_mask(space, image, (), 0).read if space.task == "multiclass" else None for image in images]
     hole = search_holes(space, images, masks, number, empty)

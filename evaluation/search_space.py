@@ -1,6 +1,6 @@
 """What `decide` searches, and how a choice is scored."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,11 +65,24 @@ class SearchSpace:
         return (labels == (number if self.task == "multiclass" else 1)) & valid, valid
 
     def measure(self, counts: np.ndarray) -> np.ndarray:
-        """Returns Dice or IoU of counts `(..., 3)`: tp, fp, fn."""
-        return (metrics.dice_from_counts if self.metric.endswith("dice") else metrics.iou_from_counts)(counts)
+        """Returns Dice or IoU of counts `(..., 3)`: tp, fp, fn; NaN where they are, since nothing is known."""
+        of_counts = metrics.dice_from_counts if self.metric.endswith("dice") else metrics.iou_from_counts
+        return np.where(np.isnan(counts).any(axis=-1), np.nan, of_counts(np.nan_to_num(counts)))
 
     def score(self, counts: np.ndarray) -> np.ndarray:
-        """Returns the metric of the counts of several images, `(images, ..., 3)`."""
-        if self.metric.startswith("mean_"):
-            return self.measure(counts).mean(axis=0)
-        return self.measure(counts.sum(axis=0))
+        """Returns the metric of the counts of several images, `(images, ..., 3)`, of those where they are known."""
+        if not self.metric.startswith("mean_"):
+            return self.measure(np.nansum(counts, axis=0))
+        values = self.measure(counts)
+        known = np.isfinite(values).sum(axis=0)
+        # A class that is known in no image is as good as one that is in none.
+        return np.where(known > 0, np.nansum(values, axis=0) / np.maximum(known, 1), 1.0)
+
+    def knows(self, labels: Iterable[np.ndarray], number: int) -> bool:
+        """Says whether any pixel of an image counts for a class.
+
+        Args:
+            labels: Strips of its labels; they are read until one counts.
+            number: The class.
+        """
+        return any(self.truth_of(some, number)[1].any() for some in labels)

@@ -91,9 +91,11 @@ def counts_at_choice_of_others(space: SearchSpace, counts: np.ndarray) -> np.nda
     """
     if space.metric.startswith("mean_"):
         scores = space.measure(counts)
-        others = (scores.sum(axis=0) - scores) / (len(scores) - 1)
+        known = np.isfinite(scores)
+        number = known.sum(axis=0) - known
+        others = (np.nansum(scores, axis=0) - np.nan_to_num(scores)) / np.maximum(number, 1)
     else:
-        others = (space.measure(part) for part in counts.sum(axis=0) - counts)
+        others = (space.measure(part) for part in np.nansum(counts, axis=0) - np.nan_to_num(counts))
     best = np.stack([best_thresholds(space, curves) for curves in others])
     return np.take_along_axis(counts, best[:, :, None, None], 2)[:, :, 0]
 
@@ -108,19 +110,21 @@ def best_thresholds(space: SearchSpace, curves: np.ndarray) -> np.ndarray:
 
 
 def histograms(space: SearchSpace, image: HeldOutImage) -> np.ndarray:
-    """Pixels of an image by probability and truth: `(classes, STEPS, 2)`.
+    """Pixels of an image by probability and truth: `(classes, STEPS, 2)`, NaN for a class of which none counts.
 
     Entry `k` counts the pixels that are present at threshold `k / STEPS` and no more at the next one, decided as
     `metrics.predicted_labels` does.
     """
     thresholds = np.arange(1, STEPS) / STEPS
     edges = np.log(thresholds / (1 - thresholds))
-    found = np.zeros((len(space.class_names), STEPS, 2), np.int64)
+    found = np.zeros((len(space.class_names), STEPS, 2))
     for labels, logits in image.rows():
         for number in space.scored:
             truth, valid = space.truth_of(labels, number)
             steps = np.searchsorted(edges, logits[..., number][valid], side="right")
             found[number] += np.bincount(2 * steps + truth[valid], minlength=2 * STEPS).reshape(STEPS, 2)
+    unknown = [number for number in space.scored if not found[number].any()]
+    found[unknown] = np.nan
     return found
 
 
@@ -132,14 +136,19 @@ def threshold_counts(histogram: np.ndarray) -> np.ndarray:
 
 
 def label_counts(space: SearchSpace, image: HeldOutImage, cleaning: Cleaning | None = None) -> np.ndarray:
-    """Counts `(classes, 3)` of tp, fp, fn of a multiclass task's likeliest classes, with post-processing if given."""
+    """Counts `(classes, 3)` of tp, fp, fn of a multiclass task's likeliest classes, with post-processing if given.
+
+    They are NaN for an image of which no pixel counts.
+    """
 
     def read(first: int, last: int) -> np.ndarray:
         return metrics.predicted_labels(image.logits(first, last), space.task)
 
     labels_of = clean_labels(read, image.shape, cleaning, space.task) if cleaning else read
-    counts = np.zeros((len(space.class_names), 3), np.int64)
+    counts = np.zeros((len(space.class_names), 3))
     for rows in image.strips(labels_of).borders:
         truth, labels = image.truth(*rows), labels_of(*rows)
         counts += metrics.confusion_counts(truth, labels, len(counts), space.ignore_index, task=space.task)
+    if not counts.any():
+        counts[:] = np.nan
     return counts

@@ -9,7 +9,7 @@ from held_out_images import held_out, random_images, space_of
 
 from maskzoo import metrics
 from maskzoo.errors import OptionError
-from maskzoo.evaluation import METRICS
+from maskzoo.evaluation import METRICS, SearchSpace
 from maskzoo.evaluation.thresholds import threshold_counts
 from maskzoo.evaluation.tuning import search
 from maskzoo.inference.predictor import thresholds_for
@@ -148,3 +148,31 @@ def test_thresholds_do_not_depend_on_the_order_of_images():
     images = random_images(3)
     found = [search(space_of(), order).decision.thresholds for order in itertools.permutations(images)]
     assert all(thresholds == found[0] for thresholds in found)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_an_image_whose_class_is_unknown_has_no_part_in_its_score(metric):
+    images = random_images(5, classes=2, ignore=9)
+    unknown = images[3].truth(0, 99).copy()
+    unknown[..., 1] = 9
+    images[3] = held_out(images[3].name, unknown, images[3].logits(0, 99))
+    known = [image for number, image in enumerate(images) if number != 3]
+    space = SearchSpace("multilabel", ["class0", "class1"], 9, metric, areas=True)
+    found, without = search(space, images), search(space, known)
+    for name in ("at_half", "at_thresholds", "decided", "left_out"):
+        np.testing.assert_allclose(getattr(found, name)[1], getattr(without, name)[1], atol=1e-12)
+        assert getattr(found, name)[0] != pytest.approx(getattr(without, name)[0], abs=1e-6)
+    for name in ("thresholds", "holes", "minimum_area"):
+        assert getattr(found.decision, name)[1] == getattr(without.decision, name)[1]
+    np.testing.assert_allclose(found.curves[""][1], without.curves[""][1], atol=1e-12)
+
+
+def test_images_of_which_nothing_counts_have_no_part_in_scores_of_a_class_map():
+    rng = np.random.default_rng(0)
+    images = [held_out(f"{n}", rng.integers(0, 3, (9, 8)), rng.normal(size=(9, 8, 3))) for n in range(3)]
+    blank = held_out("blank", np.full((9, 8), 255), rng.normal(size=(9, 8, 3)))
+    space = SearchSpace("multiclass", ["a", "b", "c"], 255, areas=True)
+    found, without = search(space, [*images, blank]), search(space, images)
+    np.testing.assert_allclose(found.at_half, without.at_half, atol=1e-12)
+    np.testing.assert_allclose(found.decided, without.decided, atol=1e-12)
+    assert found.decision.score == pytest.approx(without.decision.score, abs=1e-12)
