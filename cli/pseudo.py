@@ -66,6 +66,7 @@ def run(arguments: Namespace) -> None:
     images = data.images_as_trained(place, described.spec)
     behind = inference.files_behind_runs(folders)
     check_no_input([arguments.output], [place, *images, *map(inference.run_folder, folders), *behind])
+    pseudo = training.PseudoSet(arguments.output, described, arguments.threshold, arguments.fraction)
     descriptions = [inference.read_run_data(inference.run_folder(folder)) for folder in folders]
     seen_by = [inference.seen_by(*described) for described in zip(descriptions, folders, strict=True)]
     identities = inference.identities_of_files(images, descriptions[0])
@@ -77,7 +78,6 @@ def run(arguments: Namespace) -> None:
         logger.warning("left out: %s: every run was trained on this image", image)
     if not groups:
         raise OptionError("images", "some that a run was not trained on", f"{len(seen)} others in {place}")
-    pseudo = training.PseudoSet(arguments.output, descriptions[0], arguments.threshold, arguments.fraction)
     load_keras()
     trained = [replace(inference.read_run(folder), rescale=arguments.rescale) for folder in folders]
     with pseudo, tempfile.TemporaryDirectory(prefix="maskzoo-pseudo-") as scratch:

@@ -9,6 +9,7 @@ import numpy as np
 
 from maskzoo.errors import OptionError, RunError
 
+from .. import data
 from ..data.labels.scheme import IGNORED
 from ..inference.decisions import distinct_names
 from ..inference.ensemble import check_members
@@ -107,6 +108,8 @@ def decide(
     """
     folds = arrange_folds(runs)
     described = runs[0].data
+    if groups is not None:
+        data.groups_by_pattern([name for fold in folds for name in fold[0].data.validation], groups)
     # What a run was not told to leave out may be lacking in an image.
     space = SearchSpace(described.task, described.class_names, IGNORED, metric, shared, groups, areas)
     with tempfile.TemporaryDirectory(prefix="maskzoo-decide-") as folder:

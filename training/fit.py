@@ -12,6 +12,7 @@ from maskzoo.errors import OptionError
 from maskzoo.names import counted, one_of
 
 from .. import data, losses, models
+from ..data.sampling.places import require_names
 from ..inference.run_files import Decision, RunData, read_run_data
 from ..inference.run_folders import DATA_FILE, DECISION_FILE, split_epoch
 from ..inference.seen_images import SeenImages, seen_by
@@ -127,6 +128,8 @@ def open_data(recipe: Recipe) -> data.DataSet:
         for stage in recipe.each_stage():
             input_patch(network, stage.patch)
     dataset = data.load_data(spec, spatial_dims=found or default, seed=recipe.seed)
+    for stage in recipe.each_stage():
+        require_names(stage.balance or {}, dataset.class_names)
     data.require_every_class(dataset)
     return dataset
 

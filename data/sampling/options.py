@@ -78,6 +78,9 @@ class SamplingOptions:
             raise OptionError("windows", one_of(self.windows, PLACEMENTS), self.windows)
         if self.balance and self.windows != "random":
             raise OptionError("windows", "random, which `balance` needs", self.windows)
+        for name, fraction in (self.balance or {}).items():
+            if not 0 <= fraction <= 1:
+                raise OptionError("balance", f"a fraction between 0 and 1 for {name}", fraction)
         if not 0 <= self.overlap < 1:
             raise OptionError("overlap", "a fraction from 0 to below 1", self.overlap)
         if not 0 <= self.hard_example_fraction <= 1:

@@ -81,6 +81,17 @@ class PositivePlaces:
         return draw_showing(self._index, FOREGROUND, self._patch, rng)
 
 
+def require_names(fractions: Mapping[str, float], names: Sequence[str]) -> None:
+    """Refuses fractions of windows for classes that there are not.
+
+    Raises:
+        OptionError: If a name is not one of those of the classes.
+    """
+    for name in fractions:
+        if name not in names:
+            raise OptionError("balance", one_of(name, names), name)
+
+
 class BalancedPlaces:
     """Draws windows so that each class is shown by the fraction of them that was asked for.
 
@@ -100,11 +111,7 @@ class BalancedPlaces:
 
     def __init__(self, cases: Sequence[Case], patch: tuple[int, ...], fractions: Mapping[str, float]) -> None:
         names = list(cases[0].read_label.scheme.class_names)
-        for name, fraction in fractions.items():
-            if name not in names:
-                raise OptionError("balance", one_of(name, names), name)
-            if not 0 <= fraction <= 1:
-                raise OptionError("balance", f"a fraction between 0 and 1 for {name}", fraction)
+        require_names(fractions, names)
         self._patch = patch
         self._anywhere = UniformPlaces(cases, patch)
         self._index = ClassIndex(cases, index_cell(patch))

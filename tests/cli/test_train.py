@@ -1,5 +1,6 @@
 """`maskzoo train`: what it takes from the environment."""
 
+import pytest
 from run_verb import run_and_capture
 
 
@@ -8,3 +9,19 @@ def test_hosts_are_taken_from_the_environment(capsys, monkeypatch):
     code, out, err = run_and_capture(capsys, "train")
     assert (code, out) == (2, "")
     assert err == "error: --run: expected a folder that all hosts can reach; received none\n"
+
+
+@pytest.mark.parametrize(("balance", "message"), [
+    ("{foreground: 3}", "error: --balance: expected a fraction between 0 and 1 for foreground; received 3.0\n"),
+    ("{tumour: 0.3}", "error: --balance: expected one of foreground; received tumour\n"),
+])  # fmt: skip
+def test_a_balance_that_cannot_be_is_refused_before_a_model_is_built(
+    squares, tmp_path, capsys, monkeypatch, balance, message
+):
+    from maskzoo.training import fit
+
+    monkeypatch.setattr(fit, "new_network", lambda *_: pytest.fail("built"))
+    options = ["--data", squares, "--run", tmp_path / "run", "--balance", balance]
+    code, _, err = run_and_capture(capsys, "train", "--model", "unet_padded", *options)
+    assert (code, err) == (2, message)
+    assert not (tmp_path / "run").exists()

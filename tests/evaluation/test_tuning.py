@@ -73,3 +73,11 @@ def test_the_curves_are_drawn(tmp_path, load):
     tuning = evaluation.decide(load([(row_of(8, 1), row_of(8, 1))]), areas=False)
     evaluation.draw_curves(tmp_path / "curves.png", tuning.named(), ["cell"])
     assert (tmp_path / "curves.png").stat().st_size > 10_000
+
+
+def test_groups_that_no_name_has_are_refused_before_anything_is_predicted(load, monkeypatch):
+    monkeypatch.setattr("maskzoo.evaluation.tuning.predict_held_out", lambda *_: pytest.fail("predicted"))
+    runs = load([(row_of(8, 1), row_of(8, 1))])
+    for pattern in ("(", "^patient"):
+        with pytest.raises(OptionError, match="group: expected"):
+            evaluation.decide(runs, groups=pattern)

@@ -240,3 +240,19 @@ def test_several_classes_can_be_trained_on(task, tmp_path, images):
     else:
         assert (labels[:, :20] == [1, 0, 0]).all()
         assert (labels[:, 20:40] == [0, 1, 0]).all()
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    (("--threshold", 0.3), "--threshold: expected a probability from 0.5 to 1; received 0.3"),
+    (("--fraction", 0), "--fraction: expected a fraction above 0, up to 1; received 0.0"),
+])  # fmt: skip
+def test_numbers_out_of_range_are_refused_before_any_image_is_read(
+    tmp_path, images, monkeypatch, capsys, options, message
+):
+    def fail(*arguments):
+        raise AssertionError("read")
+
+    monkeypatch.setattr(inference, "identities_of_files", fail)
+    run = write_run(tmp_path / "one", ["a"], 128)
+    assert pseudo(run, images, tmp_path / "pseudo", *options) == 2
+    assert capsys.readouterr().err == f"error: {message}\n"

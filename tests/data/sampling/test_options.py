@@ -10,6 +10,7 @@ from maskzoo.errors import OptionError
 @pytest.mark.parametrize(("options", "message"), [
     ({"augment": "flip"}, "augment: expected flips (of none, flips, light, pathology, xray, volume); received flip"),
     ({"windows": "al"}, "windows: expected all (of random, all, tissue, positive); received al"),
+    ({"balance": {"foreground": 3}}, "balance: expected a fraction between 0 and 1 for foreground; received 3"),
     ({"windows": "all", "balance": {"foreground": 0.5}},
      "windows: expected random, which `balance` needs; received all"),
     ({"overlap": 1}, "overlap: expected a fraction from 0 to below 1; received 1"),
