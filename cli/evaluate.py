@@ -178,7 +178,7 @@ def trained_on(trained: Predictor, cases: Sequence[Case]) -> dict[str, list[str]
         ]
         if names:
             found[str(run.path)] = names
-            count = f"{len(names)} of {counted(len(cases), 'image')}"
+            count = f"{'regions of ' if run.data.regions else ''}{len(names)} of {counted(len(cases), 'image')}"
             logger.warning("%s was trained on %s: %s", run.path, count, data.listed_names(names))
     return found
 

@@ -7,6 +7,8 @@ examples:
   maskzoo folds set.yaml folds.json
   maskzoo folds set.yaml folds.json --k 5 --repeats 3 --stratify --group "^(patient[0-9]+)"
       three times five folds; no patient is split, and images with much foreground are spread evenly over the folds
+  maskzoo folds scene.yaml folds.json --k 3
+      fewer images than folds, such as one raster: each is divided into three regions, held out one after the other
   maskzoo folds set.yaml folds.json --split block
       each fold is one block of neighbours: serial sections, frames of a video
 """
@@ -14,7 +16,6 @@ examples:
 import logging
 from argparse import Namespace
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from maskzoo.errors import OptionError
@@ -55,19 +56,19 @@ def run(arguments: Namespace) -> None:
     data.check_writable(arguments.output)
     check_no_input([arguments.output], data.files_of(arguments.spec, with_folds=False))
     spec = data.read_spec(arguments.spec)
-    if arguments.stratify and spec.sets is not None:
-        raise OptionError("stratify", "one data set", "several that are joined")
-    if arguments.group is not None and spec.sets is not None:
-        raise OptionError("group", "none for joined sets, each of which says its own", arguments.group)
+    images = data.images_to_split(spec, folds=arguments.k, group=arguments.group, seed=arguments.seed)
+    if images.regions:
+        for name, is_used in (("repeats", arguments.repeats > 1), ("stratify", arguments.stratify)):
+            if is_used:
+                expected = f"at least {arguments.k} images; regions of fewer are held out one after the other"
+                raise OptionError(name, expected, "fewer")
     foreground = data.foreground_fractions(spec) if arguments.stratify else None
-    images = data.images_to_split(replace(spec, group=arguments.group or spec.group))
-    names, groups = images.names, images.groups
     made = [
-        data.make_folds(names, arguments.k, seed=seed, split=arguments.split, groups=groups, strata=foreground)
+        images.make_folds(arguments.k, seed=seed, split=arguments.split, strata=foreground)
         for seed in range(arguments.seed, arguments.seed + arguments.repeats)
     ]
-    data.write_folds(arguments.output, *made)
-    print(summary(made[0], groups, foreground))
+    data.write_folds(arguments.output, *made, regions=images.regions)
+    print(summary(made[0], images.groups, foreground))
     logger.info("wrote %s", arguments.output)
 
 

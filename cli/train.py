@@ -155,7 +155,7 @@ def evaluate_held_out(recipe: training.Recipe, folder: Path, dataset: Dataset) -
     chosen = training.read_choice(folder)
     scores = replace(evaluation.evaluate(trained, dataset.validation), chosen=chosen)
     scores.write(folder / "scores.json")
-    images = counted(len(dataset.validation), "held-out image")
+    images = counted(len(dataset.validation), "held-out region" if dataset.regions else "held-out image")
     print(f"\nbest epoch on {images}, predicted whole:\n{score_table(scores.as_mapping())}\n")
     dice = sum(scores.dice) / len(scores.dice)
     where = f"all pixels of {images}"

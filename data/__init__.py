@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from .sets.folds import held_out_names as held_out_names
     from .sets.folds import make_folds as make_folds
     from .sets.folds import read_folds as read_folds
+    from .sets.folds import regions_in as regions_in
     from .sets.folds import write_folds as write_folds
     from .sets.image_identity import ImageIdentity as ImageIdentity
     from .sets.image_identity import KnownImages as KnownImages
@@ -66,13 +67,15 @@ if TYPE_CHECKING:
     from .sets.normalization import Normalizer as Normalizer
     from .sets.occurrence import require_every_class as require_every_class
     from .sets.pairs import image_names as image_names
+    from .sets.parts import images_held_out as images_held_out
     from .sets.parts import images_to_split as images_to_split
-    from .sets.parts import names_held_out as names_held_out
-    from .sets.parts import prefixes as prefixes
+    from .sets.regions import ReceptiveField as ReceptiveField
+    from .sets.regions import Region as Region
     from .sets.spec_file import check_path as check_path
     from .sets.spec_file import files_of as files_of
     from .sets.spec_file import files_of_images as files_of_images
     from .sets.spec_file import files_of_spec as files_of_spec
+    from .sets.spec_file import prefixes as prefixes
     from .sets.spec_file import read_spec as read_spec
     from .sets.spec_file import resumed_spec as resumed_spec
     from .sets.spec_file import spatial_dims_of as spatial_dims_of
@@ -126,6 +129,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "held_out_names",
             "make_folds",
             "read_folds",
+            "regions_in",
             "write_folds",
         ],
         "sets.image_identity": ["ImageIdentity", "KnownImages", "identities_of"],
@@ -140,12 +144,14 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "sets.normalization": ["Normalizer"],
         "sets.occurrence": ["require_every_class"],
         "sets.pairs": ["image_names"],
-        "sets.parts": ["images_to_split", "names_held_out", "prefixes"],
+        "sets.parts": ["images_held_out", "images_to_split"],
+        "sets.regions": ["ReceptiveField", "Region"],
         "sets.spec_file": [
             "check_path",
             "files_of",
             "files_of_images",
             "files_of_spec",
+            "prefixes",
             "read_spec",
             "resumed_spec",
             "spatial_dims_of",

@@ -71,6 +71,12 @@ class Window:
         """Returns the window moved by a number of pixels per axis."""
         return Window(tuple(start + step for start, step in zip(self.offset, by, strict=True)), self.size)
 
+    def within(self, shape: Sequence[int]) -> Window:
+        """Returns the part of the window that lies in an image of this shape; there must be some."""
+        start = tuple(max(first, 0) for first in self.offset)
+        stop = (min(last, length) for last, length in zip(self.stop, shape, strict=True))
+        return Window(start, tuple(last - first for first, last in zip(start, stop, strict=True)))
+
     def inside(self, shape: Sequence[int]) -> bool:
         """Says whether every pixel of the window lies in an image of this shape."""
         return min(self.offset) >= 0 and all(stop <= length for stop, length in zip(self.stop, shape, strict=True))

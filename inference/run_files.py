@@ -41,6 +41,7 @@ class RunData:
             weights it began with; as values of `images`.
         pixel_values: Types and range of the pixels of the training images, for `data.ValueRange.from_dict`; `None` of
             runs of versions that did not note them.
+        regions: Those of the images above that are parts of one that was split, by name: `data.Region.as_mapping`.
         roi_classes: Options of `models.two_stage`, for a run of two networks; `fine` in the file.
         format: Number of the file's format.
     """
@@ -62,6 +63,7 @@ class RunData:
     images: Mapping[str, Mapping[str, JSON]] = field(default_factory=dict)
     seen_before: tuple[Mapping[str, JSON], ...] = ()
     pixel_values: Mapping[str, JSON] | None = None
+    regions: Mapping[str, Mapping[str, JSON]] = field(default_factory=dict)
     roi_classes: Mapping[str, JSON] | None = None
     format: int = field(default=DATA_FORMAT, compare=False)
 
@@ -112,8 +114,8 @@ class RunData:
             "num_classes": self.num_classes,
             "format": DATA_FORMAT,
         }
-        optional = (self.roi_classes, self.images, self.seen_before, self.pixel_values)
-        for name, value in zip(("fine", "images", "seen_before", "pixel_values"), optional, strict=True):
+        optional = (self.roi_classes, self.images, self.seen_before, self.pixel_values, self.regions)
+        for name, value in zip(("fine", "images", "seen_before", "pixel_values", "regions"), optional, strict=True):
             if not value:
                 del values[name]
         return values
@@ -130,7 +132,7 @@ FILE_NAMES = {name: key for key, name in JSON_NAMES.items()}
 KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     **dict.fromkeys(("class_names", "patch", "train", "validation", "seen_before"), ((list, tuple), "a list")),
     **dict.fromkeys(("channels", "spatial_dims"), (int, "a whole number")),
-    **dict.fromkeys(("normalization", "labels", "images"), (Mapping, "a JSON object")),
+    **dict.fromkeys(("normalization", "labels", "images", "regions"), (Mapping, "a JSON object")),
 }
 REQUIRED = ("task", "class_names", "channels", "spatial_dims", "normalization", "patch")
 

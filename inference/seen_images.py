@@ -72,6 +72,8 @@ def seen_by(described: RunData, run: object) -> SeenImages:
 def held_out_by(described: RunData) -> frozenset[str]:
     """Returns what tells the images that a run held out from those of others: hashes of their pixels, or their places.
 
+    Regions of an image are told apart by where they lie in it.
+
     For a run of an earlier version its files are looked up; if they are gone, its data set and their names tell them.
     """
     images = {name: data.ImageIdentity.from_mapping(image) for name, image in described.images.items()}
@@ -83,9 +85,14 @@ def held_out_by(described: RunData) -> frozenset[str]:
     unknown = data.ImageIdentity()
     known = {name: images.get(name, unknown) for name in described.validation}
     return frozenset(
-        f"{image.content} {image.spacing or ''}".strip() if image.content else image.path or f"{place}: {name}"
-        for name, image in known.items()
+        text_of(image) if image.content or image.path else f"{place}: {name}" for name, image in known.items()
     )
+
+
+def text_of(image: data.ImageIdentity) -> str:
+    """Returns text that is equal for equal images, or parts of images, that are known by pixels or place."""
+    where = [image.spacing] if image.content else []
+    return " ".join([image.content or image.path or "", *(str(part) for part in (*where, image.region) if part)])
 
 
 def files_of(described: RunData) -> dict[str, Path]:

@@ -1,25 +1,23 @@
 """Checks of a training on this machine: whether several devices train as one, whether memory and reading suffice."""
 
-import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 
 import keras
-import numpy as np
 
 from maskzoo.errors import OptionError
 
 from .. import data
 from . import optimisation, strategy
 from .devices import check_devices
-from .equivalence import PROOFS, Bench, CheckResult, OneBatch, has_batch_norm, make_bench, strategies
+from .equivalence import PROOFS, Bench, CheckResult, has_batch_norm, make_bench, strategies
 from .fit import open_data, set_precision
-from .keras_types import Logs
 from .memory import check_memory, free_memory
 from .network import new_network
 from .recipe import Recipe
 from .session import Session, new_trainer
+from .step_time import step_seconds
 from .strategy import Strategy
 from .windows import training_windows
 
@@ -75,16 +73,6 @@ def advise_on_norms(bench: Bench, used: Strategy) -> Iterator[CheckResult]:
         yield CheckResult("batch norm", "advice", message)
 
 
-class BatchTimes(keras.callbacks.Callback):
-    """Notes when each batch was done."""
-
-    def on_train_begin(self, logs: Logs = None) -> None:
-        self.ends: list[float] = []
-
-    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        self.ends.append(time.perf_counter())
-
-
 def check_reading(recipe: Recipe, dataset: data.DataSet, used: Strategy) -> CheckResult:
     """Checks whether windows are read as fast as they are trained on.
 
@@ -107,9 +95,7 @@ def check_reading(recipe: Recipe, dataset: data.DataSet, used: Strategy) -> Chec
     while time.perf_counter() - start < SECONDS:
         batch, batches = training[batches], batches + 1
     read = recipe.batch_size * (batches - 1) / (time.perf_counter() - start)
-    times = BatchTimes()
-    trainer.fit(OneBatch(batch, STEPS + 1), epochs=1, verbose=0, shuffle=False, callbacks=[times])
-    trained = recipe.batch_size / statistics.median(np.diff(times.ends))
+    trained = recipe.batch_size / step_seconds(trainer, batch, STEPS)
     seen = f"{read:.0f} windows are read per second, {trained:.0f} trained on"
     if read >= trained:
         return CheckResult("data", "ok", seen)

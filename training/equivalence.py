@@ -16,6 +16,7 @@ from .network import new_network, with_norms
 from .recipe import Recipe
 from .session import Session, new_trainer
 from .step import Trainer
+from .step_time import OneBatch
 from .strategy import Strategy
 from .windows import input_patch, training_windows, validation_windows
 
@@ -88,25 +89,6 @@ class Step:
     statistics: np.ndarray
 
 
-class OneBatch(keras.utils.PyDataset):
-    """A single batch, several times, in copies: TensorFlow may write into arrays that it is given.
-
-    Args:
-        batch: The arrays.
-        times: How many times.
-    """
-
-    def __init__(self, batch: Sequence[np.ndarray], times: int = 1) -> None:
-        super().__init__()
-        self.batch, self.times = batch, times
-
-    def __len__(self) -> int:
-        return self.times
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
-        return tuple(array.copy() for array in self.batch)
-
-
 def strategies(devices: str) -> tuple[Strategy, Strategy]:
     """Returns the strategies of several devices and of one: of the GPUs of the recipe, else of logical processors.
 
@@ -149,6 +131,9 @@ def make_bench(recipe: Recipe, dataset: data.DataSet, one: Strategy, several: St
     for layer in analysis.all_layers(network):
         if getattr(layer, "seed_generator", None) is not None and hasattr(layer, "rate"):
             layer.rate = 0.0
+    if not dataset.validation:
+        # What is proved does not depend on the images.
+        dataset = replace(dataset, validation=dataset.train)
     shared = Session(network, dataset, several)
     windows = len(validation_windows(shared, recipe, workers=0).grid_windows)
     limit = parts + 1 if windows > parts else min(windows, parts - 1)

@@ -19,6 +19,11 @@ logger = logging.getLogger(__name__)
 ESTIMATED_FROM = 3
 
 
+def log_epoch_time(seconds: float) -> None:
+    """Logs how long an epoch is expected to take."""
+    logger.info("time       about %s per epoch, before validation", duration(seconds))
+
+
 class FiniteLoss(TrainerCallback):
     """Ends a training whose loss is no number within the epoch, instead of hours later at its end.
 
@@ -45,12 +50,15 @@ class FiniteLoss(TrainerCallback):
 class Feedback(TrainerCallback):
     """Logs step, loss and time left now and then, where no bar is drawn; and after a few steps how long an epoch takes.
 
+    The latter is known before the first epoch, unless layers are frozen in it.
+
     Args:
         epochs: Number of epochs, those before the first included.
         steps: Training steps per epoch.
         piped: Whether there is no terminal, on which a bar says so.
         seconds: Time between two lines.
         clock: A function that gives the time in seconds.
+        estimated: Whether it was said before how long an epoch takes.
     """
 
     def __init__(
@@ -60,10 +68,11 @@ class Feedback(TrainerCallback):
         piped: bool,
         seconds: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
+        estimated: bool = False,
     ) -> None:
         super().__init__()
         self.epochs, self.steps, self.piped, self.seconds, self.clock = epochs, steps, piped, seconds, clock
-        self.said, self.estimated = clock(), False
+        self.said, self.estimated = clock(), estimated
         self.timed: float | None = None
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
@@ -81,7 +90,7 @@ class Feedback(TrainerCallback):
         step = (now - self.timed) / max(done, 1)
         if not self.estimated and (done >= ESTIMATED_FROM or left == 0):
             self.estimated = True
-            logger.info("time       about %s per epoch, before validation", duration(step * self.steps))
+            log_epoch_time(step * self.steps)
         if self.piped and now - self.said >= self.seconds:
             self.said = now
             loss = float((logs or {}).get("loss", np.nan))

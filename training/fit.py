@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 import keras
@@ -22,9 +23,9 @@ from .averaging import AveragedWeights
 from .checkpoints import State, load_last, restore_optimizer, restore_random
 from .choice import Choice, measured_on
 from .devices import check_devices, open_devices
-from .feedback import Feedback, FiniteLoss
+from .feedback import Feedback, FiniteLoss, log_epoch_time
 from .history import History, read_history
-from .network import encoder_layers, new_network, regions_of
+from .network import bare_network, encoder_layers, new_network, receptive_field_of, regions_of
 from .options import Value
 from .pictures import Pictures
 from .recipe import Recipe
@@ -34,6 +35,7 @@ from .schedules import FrozenLayers, HardExamples, LearningRate
 from .selection import average_best, carry_over
 from .session import Session, build_loss, new_objective, new_trainer
 from .step import Objective
+from .step_time import step_seconds
 from .strategy import make_deterministic, reading_errors
 from .tracking import Tracker, open_trackers
 from .windows import grid_of_training_windows, input_patch, training_windows, validation_windows
@@ -123,11 +125,16 @@ def open_data(recipe: Recipe) -> data.DataSet:
     found = data.spatial_dims_of(spec)
     if found is not None and found != default and not recipe.slices:
         # Built once to be refused, if it is for others, before the images are read and measured.
-        options = {name: value for name, value in recipe.option.items() if name != "encoder_weights"}
-        network = models.build_model(recipe.model, (*(None,) * found, 1), 1, **options)
+        network = bare_network(recipe, found)
         for stage in recipe.each_stage():
             input_patch(network, stage.patch)
-    dataset = data.load_data(spec, spatial_dims=found or default, seed=recipe.seed)
+    spatial_dims = found or default
+    dataset = data.load_data(
+        spec,
+        spatial_dims=spatial_dims,
+        seed=recipe.seed,
+        receptive_field=cache(lambda: receptive_field_of(recipe, spatial_dims)),
+    )
     for stage in recipe.each_stage():
         require_names(stage.balance or {}, dataset.class_names)
     data.require_every_class(dataset)
@@ -224,7 +231,7 @@ def describe(session: Session, stages: Sequence[Recipe], run: Path) -> None:
     total, _ = analysis.parameters(network)
     field = "the whole image" if geometry.is_global else " x ".join(map(str, geometry.receptive_field))
     replicas = session.strategy.num_replicas_in_sync
-    images = "1 image" if len(dataset.train) == 1 else f"{len(dataset.train)} images"
+    images = counted(len(dataset.train), "region" if dataset.regions else "image")
     channels = "1 channel" if dataset.channels == 1 else f"{dataset.channels} channels"
     patch = " x ".join(map(str, input_patch(network, stages[-1].patch)))
     logger.info("model      %s, %s parameters, receptive field %s", network.name, f"{total:,}", field)
@@ -284,6 +291,12 @@ def fit_stage(
             restore_random(session.network, state)
             if int(state["stage"]) == stage.number:
                 restore_optimizer(trainer, state)
+    # Frozen layers make another step. Replicas are equal at the beginning, not after the epochs of an earlier stage.
+    is_equal = stage.number == 1 or state is not None or session.strategy.num_replicas_in_sync == 1
+    estimated = is_equal and not recipe.freeze_encoder_epochs
+    if estimated:
+        with reading_errors():
+            log_epoch_time(recipe.steps * step_seconds(trainer, training.read(0)))
     callbacks = [
         *schedules(stage, objective, history, encoder),
         *([HardExamples(training, grid_of_training_windows(session, recipe))] if recipe.hard_example_fraction else []),
@@ -292,7 +305,7 @@ def fit_stage(
         RunRecorder(history, recipe, stage.number, choice, measured_on(validation) if validation else {}),
         Pictures(history.run, validation or grid_of_training_windows(session, recipe), session.dataset),
         Throughput(training, recipe.batch_size),
-        Feedback(stage.first + recipe.epochs, recipe.steps, piped=not sys.stdout.isatty()),
+        Feedback(stage.first + recipe.epochs, recipe.steps, piped=not sys.stdout.isatty(), estimated=estimated),
         keras.callbacks.TensorBoard(str(history.run / "logs"), write_graph=False),
         *trackers,
     ]

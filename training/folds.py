@@ -66,16 +66,16 @@ def train_folds(recipe: Recipe, program: Sequence[str]) -> tuple[Path, list[Scor
             that failed had finished an epoch: then the options were not at fault.
     """
     spec = data.read_spec(recipe.data, recipe.data_options())
-    folds, numbers = assign_folds(recipe, spec)
+    folds, regions, numbers = assign_folds(recipe, spec)
     run = create_run(recipe)
     if recipe.resume:
         folds = data.read_folds(run / FOLDS, folds)
     else:
-        data.write_folds(run / FOLDS, folds)
+        data.write_folds(run / FOLDS, folds, regions=regions)
     write_recipe(recipe, run)
     seeds = range(recipe.seed, recipe.seed + recipe.seeds)
     jobs = [Job(fold, seed, run / f"fold{fold}-seed{seed}") for fold in numbers for seed in seeds]
-    logger.info("%s", overview(run, len(numbers), recipe.seeds, len(folds)))
+    logger.info("%s", overview(run, len(numbers), recipe.seeds, counted(len(folds), "region" if regions else "image")))
     with discarding_on_failure(run, jobs):
         failed = train_jobs(jobs, recipe, program, run)
     rows = write_scores(run, [job for job in jobs if job not in failed])
@@ -87,10 +87,10 @@ def train_folds(recipe: Recipe, program: Sequence[str]) -> tuple[Path, list[Scor
     return run, rows
 
 
-def overview(run: Path, folds: int, seeds: int, images: int) -> str:
-    """Says how many trainings there are, as a line."""
+def overview(run: Path, folds: int, seeds: int, images: str) -> str:
+    """Says how many trainings there are, as a line; `images` says of how many images, or regions of images."""
     trainings, parts = counted(folds * seeds, "training"), counted(folds, "fold")
-    return f"{trainings}: {parts} of {counted(images, 'image')}, {counted(seeds, 'seed')}; {run}"
+    return f"{trainings}: {parts} of {images}, {counted(seeds, 'seed')}; {run}"
 
 
 @contextmanager
@@ -138,12 +138,16 @@ def options_of(job: Job, run: Path) -> list[str]:
     return [str(option) for option in options]
 
 
-def assign_folds(recipe: Recipe, spec: data.DataSpec) -> tuple[dict[str, int], list[int]]:
+def assign_folds(recipe: Recipe, spec: data.DataSpec) -> tuple[dict[str, int], dict[str, data.Region], list[int]]:
     """Returns the fold of every image, and the folds to train: only the held-out one if the recipe has no `folds`.
 
     Args:
         recipe: The recipe.
         spec: The data set.
+
+    Returns:
+        The fold of every image, or region of an image, by its name; the regions by theirs; and the numbers of the folds
+        to train.
 
     Raises:
         OptionError: If the data cannot be split that way.
@@ -151,19 +155,22 @@ def assign_folds(recipe: Recipe, spec: data.DataSpec) -> tuple[dict[str, int], l
     if spec.path == data.SYNTHETIC:
         expected = "a data set on disk, the same for every seed; `maskzoo synth` writes one"
         raise OptionError("data", expected, "synthetic images")
-    images = data.images_to_split(spec)
+    number = recipe.folds if isinstance(recipe.folds, int) else None
+    images = data.images_to_split(spec, folds=number, seed=recipe.seed)
+    if number is not None:
+        folds = images.make_folds(number, split=spec.split, seed=recipe.seed)
+        return folds, dict(images.regions), sorted(set(folds.values()))
     if isinstance(recipe.folds, str):
-        folds = images.read_folds(recipe.folds)
-    elif recipe.folds is None and spec.folds is not None:
-        return images.read_folds(spec.folds, spec.repeat), [spec.fold]
-    elif recipe.folds is None:
-        held_out = data.names_held_out(spec, recipe.seed)
-        if not held_out:
-            raise OptionError("seeds", "images that are held out, to compare by", "`validation` 0")
-        return {name: int(name not in held_out) for name in images.names}, [0]
-    else:
-        folds = data.make_folds(images.names, recipe.folds, split=spec.split, groups=images.groups, seed=recipe.seed)
-    return folds, sorted(set(folds.values()))
+        folds, regions = images.read_folds(recipe.folds)
+        return folds, regions, sorted(set(folds.values()))
+    if spec.folds is not None:
+        return *images.read_folds(spec.folds, spec.repeat), [spec.fold]
+    held_out, regions = data.images_held_out(spec, recipe.seed)
+    if not held_out:
+        raise OptionError("seeds", "images that are held out, to compare by", "`validation` 0")
+    divided = {region.image for region in regions.values()}
+    whole = [name for name in images.names if name not in divided]
+    return {name: int(name not in held_out) for name in [*whole, *regions]}, regions, [0]
 
 
 def is_finished(job: Job, recipe: Recipe) -> bool:

@@ -11,6 +11,7 @@ from maskzoo.errors import TrainingError
 from .. import data
 from . import strategy
 from .step import Trainer
+from .step_time import OneBatch
 
 Callbacks = keras.callbacks.CallbackList
 Step = Callable[[Sequence[np.ndarray]], object]
@@ -34,9 +35,9 @@ class LockstepTrainer(Trainer):
 
     def fit(
         self,
-        x: data.WindowDataset,
-        validation_data: data.WindowDataset,
-        epochs: int,
+        x: data.WindowDataset | OneBatch,
+        validation_data: data.WindowDataset | None = None,
+        epochs: int = 1,
         initial_epoch: int = 0,
         callbacks: Sequence[keras.callbacks.Callback] = (),
         shuffle: bool = False,
@@ -46,7 +47,7 @@ class LockstepTrainer(Trainer):
 
         Args:
             x: Data set of training batches, in their order.
-            validation_data: Data set to evaluate on after every epoch.
+            validation_data: Data set to evaluate on after every epoch; `None` if nothing is held out.
             epochs: Number of the epoch to end before.
             initial_epoch: Number of the epoch to begin with.
             callbacks: List of Keras callbacks.
@@ -74,8 +75,9 @@ class LockstepTrainer(Trainer):
                     train(x[step])
                     called.on_train_batch_end(step, {})
                 logs = self.results()
-                scores = self.evaluate(validation_data, callbacks=called)
-                logs.update({f"val_{name}": value for name, value in scores.items()})
+                if validation_data is not None:
+                    scores = self.evaluate(validation_data, callbacks=called)
+                    logs.update({f"val_{name}": value for name, value in scores.items()})
                 called.on_epoch_end(epoch, logs)
                 if self.stop_training:
                     break
@@ -84,7 +86,7 @@ class LockstepTrainer(Trainer):
 
     def evaluate(
         self,
-        x: data.WindowDataset,
+        x: data.WindowDataset | OneBatch,
         callbacks: Callbacks | None = None,
         verbose: int = 0,
         return_dict: bool = True,

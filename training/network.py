@@ -10,6 +10,7 @@ from keras import layers
 from maskzoo.errors import OptionError
 
 from .. import data, models
+from ..models import analysis
 from .initial_weights import take_weights
 from .keras_types import Tensor
 from .recipe import Recipe
@@ -55,6 +56,28 @@ def new_network(recipe: Recipe, dataset: data.DataSet) -> keras.Model:
     if recipe.init_from:
         take_weights(network, recipe.init_from)
     return network
+
+
+def receptive_field_of(recipe: Recipe, spatial_dims: int) -> tuple[int, ...] | None:
+    """Returns how many pixels per axis the recipe's model sees, before there are data; `None` for the whole image.
+
+    Args:
+        recipe: The recipe.
+        spatial_dims: Number of spatial axes of the images.
+    """
+    if recipe.roi_classes:
+        return None  # the region around the large classes may be anywhere
+    network = bare_network(recipe, 2 if recipe.slices else spatial_dims)
+    if recipe.slices:
+        network = models.inflate_25d(network, recipe.slices)
+    geometry = analysis.geometry(network)
+    return None if geometry.is_global else geometry.receptive_field
+
+
+def bare_network(recipe: Recipe, spatial_dims: int) -> keras.Model:
+    """Builds the recipe's model for one channel and one class, without weights from files."""
+    options = {name: value for name, value in recipe.option.items() if name != "encoder_weights"}
+    return models.build_model(recipe.model, (*(None,) * spatial_dims, 1), 1, **options)
 
 
 def label_head_of(recipe: Recipe) -> float | None:

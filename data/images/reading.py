@@ -32,11 +32,18 @@ def read_mirrored(source: Source, window: Window, read: Callable[[Window], np.nd
     Returns:
         Array `(*size, channels)`.
     """
-    if window.ndim != len(source.shape):
-        raise ImageError(source.name, f"windows of {len(source.shape)} axes", window)
-    if window.inside(source.shape):
+    return read_mirrored_box(source.name, source.shape, window, read)
+
+
+def read_mirrored_box(
+    name: str, shape: tuple[int, ...], window: Window, read: Callable[[Window], np.ndarray]
+) -> np.ndarray:
+    """Reads the pixels that a window shows of an image of some name and shape: see `read_mirrored`."""
+    if window.ndim != len(shape):
+        raise ImageError(name, f"windows of {len(shape)} axes", window)
+    if window.inside(shape):
         return read(window)
-    axes = [mirrored(*axis) for axis in zip(window.offset, window.size, source.shape, strict=True)]
+    axes = [mirrored(*axis) for axis in zip(window.offset, window.size, shape, strict=True)]
     start = tuple(int(axis.min()) for axis in axes)
     array = read(Window(start, tuple(int(axis.max()) + 1 - first for axis, first in zip(axes, start, strict=True))))
     for number, (axis, first) in enumerate(zip(axes, start, strict=True)):

@@ -201,6 +201,35 @@ class Frame:
             frame = replace(frame, control_points=tuple(moved))
         return frame
 
+    def cropped(self, box: Window) -> Frame:
+        """Returns the frame of a box of the image."""
+        frame = replace(self, shape=box.size)
+        if self.affine is not None:
+            moved = np.eye(4)
+            moved[: len(box.offset), 3] = box.offset
+            frame = replace(frame, affine=np.asarray(self.affine, float) @ moved)
+        if len(box.offset) != 2:
+            return frame
+        row, column = box.offset
+        if self.transform is not None:
+            from affine import Affine
+
+            frame = replace(frame, transform=self.transform @ Affine.translation(column, row))
+        if self.control_points:
+            from rasterio.control import GroundControlPoint
+
+            moved_points = (
+                GroundControlPoint((point.row or 0) - row, (point.col or 0) - column, point.x, point.y, point.z)
+                for point in self.control_points
+            )
+            frame = replace(frame, control_points=tuple(moved_points))
+        if self.rpcs is not None:
+            import attrs
+
+            rpcs = attrs.evolve(self.rpcs, line_off=self.rpcs.line_off - row, samp_off=self.rpcs.samp_off - column)
+            frame = replace(frame, rpcs=rpcs)
+        return frame
+
     def scaled(self, steps: Sequence[float], shape: tuple[int, ...]) -> Frame:
         """Returns the frame of the same image with larger pixels.
 

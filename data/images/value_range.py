@@ -11,6 +11,7 @@ from maskzoo.errors import ImageError
 from maskzoo.files import JSON
 
 from ..windows import Window
+from .cropped_source import beneath
 from .measurement_cache import remembered
 from .source import Source
 from .statistics import extremes
@@ -169,7 +170,7 @@ def rescaled(source: Source, trained: ValueRange) -> Source:
     """Returns an image with the type and the range of others; itself if it has them."""
     if (str(source.dtype), source.bits) == (trained.dtypes[0], trained.bits):
         return source
-    return RescaledSource(source, trained)
+    return beneath(source, lambda image: RescaledSource(image, trained))
 
 
 def require_same_kind(source: Source, trained: ValueRange, whose: str) -> None:

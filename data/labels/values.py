@@ -9,6 +9,7 @@ import numpy as np
 
 from maskzoo.errors import LabelError
 
+from ..images.cropped_source import CroppedSource
 from ..images.pyramid import ResampledSource
 from ..images.resized_source import ResizedSource
 from ..images.source import Source
@@ -140,7 +141,7 @@ def by(shape: Sequence[int]) -> str:
 
 
 def unresampled(source: Source) -> Source:
-    """Returns the source that one which is resampled, resized or turned reads, or the source itself."""
-    while isinstance(source, ResampledSource | ResizedSource | TurnedSource):
+    """Returns the source that one which is resampled, resized, turned or cropped reads, or the source itself."""
+    while isinstance(source, ResampledSource | ResizedSource | TurnedSource | CroppedSource):
         source = source.source
     return source

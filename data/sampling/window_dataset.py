@@ -115,6 +115,10 @@ class WindowDataset(keras.utils.PyDataset):
             batch = self._pending[epoch, index]
         return batch.result()
 
+    def read(self, index: int) -> Batch:
+        """Returns a batch of the present epoch, without reading others ahead."""
+        return self._batches.batch(self.epoch if self._shuffle else 0, index, self._hardness)
+
     @property
     def grid_windows(self) -> CaseGrid:
         """The windows of the grid over all images: a sequence of pairs of `Case` and `Window`.

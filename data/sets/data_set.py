@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -18,9 +18,10 @@ from .identity import fingerprint
 from .image_identity import ImageIdentity
 from .image_opening import scale_as_trained, settled
 from .normalization import Normalizer
-from .pairs import open_pairs, scheme_of
-from .parts import open_parts, without_leaks
+from .pairs import Pair, open_pairs, scheme_of
+from .parts import open_parts, open_whole_parts, without_leaks
 from .pixel_values import in_one_range_of_parts, in_range_of_run
+from .regions import ReceptiveField, Region
 from .spec_file import check_path, read_spec
 from .specification import DataSpec, absolute
 
@@ -41,6 +42,7 @@ class DataSet:
         identities: What each image is, by its name.
         seen_before: Images that are not trained on, but were by the runs that made labels of this set.
         pixel_values: Types and range of the pixels of the training images.
+        regions: What part of an image a case is, by the name of the case, where images were split into regions.
     """
 
     train: list[Case]
@@ -54,6 +56,7 @@ class DataSet:
     identities: Mapping[str, ImageIdentity] = field(default_factory=dict)
     seen_before: tuple[ImageIdentity, ...] = ()
     pixel_values: ValueRange | None = None
+    regions: Mapping[str, Region] = field(default_factory=dict)
 
     @property
     def task(self) -> str:
@@ -105,16 +108,26 @@ class DataSet:
             "images": {name: identity.as_mapping() for name, identity in self.identities.items()},
             "seen_before": [image.as_mapping() for image in self.seen_before],
             "pixel_values": self.pixel_values and self.pixel_values.as_dict(),
+            "regions": {name: region.as_mapping() for name, region in self.regions.items()},
         }
 
 
-def load_data(spec: DataSpec | str | os.PathLike[str], *, spatial_dims: int, seed: int = 0) -> DataSet:
+def load_data(
+    spec: DataSpec | str | os.PathLike[str],
+    *,
+    spatial_dims: int,
+    seed: int = 0,
+    receptive_field: ReceptiveField | None = None,
+) -> DataSet:
     """Opens a data set, checks every pair of image and label, measures its normalisation and splits it.
 
     Args:
         spec: A `DataSpec`, or what `read_spec` takes.
         spatial_dims: Number of spatial axes, 2 or 3.
         seed: Seed of the split, and of synthetic images.
+        receptive_field: Says how many pixels per axis the model sees that is to be trained, `None` for all of an image.
+            It is asked only if images are split into regions, between which so many pixels are left out, or as many as
+            the image allows.
 
     Raises:
         MissingFile: If a file is missing.
@@ -123,7 +136,7 @@ def load_data(spec: DataSpec | str | os.PathLike[str], *, spatial_dims: int, see
         DataError: If the data set does not fit its specification.
     """
     spec = settled(spec if isinstance(spec, DataSpec) else read_spec(spec), spatial_dims)
-    parts = in_one_range_of_parts(spec, without_leaks(open_parts(spec, spatial_dims, seed)))
+    parts = in_one_range_of_parts(spec, without_leaks(open_parts(spec, spatial_dims, seed, receptive_field)))
     scales = [part.scale for part in parts]
     if spec.sets is not None and all(scale == scales[0] for scale in scales):
         spec = replace(spec, **scales[0].as_dict())
@@ -144,12 +157,13 @@ def load_data(spec: DataSpec | str | os.PathLike[str], *, spatial_dims: int, see
         spatial_dims=spatial_dims,
         spec=spec,
         seed=seed,
-        fingerprint=fingerprint([pair for part in parts for pair in part.pairs]),
+        fingerprint=fingerprint([pair for part in parts for pair in part.whole or part.pairs]),
         identities={
             case.name: part.identities[case.name] for part in parts for case, _ in cases if case.name in part.identities
         },
         seen_before=tuple(image for part in parts for image in part.seen_by_makers()),
         pixel_values=ValueRange.of(sources),
+        regions={name: region for part in parts for name, region in part.regions.items()},
     )
 
 
@@ -186,17 +200,19 @@ def labelled_cases(
             spec = replace(spec, bands=trained.get("bands"), alpha=trained.get("alpha"))
             if spec.bands is None and spec.band_names is None:
                 spec = replace(spec, band_names=trained.get("band_names"))
+    regions = {name: Region.from_mapping(values) for name, values in (mapping.get("regions") or {}).items()}
     if spec.sets is not None:
-        parts = open_parts(spec, spatial_dims, seed)
+        parts = open_whole_parts(spec, spatial_dims, seed)
+        if path is None:
+            parts = [replace(part, pairs=held_out_pairs(part.pairs, held_out, regions)) for part in parts]
         parts = [replace(part, pairs=in_range_of_run(part.pairs, mapping)) for part in parts]
-        cases = [case for part in parts for case in part.cases(normalizer)]
-        return [case for case in cases if path is not None or case.name in held_out]
+        return [case for part in parts for case in part.cases(normalizer)]
     if mapping["spec"].get("instances") and spec.task is None and spec.classes is None and not spec.ignore:
         # Masks are numbers of objects too.
         spec = replace(spec, instances=True)
     pairs, bands = open_pairs(spec, spatial_dims, seed)
     if path is None:
-        pairs = [pair for pair in pairs if pair.name in held_out]
+        pairs = held_out_pairs(pairs, held_out, regions)
     elif spec.classes is not None or spec.colors is not None:
         declared = scheme_of(replace(spec, task=spec.task or scheme.task), pairs, bands)
         if declared.class_names != scheme.class_names:
@@ -206,3 +222,20 @@ def labelled_cases(
     elif more := {*spec.ignored_values, *missing_values(pair.label for pair in pairs)} - set(scheme.ignore):
         scheme = replace(scheme, ignore=tuple(sorted({*scheme.ignore, *more})))
     return make_cases(in_range_of_run(pairs, mapping), scheme, normalizer)
+
+
+def held_out_pairs(pairs: Sequence[Pair], held_out: Collection[str], regions: Mapping[str, Region]) -> list[Pair]:
+    """Returns the pairs that a run held out, some of which may be regions of images.
+
+    Args:
+        pairs: Whole images with their labels.
+        held_out: Names of those that were held out.
+        regions: The regions that images were split into, by name.
+
+    Raises:
+        DataError: If an image has another size than it had then.
+    """
+    whole = [pair for pair in pairs if pair.name in held_out]
+    images = {pair.name: pair for pair in pairs}
+    parts = {name: region for name, region in regions.items() if name in held_out and region.image in images}
+    return [*whole, *(region.of(images[region.image], name) for name, region in parts.items())]

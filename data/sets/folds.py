@@ -16,7 +16,8 @@ from maskzoo.names import one_of
 
 from ..images.statistics import measured_windows
 from .pairs import open_pairs, scheme_of
-from .spec_file import read_spec, spatial_dims_of
+from .regions import Region
+from .spec_file import prefixes, read_spec, spatial_dims_of
 from .specification import SPLITS, DataSpec
 
 # Pixels of a label that its foreground is measured on.
@@ -173,13 +174,20 @@ def foreground_fractions(
 ) -> dict[str, float]:
     """Returns for each image of a data set which fraction of its pixels shows a class other than the background.
 
-    Large labels are measured on windows spread over them.
+    Images of joined sets have the names that they have there. Large labels are measured on windows spread over them.
 
     Args:
         spec: A `DataSpec`, or what `read_spec` takes.
         spatial_dims: Number of spatial axes; by default that of the files, else 2.
     """
     spec = spec if isinstance(spec, DataSpec) else read_spec(spec)
+    if spec.sets is not None:
+        places = zip(spec.sets, prefixes(list(spec.sets)), strict=True)
+        return {
+            f"{prefix}-{name}": fraction
+            for place, prefix in places
+            for name, fraction in foreground_fractions(place, spatial_dims=spatial_dims).items()
+        }
     pairs, bands = open_pairs(spec, spatial_dims or spatial_dims_of(spec) or 2, 0)
     scheme = scheme_of(spec, pairs, bands)
     first = int(scheme.task == "multiclass")
@@ -196,15 +204,24 @@ def foreground_fractions(
 foreground_shares = foreground_fractions  # its earlier name
 
 
-def write_folds(path: str | os.PathLike[str], folds: Mapping[str, int], *repeats: Mapping[str, int]) -> None:
+def write_folds(
+    path: str | os.PathLike[str],
+    folds: Mapping[str, int],
+    *repeats: Mapping[str, int],
+    regions: Mapping[str, Region] | None = None,
+) -> None:
     """Writes folds, a mapping from name to fold, to a JSON file.
 
     Args:
         path: The file.
         folds: Mapping from name to fold.
         *repeats: Others of the same images, made with other seeds.
+        regions: What part of an image each name stands for, where images were split into regions.
     """
-    write_json(path, {"folds": folds, "repeats": repeats} if repeats else {"folds": folds})
+    content: dict[str, JSON] = {"folds": folds, "repeats": repeats} if repeats else {"folds": folds}
+    if regions:
+        content["regions"] = {name: region.as_mapping() for name, region in regions.items()}
+    write_json(path, content)
 
 
 def read_folds(path: str | os.PathLike[str], names: Iterable[str], repeat: int = 0) -> dict[str, int]:
@@ -230,13 +247,34 @@ def read_folds(path: str | os.PathLike[str], names: Iterable[str], repeat: int =
 
 def folds_in(path: str | os.PathLike[str], repeat: int = 0) -> dict[str, JSON]:
     """Returns what a file of `write_folds` holds, by name; raises as `read_folds`."""
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UnreadableFile(path, "a JSON file with the fold of every image", error) from None
-    several = [content.get("folds"), *content.get("repeats", [])] if isinstance(content, dict) else []
-    if not several or not all(isinstance(folds, dict) for folds in several):
+    content = content_of(path)
+    several = [content.get("folds"), *content.get("repeats", [])]
+    if not all(isinstance(folds, dict) for folds in several):
         raise DataError(path, "a JSON file with the fold of every image", "one without `folds`")
     if not 0 <= repeat < len(several):
         raise DataError(path, f"a repeat below {len(several)}", repeat)
     return several[repeat]
+
+
+def regions_in(path: str | os.PathLike[str]) -> dict[str, Region]:
+    """Returns the regions in a file of `write_folds` by name; none if whole images are held out.
+
+    Raises:
+        OSError: If the file cannot be read.
+        DataError: If it is not such a file.
+    """
+    try:
+        return {name: Region.from_mapping(values) for name, values in content_of(path).get("regions", {}).items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(path, "regions with `image`, `shape`, `offset` and `size`", error) from None
+
+
+def content_of(path: str | os.PathLike[str]) -> dict[str, JSON]:
+    """Returns the JSON object in a file of `write_folds`; raises as `read_folds`."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UnreadableFile(path, "a JSON file with the fold of every image", error) from None
+    if not isinstance(content, dict):
+        raise DataError(path, "a JSON file with the fold of every image", "one without `folds`")
+    return content

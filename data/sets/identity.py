@@ -36,7 +36,9 @@ def fingerprint(pairs: Iterable[Pair]) -> str:
 
 def label_version(label: Source) -> str:
     """Returns text that differs if the content or the size of a label does: its file's state, or a hash of values."""
-    return " ".join([str(label.shape), *(content_version(file) + reading_of(file) for file in files_of(label))])
+    return " ".join(
+        [str(label.shape), *label.notes, *(content_version(file) + reading_of(file) for file in files_of(label))]
+    )
 
 
 def reading_of(label: Source) -> str:

@@ -13,17 +13,21 @@ from maskzoo.errors import MaskzooError
 from maskzoo.files import JSON
 
 from ..images.channel_source import ChannelSource
+from ..images.cropped_source import CroppedSource, whole
 from ..images.measurement_cache import remembered
 from ..images.opening import open_source
 from ..images.placement import SAME_SIZE
 from ..images.source import Frame, Source
 from ..images.statistics import measured_windows
+from ..images.turning import TurnedSource
 from ..images.wrapped_source import WrappedSource
 
 # Images up to this size are compared by all of their pixels, larger ones by windows spread over them.
 HASHED_PIXELS = 1 << 22
 # Whole numbers are hashed in the smallest of these types that holds them: a copy may be stored in a larger one.
 COMPACT = ("<u1", "<u2", "<i4")
+# Fractions of an image that are closer than this are equal.
+EDGE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -35,22 +39,37 @@ class ImageIdentity:
         content: Hash of its size and pixels in all channels, the same for a copy in another lossless format; `None` of
             an image of one value, which has nothing to be known by, and where it could not be read.
         spacing: Size of a pixel per axis, where a volume or map says it: see `stated_spacing`.
+        region: For each axis of the file where a part of the image begins and ends, from 0 to 1; `None` of all of it.
     """
 
     path: str | None = None
     content: str | None = None
     spacing: tuple[float, ...] | None = None
+    region: tuple[tuple[float, float], ...] | None = None
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, JSON]) -> ImageIdentity:
         """Reads back what `as_mapping` returned, in this version or an earlier one."""
-        spacing = values.get("spacing")
-        return cls(values.get("path"), values.get("content"), None if spacing is None else tuple(map(float, spacing)))
+        spacing, region = values.get("spacing"), values.get("region")
+        return cls(
+            path=values.get("path"),
+            content=values.get("content"),
+            spacing=None if spacing is None else tuple(map(float, spacing)),
+            region=None if region is None else tuple((float(start), float(stop)) for start, stop in region),
+        )
 
     def as_mapping(self) -> dict[str, JSON]:
         """Returns them as values that JSON can hold."""
         spacing = {} if self.spacing is None else {"spacing": list(self.spacing)}
-        return {"path": self.path, "content": self.content, **spacing}
+        region = {} if self.region is None else {"region": [list(ends) for ends in self.region]}
+        return {"path": self.path, "content": self.content, **spacing, **region}
+
+    def meets(self, other: ImageIdentity) -> bool:
+        """Says whether another part of the same image has pixels of this one."""
+        if self.region is None or other.region is None or len(self.region) != len(other.region):
+            return True
+        axes = zip(self.region, other.region, strict=True)
+        return all(start < end - EDGE and first < stop - EDGE for (start, stop), (first, end) in axes)
 
     def shows_the_same(self, other: ImageIdentity) -> bool:
         """Says whether another image has the same pixels, of the same size as far as both say it."""
@@ -62,7 +81,7 @@ class ImageIdentity:
 
 
 class KnownImages:
-    """Images, which can be asked whether another one is among them.
+    """Images, or regions of images, which can be asked whether another one is among them, or shares pixels with one.
 
     Pixels and their size decide where they are known of both images; else the path of the file does.
 
@@ -73,20 +92,22 @@ class KnownImages:
     def __init__(self, images: Iterable[ImageIdentity]) -> None:
         self.images = tuple(images)
         self._by_content: dict[str, list[ImageIdentity]] = {}
+        self._by_path: dict[str, list[ImageIdentity]] = {}
         for image in self.images:
             if image.content is not None:
                 self._by_content.setdefault(image.content, []).append(image)
-        self._paths = {image.path for image in self.images} - {None}
-        self._without_content = {image.path for image in self.images if image.content is None} - {None}
+            if image.path is not None:
+                self._by_path.setdefault(image.path, []).append(image)
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __contains__(self, image: ImageIdentity) -> bool:
+        here = self._by_path.get(image.path or "", [])
         if image.content is None:
-            return image.path in self._paths
-        like = self._by_content.get(image.content, [])
-        return any(image.shows_the_same(other) for other in like) or image.path in self._without_content
+            return any(image.meets(other) for other in here)
+        like = [other for other in self._by_content.get(image.content, []) if image.shows_the_same(other)]
+        return any(image.meets(other) for other in (*like, *(other for other in here if other.content is None)))
 
     def any_of(self, others: Iterable[ImageIdentity]) -> bool:
         """Says whether any of some images is among these."""
@@ -97,16 +118,36 @@ def identities_of(sources: Sequence[Source]) -> list[ImageIdentity]:
     """Returns what opened images are known by: their files at full resolution, however they were opened."""
     if not sources:
         return []
-    whole = [at_full_resolution(source) for source in sources]
-    hashes = remembered("identities", whole, lambda: [content_hash(source) for source in whole])
+    images = [at_full_resolution(whole(source)) for source in sources]
+    hashes = remembered("identities", images, lambda: [content_hash(source) for source in images])
     return [
         ImageIdentity(
-            None if source.path is None else str(Path(source.path).resolve()),
+            None if image.path is None else str(Path(image.path).resolve()),
             found.tobytes().hex() or None,
-            stated_spacing(source.frame),
+            stated_spacing(image.frame),
+            region_of(source),
         )
-        for source, found in zip(whole, hashes, strict=True)
+        for source, image, found in zip(sources, images, hashes, strict=True)
     ]
+
+
+def region_of(source: Source) -> tuple[tuple[float, float], ...] | None:
+    """Returns which part of its file a box of an image is: see `ImageIdentity.region`; `None` of a whole image."""
+    if not isinstance(source, CroppedSource):
+        return None
+    image: Source = source.source
+    axes = zip(source.box.offset, source.box.stop, image.shape, strict=True)
+    ends = [(start / length, stop / length) for start, stop, length in axes]
+    while isinstance(image, WrappedSource):
+        if isinstance(image, TurnedSource):
+            turn = image.turn
+            ends = [
+                (1 - stop, 1 - start) if flip else (start, stop)
+                for (start, stop), flip in zip(ends, turn.flips, strict=True)
+            ]
+            ends = [ends[turn.axes.index(axis)] for axis in range(len(ends))]
+        image = image.source
+    return tuple(ends)
 
 
 def at_full_resolution(source: Source) -> Source:

@@ -13,6 +13,7 @@ from maskzoo.errors import ImageError, OptionError
 from maskzoo.names import counted, one_of
 
 from ..augmentation.stain import StainedSource, stain_target
+from ..images.cropped_source import beneath, whole
 from ..images.measurement_cache import remembered
 from ..images.source import Source
 from ..images.statistics import moments, percentiles
@@ -89,11 +90,15 @@ class Normalizer:
         """
         if source.channels != self.channels:
             raise ImageError(source.name, counted(self.channels, "channel"), source.channels)
-        return NormalizedSource(source if self.stain is None else StainedSource(source, self.stain), self)
+        stain = self.stain
+        shown = source if stain is None else beneath(source, lambda image: StainedSource(image, stain))
+        return NormalizedSource(shown, self)
 
 
 class NormalizedSource:
     """Reads normalised windows of one image; what must be measured on the image is measured at the first window.
+
+    A region of an image is normalised as the image is.
 
     Attributes:
         source: The image as it is, or in the normaliser's stain.
@@ -134,14 +139,14 @@ class NormalizedSource:
         if kind == "percentile":
             percents = (self._normalizer.low, self._normalizer.high)
             low, high = self._remembered(
-                f"held percentiles {percents}", lambda: list(percentiles(self.source, percents))
+                f"held percentiles {percents}", lambda: list(percentiles(whole(self.source), percents))
             )
             return low.astype(np.float32), (1 / np.where(high > low, high - low, 1)).astype(np.float32)
         if kind == "image":
-            mean, std = self._remembered("held moments", lambda: moments([self.source]))
+            mean, std = self._remembered("held moments", lambda: moments([whole(self.source)]))
         else:
             mean, std = np.array(self._normalizer.mean), np.array(self._normalizer.std)
         return mean.astype(np.float32), (1 / np.where(std > 0, std, 1)).astype(np.float32)
 
     def _remembered(self, what: str, measure: Callable[[], Sequence[ArrayLike]]) -> list[np.ndarray]:
-        return remembered(f"{what} {self._normalizer.stain}", [self.source], measure)
+        return remembered(f"{what} {self._normalizer.stain}", [whole(self.source)], measure)

@@ -4,96 +4,70 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from maskzoo.errors import DataError, OptionError
+from maskzoo.names import counted
 
-from ..images.scale import Scale
-from ..labels.scheme import LabelScheme
-from .cases import Case, make_cases
-from .copies import group_images, grouped, listed_names
-from .folds import folds_in, groups_by_pattern, held_out_names, read_folds
-from .image_identity import ImageIdentity, KnownImages, identities_of
+from .copies import group_images, listed_names
+from .folds import held_out_names
+from .image_identity import KnownImages, identities_of, region_of
 from .image_opening import settled
-from .makers import Makers, read_makers
-from .normalization import Normalizer
+from .makers import read_makers
 from .pairs import Pair, open_pairs, scheme_of
-from .spec_file import read_part, read_spec, spatial_dims_of
+from .part import Part
+from .region_choice import regions_for_folds, regions_for_validation
+from .regions import ReceptiveField, Region, split_pair
+from .spec_file import prefixes, read_part, spatial_dims_of
 from .specification import SYNTHETIC, DataSpec
+from .splitting import (
+    ImagesToSplit,
+    held_out_of,
+    number_of_units,
+    prefixed,
+    read_folds_and_regions,
+    regions_of_copies,
+    split_images,
+)
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Part:
-    """One of the data sets that make up another: opened, split, its labels understood.
+def open_parts(
+    spec: DataSpec, spatial_dims: int, seed: int, receptive_field: ReceptiveField | None = None
+) -> list[Part]:
+    """Opens the sets that a specification joins, or the one that it describes, and splits them.
 
-    Attributes:
-        pairs: Its images with their labels.
-        held_out: Names of those that are held out.
-        scheme: What its label values mean.
-        spec: Its own specification.
-        prefix: What its names begin with among those of joined sets.
-        weight: How often its cases are seen in training, all together; `None`: each as often as any other.
-        identities: What its images are, by name.
-        makers: The runs that made its labels; `None` where people did.
-        left_out: Names of images that are neither trained on nor held out.
-    """
-
-    pairs: list[Pair]
-    held_out: set[str]
-    scheme: LabelScheme
-    spec: DataSpec
-    prefix: str = ""
-    weight: float | None = None
-    identities: dict[str, ImageIdentity] = field(default_factory=dict)
-    makers: Makers | None = None
-    left_out: frozenset[str] = frozenset()
-
-    @property
-    def is_split(self) -> bool:
-        """Whether any of its images are held out, as its specification has it; else all are for training."""
-        return is_split(self.spec)
-
-    @property
-    def scale(self) -> Scale:
-        """The scale that it is read at."""
-        return self.spec.scale
-
-    def plain(self, name: str) -> str:
-        """Returns the name that an image has in this set alone."""
-        return name.removeprefix(self.prefix)
-
-    @property
-    def train(self) -> list[Pair]:
-        """The pairs that are trained on."""
-        return [pair for pair in self.pairs if pair.name not in self.held_out | self.left_out]
-
-    def cases(self, normalizer: Normalizer) -> list[Case]:
-        """Returns its cases without those left out; those to train on share the weight of the part."""
-        weight = 1.0 if self.weight is None else self.weight / max(1, len(self.train))
-        pairs = [pair for pair in self.pairs if pair.name not in self.left_out]
-        return [replace(case, weight=weight) for case in make_cases(pairs, self.scheme, normalizer)]
-
-    def seen_by_makers(self) -> list[ImageIdentity]:
-        """Returns the images that had a part in the labels that are trained on, by way of the runs that made them."""
-        if self.makers is None:
-            return []
-        runs = {maker.path: maker for pair in self.train for maker in self.makers.of(self.plain(pair.name))}
-        return [image for maker in runs.values() for image in maker.seen or ()]
-
-
-def open_parts(spec: DataSpec, spatial_dims: int, seed: int) -> list[Part]:
-    """Opens the sets that a specification joins, or the one that it describes.
+    Args:
+        spec: The specification.
+        spatial_dims: Number of spatial axes.
+        seed: Seed of the split.
+        receptive_field: Says how much of an image the model sees that is to be trained: as wide is the guard band
+            between the regions of an image that is split.
 
     Raises:
         DataError: If their tasks, classes or channels differ.
         OptionError: If either part of the split would be empty.
     """
+    parts = open_whole_parts(spec, spatial_dims, seed)
     if spec.sets is None:
-        part = open_part(spec, spatial_dims, seed)
-        return [replace(part, held_out=held_out_by(spec, part.identities, seed))]
+        return [split_by(spec, part, seed, receptive_field) for part in parts]
+    if spec.folds is not None:
+        return with_joint_folds(spec, parts, receptive_field)
+    if spec.validation == 0:
+        return parts
+    return [split_by(part.spec, part, seed, receptive_field) for part in parts]
+
+
+def open_whole_parts(spec: DataSpec, spatial_dims: int, seed: int) -> list[Part]:
+    """Opens the sets that a specification joins, or the one that it describes; nothing is held out yet.
+
+    Raises:
+        DataError: If their tasks, classes or channels differ.
+    """
+    if spec.sets is None:
+        return [open_part(spec, spatial_dims, seed)]
     parts: list[Part] = []
     for place, prefix in zip(spec.sets, prefixes(list(spec.sets)), strict=True):
         parts.append(open_part(read_part(spec, place), spatial_dims, seed, spec.sets[place], f"{prefix}-"))
@@ -109,7 +83,7 @@ def open_parts(spec: DataSpec, spatial_dims: int, seed: int) -> list[Part]:
     names = [pair.name for part in parts for pair in part.pairs]
     if len(set(names)) < len(names):
         raise DataError(spec.path, "sets whose files or folders have different names", "equal names")
-    return with_joint_folds(spec, parts) if spec.folds else [with_own_split(spec, part, seed) for part in parts]
+    return parts
 
 
 def orders_of_bands(first: Sequence[str], other: Sequence[str]) -> tuple[str, str]:
@@ -137,22 +111,43 @@ def open_part(spec: DataSpec, spatial_dims: int, seed: int, weight: float | None
     )
 
 
-def prefixes(places: Sequence[str]) -> list[str]:
-    """Returns what the names of each set begin with: its own name, behind that of its folder if others have it too."""
-    paths = [Path(place) for place in places]
-    stems = [path.stem for path in paths]
-    return [path.stem if stems.count(path.stem) == 1 else f"{path.parent.name}-{path.stem}" for path in paths]
+def split_by(spec: DataSpec, part: Part, seed: int, receptive_field: ReceptiveField | None) -> Part:
+    """Returns a part that holds out what the specification of its set says: see `held_out_by`."""
+    held_out, regions = held_out_by(spec, part, seed)
+    prefix = part.prefix
+    return with_held_out(part, {prefix + name for name in held_out}, prefixed(regions, prefix), receptive_field)
 
 
-def with_own_split(joined: DataSpec, part: Part, seed: int) -> Part:
-    """Returns a part of joined sets that holds out what its own specification says; nothing if the joined sets do."""
-    if joined.validation == 0:
-        return part
-    plain = {part.plain(name): identity for name, identity in part.identities.items()}
-    return replace(part, held_out={part.prefix + name for name in held_out_by(part.spec, plain, seed)})
+def with_held_out(
+    part: Part, held_out: set[str], regions: Mapping[str, Region], receptive_field: ReceptiveField | None
+) -> Part:
+    """Returns a part that holds out images, or regions of images, which are then split.
+
+    Args:
+        part: The part, whole.
+        held_out: Names of what is held out.
+        regions: Those of them that are regions.
+        receptive_field: See `open_parts`.
+    """
+    pairs: list[Pair] = []
+    found: dict[str, Region] = {}
+    for pair in part.pairs:
+        own = {name: region for name, region in regions.items() if region.image == pair.name}
+        split = split_pair(pair, own, receptive_field) if own else {}
+        found |= split
+        pairs += [region.of(pair, name) for name, region in split.items()] if split else [pair]
+    if not found:
+        return replace(part, held_out=held_out)
+    identities = {
+        pair.name: replace(part.identities[found[pair.name].image], region=region_of(pair.image))
+        if pair.name in found
+        else part.identities[pair.name]
+        for pair in pairs
+    }
+    return replace(part, pairs=pairs, held_out=held_out, identities=identities, regions=found, whole=tuple(part.pairs))
 
 
-def with_joint_folds(joined: DataSpec, parts: Sequence[Part]) -> list[Part]:
+def with_joint_folds(joined: DataSpec, parts: Sequence[Part], receptive_field: ReceptiveField | None) -> list[Part]:
     """Returns parts that hold out one fold of a file with the names of all; sets for training alone have no folds.
 
     Where only one of the sets is split, the file may have the names that its images have in that set.
@@ -160,119 +155,106 @@ def with_joint_folds(joined: DataSpec, parts: Sequence[Part]) -> list[Part]:
     Raises:
         OptionError: If the fold is empty, or all there is.
     """
-    folds = split_images([part for part in parts if part.is_split]).read_folds(joined.folds or "", joined.repeat)
-    held_out = held_out_of(folds, joined.fold)
-    return [replace(part, held_out=held_out & part.identities.keys()) for part in parts]
+    images = split_images([part for part in parts if part.is_split])
+    folds, regions = images.read_folds(joined.folds or "", joined.repeat)
+    held_out = held_out_of(folds, regions, joined.fold)
+    return [
+        with_held_out(
+            part,
+            {name for name in held_out if (regions[name].image if name in regions else name) in part.identities},
+            {name: regions[name] for name in held_out if name in regions},
+            receptive_field,
+        )
+        for part in parts
+    ]
 
 
-def held_out_by(spec: DataSpec, identities: Mapping[str, ImageIdentity], seed: int) -> set[str]:
-    """Returns the names that a specification holds out.
+def held_out_by(spec: DataSpec, part: Part, seed: int) -> tuple[set[str], dict[str, Region]]:
+    """Returns the names that a specification holds out, and those of them that are regions of an image.
+
+    A single image is split into regions, unless a pattern says what belongs together.
 
     Args:
         spec: The specification of one data set.
-        identities: What its images are, by name.
+        part: The set, whole.
         seed: Seed of a choice at random.
 
     Raises:
         OptionError: If either part would be empty, unless nothing is to be held out.
     """
+    identities = {part.plain(name): identity for name, identity in part.identities.items()}
     if spec.folds is not None:
-        return held_out_of(read_folds(spec.folds, identities, spec.repeat), spec.fold)
+        folds, regions = read_folds_and_regions(spec.folds, list(identities), spec.repeat)
+        held_out = held_out_of(folds, regions, spec.fold)
+        return held_out, {name: region for name, region in regions.items() if name in held_out}
     if spec.validation == 0:
-        return set()
-    return held_out_names(
-        identities, spec.validation, split=spec.split, groups=group_images(identities, spec.group), seed=seed
-    )
+        return set(), {}
+    if spec.group is None and len(identities) == 1:
+        (pair,) = part.pairs
+        pair = pair._replace(name=part.plain(pair.name))
+        regions = regions_for_validation(pair, part.scheme, spec.validation, seed)
+        return set(regions), regions
+    groups = group_images(identities, spec.group)
+    return held_out_names(identities, spec.validation, split=spec.split, groups=groups, seed=seed), {}
 
 
-def held_out_of(folds: Mapping[str, int], fold: int) -> set[str]:
-    """Returns the names in one of several folds.
-
-    Raises:
-        OptionError: If there are none, or no others.
-    """
-    held_out = {name for name, number in folds.items() if number == fold}
-    if not 0 < len(held_out) < len(folds):
-        raise OptionError("fold", f"one of several folds, {', '.join(map(str, sorted(set(folds.values()))))}", fold)
-    return held_out
-
-
-@dataclass(frozen=True)
-class ImagesToSplit:
-    """The images that folds are made of: all of a data set, or those of joined sets that hold out any.
-
-    Attributes:
-        names: Their names.
-        groups: The group of each, which is never split; `None` if each image is one of its own.
-        prefix: What all names begin with, where one of several joined sets is split.
-    """
-
-    names: list[str]
-    groups: dict[str, str] | None
-    prefix: str = ""
-
-    def read_folds(self, path: str, repeat: int = 0) -> dict[str, int]:
-        """Reads the fold of each from a file, which may have the names that the only split set has by itself.
-
-        Args:
-            path: The file.
-            repeat: Which of the distributions in it.
-
-        Raises:
-            DataError: As `folds.read_folds`.
-        """
-        known = folds_in(path, repeat)
-        if not self.prefix or any(name in known for name in self.names):
-            return read_folds(path, self.names, repeat)
-        plain = [name.removeprefix(self.prefix) for name in self.names]
-        return dict(zip(self.names, read_folds(path, plain, repeat).values(), strict=True))
-
-
-def images_to_split(spec: DataSpec, spatial_dims: int | None = None) -> ImagesToSplit:
+def images_to_split(
+    spec: DataSpec,
+    spatial_dims: int | None = None,
+    *,
+    folds: int | None = None,
+    group: str | None = None,
+    seed: int = 0,
+) -> ImagesToSplit:
     """Returns the images that folds are made of, and what belongs together: see `group_images`.
 
     Args:
         spec: The data set.
         spatial_dims: Number of spatial axes; by default that of the files, else 2.
+        folds: How many folds are to be made. If there are fewer images, each is split into as many regions, unless a
+            pattern says what belongs together.
+        group: Pattern that finds what belongs together, in whichever set it is; by default each set's own.
+        seed: Seed of the choice of regions.
 
     Raises:
-        OptionError: If no set is to be split.
+        OptionError: If no set is to be split, or an image is too small to be.
     """
     spatial_dims = spatial_dims or spatial_dims_of(spec) or 2
-    if spec.sets is None:
-        part = open_part(spec, spatial_dims, 0)
-        return ImagesToSplit(list(part.identities), group_images(part.identities, spec.group))
-    parts = [
-        open_part(own, spatial_dims, 0, prefix=f"{prefix}-")
-        for place, prefix in zip(spec.sets, prefixes(list(spec.sets)), strict=True)
-        if is_split(own := read_spec(place))
-    ]
+    parts = open_whole_parts(spec, spatial_dims, 0)
+    if spec.sets is not None:
+        parts = [part for part in parts if part.is_split]
     if not parts:
         raise OptionError("folds", "a set that is not for training alone", "`validation: 0` in all of them")
-    return split_images(parts)
+    images = split_images(parts, group)
+    has_pattern = group is not None or any(part.spec.group is not None for part in parts)
+    if folds is None or has_pattern or number_of_units(images.names, images.groups) >= folds:
+        return images
+    schemes = {pair.name: part.scheme for part in parts for pair in part.pairs}
+    pairs = {pair.name: pair for part in parts for pair in part.pairs}
+    copies: dict[str, list[Pair]] = {}
+    for name in images.names:
+        copies.setdefault(images.groups[name] if images.groups else name, []).append(pairs[name])
+    regions: dict[str, Region] = {}
+    try:
+        for some in copies.values():
+            regions |= regions_of_copies(some, regions_for_folds(some[0], schemes[some[0].name], folds, seed))
+    except OptionError:
+        if len(copies) == 1:
+            raise
+        return images  # too many folds for images that are too small
+    count = counted(len(images.names), "image")
+    logger.info("regions    fewer images than folds: %s split into %d regions each", count, folds)
+    return replace(images, names=list(regions), groups=None, regions=regions)
 
 
-def split_images(parts: Sequence[Part]) -> ImagesToSplit:
-    """Returns the images of several sets, all of which are split; each set's pattern finds its own groups."""
-    identities = {name: identity for part in parts for name, identity in part.identities.items()}
-    groups = {name: name for name in identities}
-    for part in parts:
-        if part.spec.group is not None:
-            plain = [part.plain(name) for name in part.identities]
-            groups |= {part.prefix + n: part.prefix + g for n, g in groups_by_pattern(plain, part.spec.group).items()}
-    prefix = parts[0].prefix if len(parts) == 1 else ""
-    return ImagesToSplit(list(identities), grouped(groups, identities), prefix)
+def images_held_out(spec: DataSpec, seed: int) -> tuple[set[str], dict[str, Region]]:
+    """Returns the names of what a data set holds out, of joined sets of all; and which of them are regions of images.
 
-
-def is_split(spec: DataSpec) -> bool:
-    """Says whether any images of a data set are held out, as its specification has it; else all are for training."""
-    return spec.validation > 0 or spec.folds is not None
-
-
-def names_held_out(spec: DataSpec, seed: int) -> set[str]:
-    """Returns the names that a data set holds out, of joined sets those of all; no image of them is measured."""
+    No image is measured.
+    """
     parts = open_parts(spec, spatial_dims_of(spec) or 2, seed)
-    return {name for part in parts for name in part.held_out}
+    names = {name for part in parts for name in part.held_out}
+    return names, {name: region for part in parts for name, region in part.regions.items() if name in names}
 
 
 def without_leaks(parts: Sequence[Part]) -> list[Part]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -113,6 +113,13 @@ def check_joined_keys(
             raise OptionError(name, "0, or no fraction, with `sets`, each of which says its own", value)
         if name not in (*JOINED_KEYS, "validation"):
             raise OptionError(name, "none with `sets`, each of which says its own", value)
+
+
+def prefixes(places: Sequence[str]) -> list[str]:
+    """Returns what the names of each set begin with: its own name, behind that of its folder if others have it too."""
+    paths = [Path(place) for place in places]
+    stems = [path.stem for path in paths]
+    return [path.stem if stems.count(path.stem) == 1 else f"{path.parent.name}-{path.stem}" for path in paths]
 
 
 def keys_of_file(path: Path) -> dict[str, Any]:  # values that `DataSpec` has checked

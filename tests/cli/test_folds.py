@@ -57,6 +57,56 @@ def test_stratified_folds_share_the_foreground(folder, capsys):
     assert f"{means[0]:.2%}" in out
 
 
+def test_the_foreground_of_joined_sets_is_spread_over_the_folds(folder, tmp_path, capsys):
+    second = tmp_path / "second"
+    for name in ("images", "masks"):
+        (second / name).mkdir(parents=True)
+        for path in sorted((folder / name).iterdir())[15:]:
+            path.rename(second / name / path.name)
+    (tmp_path / "both.yaml").write_text("sets: {set: 1, second: 2}\n")
+    shares = data.foreground_fractions(tmp_path / "both.yaml")
+    assert list(shares) == data.images_to_split(data.read_spec(tmp_path / "both.yaml")).names
+    assert sorted(shares.values()) == pytest.approx([number / 100 for number in range(30)])
+    code, _, err = run(capsys, tmp_path / "both.yaml", tmp_path / "folds.json", "--stratify")
+    assert (code, err) == (0, "")
+    folds = json.loads((tmp_path / "folds.json").read_text())["folds"]
+    assert {name.split("-")[0] for name in folds} == {"set", "second"}
+    means = [np.mean([shares[name] for name in folds if folds[name] == fold]) for fold in range(5)]
+    assert np.ptp(means) < 0.03
+
+
+def test_a_patient_of_two_sets_is_in_one_fold(folder, tmp_path, capsys):
+    second = tmp_path / "second"
+    for name in ("images", "masks"):
+        (second / name).mkdir(parents=True)
+        for path in sorted((folder / name).iterdir())[1::2]:
+            path.rename(second / name / path.name)
+    (tmp_path / "both.yaml").write_text("sets: {set: 1, second: 2}\n")
+    for seed in range(3):
+        options = ["--k", 3, "--group", "^(patient[0-9])", "--seed", seed]
+        assert run(capsys, tmp_path / "both.yaml", tmp_path / "folds.json", *options)[0] == 0
+        folds = json.loads((tmp_path / "folds.json").read_text())["folds"]
+        assert len({(name.split("-")[1], fold) for name, fold in folds.items()}) == 10
+
+
+def test_one_image_is_divided_into_regions(tmp_path, capsys):
+    for name in ("images", "masks"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        pixels = np.random.default_rng(0).integers(0, 2, (90, 120), np.uint8)
+        cv2.imwrite(str(tmp_path / "set" / name / "scene.png"), pixels)
+    path = tmp_path / "folds.json"
+    assert run(capsys, tmp_path / "set", path, "--k", 3)[0] == 0
+    content = json.loads(path.read_text())
+    assert content["folds"] == {f"scene-region{number + 1}": number for number in range(3)}
+    assert {region["image"] for region in content["regions"].values()} == {"scene"}
+    spec = data.read_spec(tmp_path / "set", {"folds": str(path), "fold": 1})
+    assert [case.name for case in data.load_data(spec, spatial_dims=2).validation] == ["scene-region2"]
+    for option in (["--repeats", 2], ["--stratify"]):
+        code, _, err = run(capsys, tmp_path / "set", path, "--k", 3, *option)
+        assert code == 2
+        assert f"{option[0]}: expected at least 3 images" in err
+
+
 def test_a_specification_holds_out_the_fold(folder, capsys):
     assert run(capsys, folder, folder / "folds.json", "--k", 3, "--split", "block")[0] == 0
     (folder / "set.yaml").write_text("path: .\nfolds: folds.json\nfold: 2\n")

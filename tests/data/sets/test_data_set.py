@@ -72,9 +72,11 @@ def test_the_held_out_part(tmp_path, save_folder, pictures, masks):
     assert len(names) > 1
 
 
-def test_one_image_cannot_be_split(tmp_path, save_folder, pictures, masks):
-    with pytest.raises(OptionError, match="expected at least 2 images"):
-        load_data(str(save_folder(tmp_path, pictures(1), masks(1))), spatial_dims=2)
+def test_one_image_is_split_into_regions(tmp_path, save_folder, pictures, masks):
+    loaded = load_data(str(save_folder(tmp_path, pictures(1, side=64), masks(1, side=64))), spatial_dims=2)
+    assert [case.name for case in loaded.validation] == ["00-region1"]
+    assert {case.name[:11] for case in loaded.train} == {"00-training"}
+    assert set(loaded.regions) == {case.name for case in loaded.train + loaded.validation}
 
 
 def test_groups_and_folds(tmp_path, save_folder, save_yaml, pictures, masks):
