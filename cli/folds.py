@@ -8,7 +8,7 @@ examples:
   maskzoo folds set.yaml folds.json --k 5 --repeats 3 --stratify --group "^(patient[0-9]+)"
       three times five folds; no patient is split, and images with much foreground are spread evenly over the folds
   maskzoo folds scene.yaml folds.json --k 3
-      fewer images than folds, such as one raster: each is divided into three regions, held out one after the other
+      a single image, such as one raster: it is divided into three regions, held out one after the other
   maskzoo folds set.yaml folds.json --split block
       each fold is one block of neighbours: serial sections, frames of a video
 """
@@ -60,8 +60,7 @@ def run(arguments: Namespace) -> None:
     if images.regions:
         for name, is_used in (("repeats", arguments.repeats > 1), ("stratify", arguments.stratify)):
             if is_used:
-                expected = f"at least {arguments.k} images; regions of fewer are held out one after the other"
-                raise OptionError(name, expected, "fewer")
+                raise OptionError(name, "several images; of one there is a single way to split it into regions", "one")
     foreground = data.foreground_fractions(spec) if arguments.stratify else None
     made = [
         images.make_folds(arguments.k, seed=seed, split=arguments.split, strata=foreground)

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from maskzoo.errors import DataError, OptionError
-from maskzoo.names import counted
 
 from .copies import group_images, listed_names
 from .folds import held_out_names
@@ -24,10 +23,8 @@ from .specification import SYNTHETIC, DataSpec
 from .splitting import (
     ImagesToSplit,
     held_out_of,
-    number_of_units,
     prefixed,
     read_folds_and_regions,
-    regions_of_copies,
     split_images,
 )
 
@@ -211,8 +208,8 @@ def images_to_split(
     Args:
         spec: The data set.
         spatial_dims: Number of spatial axes; by default that of the files, else 2.
-        folds: How many folds are to be made. If there are fewer images, each is split into as many regions, unless a
-            pattern says what belongs together.
+        folds: How many folds are to be made. A single image is split into as many regions, unless a pattern says what
+            belongs together.
         group: Pattern that finds what belongs together, in whichever set it is; by default each set's own.
         seed: Seed of the choice of regions.
 
@@ -227,23 +224,11 @@ def images_to_split(
         raise OptionError("folds", "a set that is not for training alone", "`validation: 0` in all of them")
     images = split_images(parts, group)
     has_pattern = group is not None or any(part.spec.group is not None for part in parts)
-    if folds is None or has_pattern or number_of_units(images.names, images.groups) >= folds:
+    if folds is None or folds < 2 or has_pattern or len(images.names) > 1:
         return images
-    schemes = {pair.name: part.scheme for part in parts for pair in part.pairs}
-    pairs = {pair.name: pair for part in parts for pair in part.pairs}
-    copies: dict[str, list[Pair]] = {}
-    for name in images.names:
-        copies.setdefault(images.groups[name] if images.groups else name, []).append(pairs[name])
-    regions: dict[str, Region] = {}
-    try:
-        for some in copies.values():
-            regions |= regions_of_copies(some, regions_for_folds(some[0], schemes[some[0].name], folds, seed))
-    except OptionError:
-        if len(copies) == 1:
-            raise
-        return images  # too many folds for images that are too small
-    count = counted(len(images.names), "image")
-    logger.info("regions    fewer images than folds: %s split into %d regions each", count, folds)
+    (part,) = parts
+    regions = regions_for_folds(part.pairs[0], part.scheme, folds, seed)
+    logger.info("regions    1 image, split into %d regions, each of which is held out once", folds)
     return replace(images, names=list(regions), groups=None, regions=regions)
 
 

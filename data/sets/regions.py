@@ -1,4 +1,4 @@
-"""Boxes of images that are trained on or held out by themselves, where there are too few images to split."""
+"""Boxes of an image that are trained on or held out by themselves, where there is no other image."""
 
 from __future__ import annotations
 

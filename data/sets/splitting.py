@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from maskzoo.errors import OptionError
 
 from .copies import grouped
 from .folds import folds_in, groups_by_pattern, make_folds, read_folds, regions_in
-from .pairs import Pair
 from .part import Part
 from .regions import Region
 
@@ -22,7 +21,7 @@ class ImagesToSplit:
         names: Their names.
         groups: The group of each, which is never split; `None` if each image is one of its own.
         prefix: What all names begin with, where one of several joined sets is split.
-        regions: Regions of the images by name, as many of each as there are folds, where there are too few images.
+        regions: Regions of the only image by name, as many as there are folds; empty where there are more images.
     """
 
     names: list[str]
@@ -35,7 +34,7 @@ class ImagesToSplit:
     ) -> dict[str, int]:
         """Distributes them over folds: see `folds.make_folds`; each region of an image is in a fold of its own."""
         if self.regions:
-            return {name: number % folds for number, name in enumerate(self.regions)}
+            return {name: number for number, name in enumerate(self.regions)}
         return make_folds(self.names, folds, split=split, groups=self.groups, strata=strata, seed=seed)
 
     def read_folds(self, path: str, repeat: int = 0) -> tuple[dict[str, int], dict[str, Region]]:
@@ -73,26 +72,6 @@ def split_images(parts: Sequence[Part], group: str | None = None) -> ImagesToSpl
     own = len(set(joined.values())) == len(joined)
     prefix = parts[0].prefix if len(parts) == 1 else ""
     return ImagesToSplit(list(identities), None if own else joined, prefix)
-
-
-def number_of_units(names: Collection[str], groups: Mapping[str, str] | None) -> int:
-    """Returns how many groups there are, or images if each is one of its own."""
-    return len(names) if groups is None else len(set(groups.values()))
-
-
-def regions_of_copies(pairs: Sequence[Pair], regions: Mapping[str, Region]) -> dict[str, Region]:
-    """Returns regions of an image, and the same ones of its copies.
-
-    Args:
-        pairs: The image, and its copies.
-        regions: The regions of the first.
-    """
-    first = pairs[0].name
-    return {
-        pair.name + name.removeprefix(first): replace(region, image=pair.name)
-        for pair in pairs
-        for name, region in regions.items()
-    }
 
 
 def prefixed(regions: Mapping[str, Region], prefix: str) -> dict[str, Region]:

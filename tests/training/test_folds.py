@@ -12,6 +12,7 @@ import textwrap
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -176,17 +177,42 @@ def test_seeds_never_change_the_folds_and_groups_stay_together(folder, tmp_path)
         chosen = training.Recipe(data=str(folder / "set.yaml"), **options)
         return assign_folds(chosen, data.read_spec(chosen.data, chosen.data_options()))
 
-    folds, numbers = held_out(folds=2, seeds=4)
+    folds, regions, numbers = held_out(folds=2, seeds=4)
+    assert regions == {}
     assert numbers == [0, 1]
     assert len({(name[0], fold) for name, fold in folds.items()}) == 4
     # Without folds, the images that are held out by default are so for all seeds.
-    alone, numbers = held_out(seeds=3)
+    alone, _, numbers = held_out(seeds=3)
     assert numbers == [0]
     assert {name for name, fold in alone.items() if fold == 0} == data.held_out_names(
         NAMES, 0.2, groups={name: name[0] for name in NAMES}
     )
     data.write_folds(tmp_path / "folds.json", folds)
-    assert held_out(folds=str(tmp_path / "folds.json")) == (folds, [0, 1])
+    assert held_out(folds=str(tmp_path / "folds.json")) == (folds, {}, [0, 1])
+
+
+def test_folds_and_seeds_of_one_image_are_those_of_its_regions(folder, tmp_path):
+    for kind in ("images", "masks"):
+        (tmp_path / "one" / kind).mkdir(parents=True)
+        picture = np.zeros((90, 120), np.uint8)
+        picture[::2] = 255
+        cv2.imwrite(str(tmp_path / "one" / kind / "scene.png"), picture)
+
+    def assigned(**options):
+        chosen = training.Recipe(data=str(tmp_path / "one"), **options)
+        return assign_folds(chosen, data.read_spec(chosen.data, chosen.data_options()))
+
+    folds, regions, numbers = assigned(folds=3)
+    assert folds == {f"scene-region{number + 1}": number for number in numbers}
+    assert numbers == [0, 1, 2]
+    data.write_folds(tmp_path / "folds.json", folds, regions=regions)
+    assert assigned(folds=str(tmp_path / "folds.json")) == (folds, regions, numbers)
+    alone, regions, numbers = assigned(seeds=2)
+    assert (alone, numbers) == ({"scene-region1": 0}, [0])
+    data.write_folds(tmp_path / "seeds.json", alone, regions=regions)
+    spec = data.read_spec(tmp_path / "one", {"folds": str(tmp_path / "seeds.json")})
+    (case,) = data.load_data(spec, spatial_dims=2, seed=7).validation
+    assert case.image.shape == regions["scene-region1"].size
 
 
 def test_mistakes_are_one_line(folder, tmp_path, capsys):

@@ -17,9 +17,14 @@ def weights(run):
 
 def test_variables_are_put_back_also_after_an_error():
     variable = keras.Variable(np.array([1.0, 2.0]))
-    with pytest.raises(KeyboardInterrupt), put_back([variable]):
-        variable.assign([3.0, 4.0])
-        raise KeyboardInterrupt
+
+    def interrupted():
+        with put_back([variable]):
+            variable.assign([3.0, 4.0])
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     np.testing.assert_array_equal(variable.numpy(), [1.0, 2.0])
 
 

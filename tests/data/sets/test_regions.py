@@ -31,7 +31,7 @@ DRAWN = [
     WindowOptions(windows="all", overlap=0.5),
     WindowOptions(windows="positive", hard_example_fraction=0.3),
     WindowOptions(windows="tissue"),
-    WindowOptions(balance={"foreground": 0.5}),
+    WindowOptions(balance={"foreground": 1.0}),
 ]
 
 
@@ -210,19 +210,20 @@ def test_the_whole_image_in_another_set_is_left_out(one_image, tmp_path, caplog,
     assert [case.name for case in labelled_cases(dataset.as_mapping())] == ["one-scene-region1"]
 
 
-def test_joined_sets_of_one_image_each_are_folded_by_regions(one_image, tmp_path):
+def test_of_several_images_none_is_split(one_image, tmp_path):
     for name in ("one", "two"):
         one_image((60, 80), folder=tmp_path / name)
-        image = tmp_path / name / "images" / "scene.tif"
-        with open_raster(image, "r+") as file:
-            file.write(np.full((1, 1), len(name) + ord(name[0]), np.uint16), 1, window=((0, 1), (0, 1)))
-    (tmp_path / "both.yaml").write_text("sets: {one: 1, two: 1}\nfolds: folds.json\nfold: 2\n")
+        with open_raster(tmp_path / name / "images" / "scene.tif", "r+") as file:
+            file.write(np.full((1, 1), ord(name[0]), np.uint16), 1, window=((0, 1), (0, 1)))
     spec = DataSpec(path="both.yaml", sets={str(tmp_path / "one"): 1, str(tmp_path / "two"): 1})
     images = images_to_split(spec, folds=3)
-    assert len(images.regions) == 6
-    write_folds(tmp_path / "folds.json", images.make_folds(3), regions=images.regions)
+    assert not images.regions
+    with pytest.raises(OptionError, match="folds: expected 2 to 2, the number of images or groups; received 3"):
+        images.make_folds(3)
+    # Each of the sets holds out a region of its own image.
+    (tmp_path / "both.yaml").write_text("sets: {one: 1, two: 1}\n")
     dataset = load_data(tmp_path / "both.yaml", spatial_dims=2)
-    assert [case.name for case in dataset.validation] == ["one-scene-region3", "two-scene-region3"]
+    assert [case.name for case in dataset.validation] == ["one-scene-region1", "two-scene-region1"]
     np.testing.assert_allclose(sum(case.weight for case in dataset.train), 2)
 
 
