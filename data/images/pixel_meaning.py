@@ -19,6 +19,8 @@ COLORS = ("red", "green", "blue")
 LOSSY_SHARE, LOSSY_NEAR = 0.01, 0.7
 LOSSY = ("jpeg", "webp", "lerc", "jpeg2000", "jpegxl")
 
+INVERTED = "0 is white: inverted"
+
 
 @dataclass(frozen=True)
 class PixelOptions:
@@ -158,7 +160,7 @@ def white_of(stored: StoredPixels, notes: list[str]) -> int | None:
     if stored.dtype.kind == "f":
         notes.append("0 is white by its tag, which says nothing about floating point values: read as they are")
         return None
-    notes.append("0 is white: inverted")
+    notes.append(INVERTED)
     return -1 if stored.dtype.kind == "i" else 2 ** (stored.bits or 8 * stored.dtype.itemsize) - 1
 
 

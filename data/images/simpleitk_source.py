@@ -17,9 +17,10 @@ from ..windows import Window
 from . import reader_cache
 from .dicom import require_one_grid, require_whole_elements, series_files, slice_step
 from .dicom_frames import Frames, read_frames
-from .dicom_padding import read_padding
+from .dicom_values import SliceValues, read_values
 from .image_files import file_suffix, file_version, holds_slices, is_dicom_file
 from .nibabel_source import nifti_frame, voxel_spacing
+from .pixel_meaning import INVERTED
 from .reading import read_mirrored, reason, require_finite, require_numbers
 from .source import Source
 
@@ -28,7 +29,8 @@ class SimpleITKSource(Source):
     """Reads DICOM, a file or a folder with the slices of one series, MHD, MHA or NRRD: see `open_source`.
 
     Volumes have the axes and, in their frame, the affine of the NIfTI file that the same tools make of them; values are
-    rescaled as the file says; those that pad the image are lacking. A single slice is an image, rows first.
+    rescaled as the file says, and shown as viewers do where 0 is white; those that pad the image are lacking. A single
+    slice is an image, rows first.
     """
 
     def __init__(self, path: str | os.PathLike[str], spatial_dims: int | None = None) -> None:
@@ -40,6 +42,8 @@ class SimpleITKSource(Source):
             raise UnreadableFile(self.name, "a readable scan", itk_reason(error)) from None
         self._scan = scan
         self._version = file_version(path), *map(file_version, scan.data_files)
+        if scan.values is not None and scan.values.is_inverted:
+            self.notes = (INVERTED,)
         self.dtype, self.channels = require_numbers(self.name, scan.dtype), scan.channels
         size = scan.size
         flat = len(size) == 2 or size[2] == 1
@@ -77,23 +81,14 @@ class SimpleITKSource(Source):
 
     def valid(self, window: Window) -> np.ndarray | None:
         """Returns which values of a window do not pad the image: see `Source.valid`."""
-        if self._scan.padding is None:
+        values = self._scan.values
+        if values is None or not values.pads:
             return None
-        return read_mirrored(self, window, lambda inside: ~self._pads(self._stored(inside), inside))
-
-    def _pads(self, values: np.ndarray, window: Window) -> np.ndarray:
-        """Returns which values of a window inside the image pad it."""
-        if self._scan.padding is None:
-            return np.zeros(values.shape, bool)
-        ranges = self._scan.padding if len(self._scan.padding) == 1 else self._scan.padding[window.slices[2]]
-        low, high = (ends[:, None] for ends in np.moveaxis(ranges, -1, 0))
-        return (values >= low) & (values <= high)
+        return read_mirrored(self, window, lambda inside: ~values.of(inside.slices[-1]).padded(self._stored(inside)))
 
     def _read(self, window: Window) -> np.ndarray:
-        values = self._stored(window)
-        if self._scan.padding is not None:
-            values[self._pads(values, window)] = 0
-        return values
+        stored, values = self._stored(window), self._scan.values
+        return stored if values is None else values.of(window.slices[-1]).without_padding(stored)
 
     def _stored(self, window: Window) -> np.ndarray:
         """Returns the values of a window inside the image as they are stored, rescaled."""
@@ -166,7 +161,7 @@ class Scan:
         is_rescaled: Voxels become floating point numbers.
         is_streamed: Parts can be read without the rest.
         frames: Of a file with several frames that have a place: how they make up a volume.
-        padding: The range of values that pads each slice: see `read_padding`.
+        values: What the values of DICOM files mean.
     """
 
     files: list[str]
@@ -179,7 +174,7 @@ class Scan:
     is_rescaled: bool
     is_streamed: bool
     frames: Frames | None = None
-    padding: np.ndarray | None = None
+    values: SliceValues | None = None
 
 
 def read_headers(path: Path) -> Scan:
@@ -241,7 +236,7 @@ def read_headers(path: Path) -> Scan:
         is_rescaled=is_rescaled,
         is_streamed=file_suffix(path) in (".mhd", ".mha") and not is_compressed(path),
         frames=frames,
-        padding=read_padding(files, frames) if is_dicom else None,
+        values=read_values(files, frames) if is_dicom else None,
     )
 
 

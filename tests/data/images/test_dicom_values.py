@@ -1,4 +1,4 @@
-"""Values that pad a DICOM image are lacking, slice by slice, and count in no statistics."""
+"""Values of DICOM are those that viewers show: padding is lacking, and images whose 0 is white are inverted."""
 
 import numpy as np
 import pydicom
@@ -65,3 +65,41 @@ def test_frames_are_padded_as_each_is_rescaled(tmp_path, write_frames):
     padded = (PIXELS == -2000)[::-1].transpose(2, 1, 0)
     np.testing.assert_array_equal(source.valid(Window((0, 0, 0), source.shape))[..., 0], ~padded)
     assert whole(source)[2, 1, 0, 0] == 6
+
+
+def make_white(path, bits=None):
+    content = pydicom.dcmread(path)
+    content.PhotometricInterpretation = "MONOCHROME1"
+    if bits is not None:
+        content.BitsStored, content.HighBit = bits, bits - 1
+    content.save_as(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("dtype", "bits", "slope", "intercept", "expected"),
+    [
+        (np.uint16, 12, 1, 0, [[4095, 4090, 4085], [0, 4094, 4093]]),
+        (np.uint16, 12, 1, -1024, [[3071, 3066, 3061], [-1024, 3070, 3069]]),
+        (np.uint8, 8, 1, 0, [[255, 250, 245], [0, 254, 253]]),
+        (np.int16, 16, 1, 0, [[-1, -6, -11], [-4096, -2, -3]]),
+    ],
+)
+def test_the_least_value_may_be_white(tmp_path, write_slice, dtype, bits, slope, intercept, expected):
+    last = 255 if dtype == np.uint8 else 4095
+    pixels = np.array([[0, 5, 10], [last, 1, 2]], dtype)
+    path = write_slice(tmp_path / "a.dcm", pixels, (0, 0, 0), slope=slope, intercept=intercept)
+    source = open_source(make_white(path, bits))
+    assert whole(source)[..., 0].tolist() == expected
+    assert source.notes == ("0 is white: inverted",)
+    part = Window((0, 1), (2, 2))
+    np.testing.assert_array_equal(source.read(part)[..., 0], np.array(expected)[:, 1:])
+
+
+def test_slices_are_inverted_one_by_one_and_their_padding_is_that_which_is_stored(series):
+    make_white(series / "1.dcm")
+    voxels = whole(open_source(series))[..., 0]
+    # Signed: what is stored as s stands for -1 - s, rescaled by 2 and 10.
+    expected = 2 * (-1 - PIXELS[1].astype(int)) + 10
+    np.testing.assert_array_equal(voxels[..., 1], np.where(PIXELS[1] == -2000, 0, expected).T)
+    np.testing.assert_array_equal(voxels[..., 0], np.where(PIXELS[0] == -2000, 0, PIXELS[0].astype(int) - 1024).T)
