@@ -28,12 +28,10 @@ import keras
 import numpy as np
 import rasterio
 
-from maskzoo import data, inference
+from maskzoo import data, inference, models
 from maskzoo.cli.sizes import parse_bytes
 from maskzoo.inference.options import GIGABYTE
 from maskzoo.inference.tile_plan import TilePlan, covered_windows
-
-SEAM_TOLERANCE = inference.TileOptions().seam_tolerance
 
 
 def write_giant(path: Path, shape: Sequence[int], channels: int, sparse: bool) -> None:
@@ -57,8 +55,9 @@ def write_giant(path: Path, shape: Sequence[int], channels: int, sparse: bool) -
             file.write(np.moveaxis(pixels[:, :columns], -1, 0), window=((top, top + rows), (0, columns)))
 
 
-def bare_seconds(model: keras.Model, plan: TilePlan, channels: int, least: float = 20) -> list[float]:
-    """Seconds of the model alone for one batch of the plan's input size: three times, and for `least` seconds."""
+def bare_seconds(whole: keras.Model, plan: TilePlan, channels: int, least: float = 20) -> list[float]:
+    """Seconds of the model alone for one batch of the plan's tiles: three times, and for `least` seconds."""
+    model = models.cropped(whole, plan.input_size, plan.part) if plan.share < 1 else whole
     images = np.random.default_rng(0).normal(size=(plan.batch, *plan.input_size, channels)).astype(np.float32)
     model.predict_on_batch(images)
     seconds = []
@@ -92,7 +91,7 @@ def measure(run: inference.Run, arguments: argparse.Namespace, shape: Sequence[i
         plan = inference.plan_image(
             run,
             source,
-            inference.TileOptions(memory=parse_bytes(arguments.memory), seam_tolerance=SEAM_TOLERANCE),
+            inference.TileOptions(memory=parse_bytes(arguments.memory)),
         )
         tiles = plan.tiles
         if "--tissue" in arguments.options:

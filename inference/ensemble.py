@@ -20,7 +20,7 @@ from .options import DEFAULT_TILES, REDUCTIONS, TileOptions, check_one_of
 from .run import Run, check_axes
 from .run_files import Decision
 from .tile_plan import TilePlan
-from .tiles import ReadWindow, Scorer, predict_of
+from .tiles import ReadWindow, Scorer, predict_of, tile_predictor
 from .tta import TTATransform, parse_tta
 
 # What the members of an ensemble must have in common.
@@ -175,7 +175,9 @@ class Ensemble:
         channels, members = self.data.channels, []
         for run, weight, part, model in zip(self.members, self.weights, parts, answering, strict=True):
             first = self._normalizations.index(run.data.normalization) * channels
-            members.append(ScoringMember(run, weight, part, slice(first, first + channels), predict_of(model)))
+            predict = predict_of(model)
+            predict_tile = predict if part is None else tile_predictor(model, part)
+            members.append(ScoringMember(run, weight, part, slice(first, first + channels), predict, predict_tile))
         reduction = Reduction(self.data.task, self.reduction, self.temperature)
         return EnsembleScorer(plan, members, self.transforms, reduction)
 

@@ -26,6 +26,7 @@ class ScoringMember:
         part: Its own plan; `None` where it is given all that the ensemble is given.
         channels: The channels of what the ensemble reads that are normalised as it was trained.
         predict: From images to logits.
+        predict_tile: From images to the logits of the tile alone.
     """
 
     run: Run
@@ -33,6 +34,7 @@ class ScoringMember:
     part: TilePlan | None
     channels: slice
     predict: Predict
+    predict_tile: Predict
 
 
 @dataclass(frozen=True)
@@ -93,16 +95,21 @@ class EnsembleScorer:
             images: `(batch, *size, channels)` as the ensemble's reader gives them.
         """
         total: np.ndarray | None = None
+        # A member's own tile may be larger, where it holds the whole image.
+        tile = tuple(map(slice, self._plan.tile))
         for member in self._members:
             shown, part = images[..., member.channels], member.part
             if part is not None:
                 shown = shown[(slice(None), *inner(self._plan, part))]
             allowed = partial(analysis.nearest_size, member.run.model)
             for transform in self._transforms:
-                logits = transform.predict(member.predict, shown, allowed)
-                if part is not None:
-                    cut = tuple(slice(c, c + n) for c, n in zip(part.crop, self._plan.tile, strict=True))
-                    logits = logits[(slice(None), *cut)]
+                if part is None:
+                    logits = transform.predict(member.predict, shown, allowed)
+                elif transform.scale == 1:
+                    logits = transform.predict(member.predict_tile, shown, allowed)[(slice(None), *tile)]
+                else:
+                    whole = transform.predict(member.predict, shown, allowed)
+                    logits = whole[(slice(None), *map(slice, *zip(*part.part, strict=True)))][(slice(None), *tile)]
                 score = self._reduction.scored(logits, member.run.thresholds)
                 score *= member.weight / len(self._transforms)
                 total = score if total is None else np.add(total, score, out=total)

@@ -132,7 +132,9 @@ class TileOptions:
     """
 
     seam_tolerance: float = setting(
-        1e-3, "largest error of a probability at the borders of tiles that a shorter halo may cause; 0 for none"
+        0.0,
+        "largest error of a probability at the borders of tiles that a shorter halo may cause, such as 0.001; 0 keeps "
+        "tiles exact",
     )
     overlap: float = setting(
         0.25,

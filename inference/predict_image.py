@@ -35,6 +35,8 @@ from .values import ImageTask, resized_source, values_of
 
 logger = logging.getLogger(__name__)
 
+# Tiles from which on it is worth a few more to say what blending does.
+WORTH_A_REPORT = 32
 # Images that are predicted side by side share the model that they are planned with.
 PLANNING = Lock()
 
@@ -171,7 +173,13 @@ class Writing:
 
     def _planned(self, source: data.Source, options: TileOptions) -> TilePlan:
         with PLANNING:
-            return TilePlan.from_notes(self._journal.notes) or plan_image(self._predictor, source, options)
+            plan = TilePlan.from_notes(self._journal.notes)
+            if plan is None:
+                plan = plan_image(self._predictor, source, options)
+                if plan.is_blended and plan.tiles >= WORTH_A_REPORT:
+                    for run in self._predictor.members:
+                        logger.info("%s", run.blending_report(source, plan))
+            return plan
 
     def finish(self, result: Result) -> None:
         """Writes the output from a complete journal.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,11 +28,6 @@ from .tiles import ReadWindow, Scorer
 
 if TYPE_CHECKING:
     from ..data import Source
-
-logger = logging.getLogger(__name__)
-
-# Tiles from which on it is worth a few more to say what blending does.
-WORTH_A_REPORT = 32
 
 
 @dataclass(frozen=True)
@@ -88,7 +82,7 @@ class Run:
         return {"crf": self.crf, **({"rescale": True} if self.rescale else {})}
 
     def plan(self, source: Source, options: TileOptions = DEFAULT_TILES, *, symmetric: bool = False) -> TilePlan:
-        """Plans the tiles of an image, with the shortest halo whose seams stay within the tolerance.
+        """Plans the tiles of an image: exact ones, or with the shortest halo whose seams stay within the tolerance.
 
         Args:
             source: An open source.
@@ -104,9 +98,11 @@ class Run:
         plan = plan_tiles(self.model, shape, channels, options, patch=self.data.patch, symmetric=symmetric)
         if options.halo is None:
             plan = shorten_halo(probe, plan, options, symmetric=symmetric)
-        if plan.is_blended and options.seam_tolerance and plan.tiles >= WORTH_A_REPORT:
-            logger.info("%s", blending_report(probe, plan))
         return plan
+
+    def blending_report(self, source: Source, plan: TilePlan) -> str:
+        """Says how far the blended tiles of a plan differ where they overlap, measured on its image."""
+        return blending_report(Probe(self.model, self.data.task, source, self.reader(source)), plan)
 
     def reader(self, source: Source) -> ReadWindow:
         """Returns the function that reads one window of an image as the model was trained to see it.

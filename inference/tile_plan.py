@@ -50,6 +50,8 @@ class TilePlan:
         memory: Expected peak memory of the process in bytes.
         overlap: Pixels per axis over which neighbouring tiles are blended; zeros where tiles are exact.
         blend: How the weights fall off over the overlap: `cosine` or `gaussian`.
+        share: What is computed for a tile, as a share of the multiplications of the whole model on what it is given:
+            the halo is not needed in every layer.
     """
 
     shape: tuple[int, ...]
@@ -60,11 +62,17 @@ class TilePlan:
     memory: int
     overlap: tuple[int, ...]
     blend: str = "cosine"
+    share: float = 1.0
 
     @property
     def input_size(self) -> tuple[int, ...]:
         """Pixels that the model is given for one tile, per axis."""
         return tuple(t + before + after for t, (before, after) in zip(self.tile, self.halo, strict=True))
+
+    @property
+    def part(self) -> tuple[tuple[int, int], ...]:
+        """The elements of the model's output that are the tile, per axis: the first, and the one behind the last."""
+        return tuple((first, first + size) for first, size in zip(self.crop, self.tile, strict=True))
 
     @property
     def is_blended(self) -> bool:
@@ -83,8 +91,8 @@ class TilePlan:
 
     @property
     def work(self) -> float:
-        """Pixels that the model is given for each pixel of the image."""
-        return self.tiles * math.prod(self.input_size) / math.prod(self.shape)
+        """Multiplications for each pixel of the image, as a multiple of those of the whole model on that pixel."""
+        return self.share * self.tiles * math.prod(self.input_size) / math.prod(self.shape)
 
     def as_notes(self) -> dict[str, JSON] | None:
         """Returns the attributes as JSON values, for `from_notes`; `None` for a plan that is rather made again."""
@@ -93,7 +101,8 @@ class TilePlan:
     @classmethod
     def from_notes(cls, notes: Mapping[str, JSON] | None) -> TilePlan | None:
         """Returns the plan that `as_notes` described."""
-        return cls(**{entry.name: tupled(notes[entry.name]) for entry in fields(cls)}) if notes else None
+        known = [entry.name for entry in fields(cls) if notes and entry.name in notes]
+        return cls(**{name: tupled(notes[name]) for name in known}) if notes else None
 
     def __str__(self) -> str:
         def by(sizes: tuple[int, ...]) -> str:
@@ -104,7 +113,7 @@ class TilePlan:
             f"{self.tiles} tile{'s'[: self.tiles > 1]} of {by(self.tile)} for an image of {by(self.shape)}; "
             f"{f'blended over {by(self.overlap)} ({self.blend})' if self.is_blended else 'halo ' + halo}; "
             f"the model is given {self.batch} of {by(self.input_size)} at a time, "
-            f"{self.work:.2f} times the image's pixels; "
+            f"{self.work:.2f} times the work of the image's pixels; "
             f"expected memory {self.memory / GIGABYTE:.1f} GB"
         )
 
@@ -200,16 +209,15 @@ def candidate_plans(
     }
     if symmetric:
         cuts = {(max(cut),) * len(cut) for cut in cuts}
-    plans, bytes_per_pixel = [], None
+    plans = []
     for cut in sorted(cuts):
         if asked_halo:
             halo, crop = ((asked_halo, asked_halo),) * len(shape), (asked_halo,) * len(shape)
         else:
             halo, crop = (symmetric_halo_and_crop if symmetric else halo_and_crop)(geometry, cut)
         plan = TilePlan(shape, cut, halo, crop, batch=1, memory=0, overlap=(0,) * len(shape))
-        if bytes_per_pixel is None:
-            bytes_per_pixel = activation_bytes(image, plan)
-        plans.append(with_memory(plan, image, bytes_per_pixel))
+        needed = analysis.needed(image.model, plan.input_size, plan.part)
+        plans.append(with_memory(replace(plan, share=needed.work), image, needed.peak_bytes))
     return plans
 
 
@@ -239,21 +247,20 @@ def blended_plan(image: Tiled, size: int | tuple[int, ...], fraction: float) -> 
     return with_memory(plan, image, activation_bytes(image, plan))
 
 
-def activation_bytes(image: Tiled, plan: TilePlan) -> float:
-    """Peak bytes of activations per pixel that the model is given."""
-    need = analysis.peak_activation_bytes(image.model, (*plan.input_size, image.channels))
-    return need / math.prod(plan.input_size)
+def activation_bytes(image: Tiled, plan: TilePlan) -> int:
+    """Peak bytes of the whole model's activations for what it is given."""
+    return analysis.peak_activation_bytes(image.model, (*plan.input_size, image.channels))
 
 
-def with_memory(plan: TilePlan, image: Tiled, bytes_per_pixel: float) -> TilePlan:
-    """A plan with its batch size and the peak memory to expect, in bytes."""
+def with_memory(plan: TilePlan, image: Tiled, activations: int) -> TilePlan:
+    """A plan with its batch size and the peak memory to expect, from that of the activations of one tile, in bytes."""
     pixels = math.prod(plan.input_size)
     batch = max(1, min(plan.tiles, BATCH_PIXELS // pixels))
     weights = 4 * analysis.parameters(image.model)[0]
     classes = image.model.outputs[0].shape[-1]
     # Images to come, the answer that is put away while the model computes the next, and that to a blank image.
     images = ((1 + BATCHES_AHEAD) * image.channels + 2 * classes) * 4
-    memory = BASE_MEMORY + weights + batch * pixels * (SCRATCH * bytes_per_pixel + images)
+    memory = BASE_MEMORY + weights + batch * (SCRATCH * activations + pixels * images)
     if plan.is_blended:
         # The open rows, and a second copy while they move on.
         across = math.prod(n + t for n, t in zip(plan.shape[1:], plan.tile[1:], strict=True))

@@ -16,7 +16,7 @@ import numpy as np
 
 from maskzoo.errors import ImageError
 
-from .. import data
+from .. import data, models
 from .tile_plan import BATCHES_AHEAD, TilePlan, covered_windows, tile_windows
 
 # What an error names before it is known which image a batch is of.
@@ -80,16 +80,30 @@ def predict_tiles(
     Returns:
         Iterator of windows that cover the image once, those of `part_windows`, with logits `(*window.size, classes)`.
     """
-    predict, first = predict_of(model), selection.first
+    predict, first = tile_predictor(model, plan), selection.first
     if not plan.is_blended:
         stop = plan.tiles if selection.stop is None else selection.stop
-        return cropped(tile_outputs(predict, read, plan, range(first, stop), selection), plan)
+        return inside(tile_outputs(predict, read, plan, range(first, stop), selection))
     # A row of tiles also needs what the row before it adds to the overlap.
     before = max(0, first - 1)
     rows = plan.tile_counts[0]
     across = plan.tiles // rows
     numbers = range(before * across, (rows if selection.stop is None else selection.stop) * across)
     return islice(blended(tile_outputs(predict, read, plan, numbers, selection), plan), first - before, None)
+
+
+def tile_predictor(model: keras.Model | Scorer, plan: TilePlan) -> Predict:
+    """The function from the images of a plan to the logits of their tiles, or of all that is blended.
+
+    Of a Keras model only what the tile depends on is computed.
+    """
+    if isinstance(model, keras.Model) and plan.share < 1:
+        return predict_of(models.cropped(model, plan.input_size, plan.part))
+    predict = predict_of(model)
+    if plan.is_blended:
+        return predict
+    kept = tuple(slice(*span) for span in plan.part)
+    return lambda images: predict(images)[(slice(None), *kept)]
 
 
 def predict_of(model: keras.Model | Scorer) -> Predict:
@@ -132,7 +146,7 @@ def of_image(parts: Iterable[Answer], name: str) -> Generator[Answer, None, None
 def tile_outputs(
     predict: Predict, read: ReadWindow, plan: TilePlan, numbers: range, selection: TileSelection
 ) -> Generator[Part, None, None]:
-    """Yields some tiles of a plan, by their numbers in row-major order, with the model's whole output."""
+    """Yields some tiles of a plan, by their numbers in row-major order; with all of the model's output to be blended."""
     keep, fill = selection.keep, selection.fill
     windows = tile_windows(plan)
     if keep is None:
@@ -144,7 +158,8 @@ def tile_outputs(
     inside = range(bisect_left(kept, numbers.start), bisect_left(kept, numbers.stop))
     outputs = predicted(predict, read, plan, [windows[number] for number in kept], inside)
     classes = np.asarray(fill, np.float32)
-    blank = np.broadcast_to(classes, (*plan.input_size, classes.size))
+    size = plan.input_size if plan.is_blended else plan.tile
+    blank = np.broadcast_to(classes, (*size, classes.size))
     with closing(outputs):
         shown = set(kept)
         for number in numbers:
@@ -217,10 +232,10 @@ def read_batch(read: ReadWindow, windows: Sequence[data.Window], plan: TilePlan)
     return np.stack([read(data.Window(window.offset, plan.tile).padded(plan.halo)) for window in windows])
 
 
-def cropped(outputs: Iterator[Part], plan: TilePlan) -> Iterator[Part]:
-    """Yields every tile with the part of its output that is exact."""
+def inside(outputs: Iterator[Part]) -> Iterator[Part]:
+    """Yields every tile without what reaches outside the image."""
     for window, logits in outputs:
-        yield window, logits[tuple(slice(c, c + n) for c, n in zip(plan.crop, window.size, strict=True))]
+        yield window, logits[tuple(slice(0, size) for size in window.size)]
 
 
 def blended(outputs: Iterator[Part], plan: TilePlan) -> Generator[Part, None, None]:

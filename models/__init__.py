@@ -24,6 +24,7 @@ from . import (  # noqa: F401 (registers)
     vnet3d_depthwise,
 )
 from .crf import with_crf
+from .cropped import cropped
 from .finite import broken_weights
 from .heads import add_auxiliary_heads, add_label_head
 from .logits import with_logits
@@ -53,6 +54,7 @@ __all__ = [
     "broken_weights",
     "build_encoder",
     "build_model",
+    "cropped",
     "cut_regions",
     "encoder_options",
     "holds_segmentation_models",

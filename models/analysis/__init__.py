@@ -5,8 +5,11 @@ Custom layers declare with `register` what they do along a spatial axis.
 
 from .cost import multiply_adds, parameters
 from .graph import (
+    Call,
     all_layers,
     arguments_of,
+    calls_forgotten,
+    functional,
     is_called_once,
     layer_behind,
     output_index,
@@ -14,26 +17,35 @@ from .graph import (
     output_specs,
     outputs_by_name,
     readers,
+    walk,
 )
 from .layer_rules import register
 from .memory import peak_activation_bytes, training_activation_bytes
+from .needed import Needed, Span, mask_of, needed
 from .places import Place, places
 from .receptive_field import Geometry, SizeRule, check_size, geometry, nearest_size
 from .tracks import AxisGeometry
 
 __all__ = [
     "AxisGeometry",
+    "Call",
     "Geometry",
+    "Needed",
     "Place",
     "SizeRule",
+    "Span",
     "all_layers",
     "arguments_of",
+    "calls_forgotten",
     "check_size",
+    "functional",
     "geometry",
     "is_called_once",
     "layer_behind",
+    "mask_of",
     "multiply_adds",
     "nearest_size",
+    "needed",
     "output_index",
     "output_names",
     "output_specs",
@@ -44,4 +56,5 @@ __all__ = [
     "readers",
     "register",
     "training_activation_bytes",
+    "walk",
 ]

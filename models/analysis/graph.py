@@ -1,6 +1,7 @@
 """Walks through the graph of a functional model. No other file touches what Keras keeps private."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -173,6 +174,34 @@ def output_index(tensor: Any) -> int:
         tensor: A `keras.KerasTensor` of a graph; Any, see `layer_behind`.
     """
     return tensor._keras_history.tensor_index
+
+
+@contextmanager
+def calls_forgotten(model: keras.Model) -> Iterator[None]:
+    """Has the layers of a model forget, as a context, the calls that are made inside it.
+
+    A graph that is built in there still runs; the layers are known as they were, called at so many places.
+    """
+    operations = {id(call.operation): call.operation for call in _all_calls(model)}.values()
+    known = [(len(each._inbound_nodes), len(each._outbound_nodes)) for each in operations]
+    try:
+        yield
+    finally:
+        for each, (inbound, outbound) in zip(operations, known, strict=True):
+            del each._inbound_nodes[inbound:], each._outbound_nodes[outbound:]
+
+
+def _all_calls(model: keras.Model) -> list[Call]:
+    """Returns the calls in a model's graph."""
+    calls: list[Call] = []
+
+    def visit(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[None]:
+        calls.append(call)
+        return [None] * len(call.outputs)
+
+    graph = functional(model)
+    walk(graph, [None] * len(graph.inputs), visit)
+    return calls
 
 
 def readers(model: keras.Model, tensor: keras.KerasTensor) -> list[keras.Operation]:

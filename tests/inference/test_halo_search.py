@@ -39,16 +39,16 @@ def test_the_halo_is_the_shortest_within_the_tolerance(caplog, tolerance, expect
 
 
 @pytest.mark.parametrize("slope", [0, 1])
-def test_how_far_blended_tiles_differ_is_logged(caplog, slope):
+def test_how_far_blended_tiles_differ_is_said(slope):
     """Neighbouring tiles of 32 overlap by 8: their means on a slope differ by 24 steps of it, wherever they lie."""
     run = as_run(global_model())
     pixels = np.broadcast_to(slope * np.linspace(-1e-2, 1e-2, 400, dtype=np.float32)[:, None], (400, 400))
-    with caplog.at_level(logging.INFO):
-        plan = inference.plan_image(run, data.open_source(np.array(pixels), spatial_dims=2))
+    source = data.open_source(np.array(pixels), spatial_dims=2)
+    plan = inference.plan_image(run, source)
     assert plan.tiles >= 32
     # A sigmoid has a slope of a quarter at 0.
     expected = slope * 24 * 2e-2 / 399 / 4
-    found = float(caplog.messages[0].split("differ by ")[1].split()[0])
+    found = float(run.blending_report(source, plan).split("differ by ")[1].split()[0])
     assert found == pytest.approx(expected, rel=0.05, abs=1e-9)
 
 

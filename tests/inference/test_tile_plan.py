@@ -48,15 +48,17 @@ def test_too_little_memory_says_how_much_is_needed():
 
 @pytest.mark.parametrize("side", [600, 2000, 9000])
 def test_the_smallest_tile_within_a_twentieth_of_the_least_work_is_taken(side):
-    """The work of every candidate, counted by hand: inputs of all tiles per pixel of the image."""
+    """The work of every candidate, counted by hand: inputs of all tiles per pixel of the image, and what they need."""
     model = models.build_model("unet_padded", (None, None, 3), 1, filters=(4, 8, 16))
     geometry = analysis.geometry(model)
     plan = inference.plan_tiles(model, (side, side), 3, inference.TileOptions(memory=1 << 40))
     works = {}
     for candidate in range(256, min(4096, side + 256) + 1, 256):
         tile = min(candidate, math.ceil(side / geometry.stride[0]) * geometry.stride[0])
-        halo = sum(tile_plan.halo_and_crop(geometry, (tile, tile))[0][0])
-        works[tile] = math.ceil(side / tile) ** 2 * (tile + halo) ** 2 / side**2
+        (before, after), _ = tile_plan.halo_and_crop(geometry, (tile, tile))[0]
+        given = (before + tile + after,) * 2
+        share = analysis.needed(model, given, [(before, before + tile)] * 2).work
+        works[tile] = share * math.ceil(side / tile) ** 2 * math.prod(given) / side**2
     assert plan.work == pytest.approx(works[plan.tile[0]])
     assert plan.work <= 1.05 * min(works.values())
     assert all(work > 1.05 * min(works.values()) for tile, work in works.items() if tile < plan.tile[0])

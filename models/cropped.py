@@ -1,0 +1,89 @@
+"""A copy of a model that computes one part of its mask, without what that part does not depend on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import keras
+from keras import tree
+
+from . import analysis
+from .analysis import Span
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """A tensor of the copy.
+
+    Attributes:
+        tensor: What stands for it.
+        spans: Which part of the original tensor it is.
+    """
+
+    tensor: keras.KerasTensor
+    spans: tuple[Span, ...]
+
+    def cut(self, spans: tuple[Span, ...]) -> keras.KerasTensor:
+        """A part of it."""
+        if spans == self.spans:
+            return self.tensor
+        kept = [slice(a - start, b - start) for (a, b), (start, _) in zip(spans, self.spans, strict=True)]
+        return self.tensor[(slice(None), *kept)]
+
+
+# The copies of a model that are kept, for as long as the model is: images of one size have one plan.
+KEPT = 4
+COPIES: WeakKeyDictionary[keras.Model, dict[tuple[object, ...], keras.Model]] = WeakKeyDictionary()
+
+
+def cropped(model: keras.Model, size: Sequence[int], part: Sequence[Span]) -> keras.Model:
+    """Returns a model of images of one size that gives a part of another model's mask, with less work.
+
+    Every layer is computed only where the part depends on it. The layers, and with them the weights, are those of the
+    model. The answers are equal but for the rounding of sums in another order. The last copies are kept, as their first
+    answer takes long.
+
+    Args:
+        model: A functional model from images to a mask.
+        size: Spatial size of the images, one that the model takes.
+        part: The elements of the mask along each axis: the first, and the one behind the last.
+
+    Raises:
+        OptionError: If the mask has no such part.
+    """
+    copies = COPIES.setdefault(model, {})
+    key = (tuple(size), tuple(part))
+    if key not in copies:
+        while len(copies) >= KEPT:
+            del copies[next(iter(copies))]
+        copies[key] = _copy(model, size, part)
+    return copies[key]
+
+
+def _copy(model: keras.Model, size: Sequence[int], part: Sequence[Span]) -> keras.Model:
+    steps = iter(analysis.needed(model, size, part).steps)
+    inputs = [
+        keras.Input((*tuple(size)[: x.ndim - 2], x.shape[-1]), dtype=x.dtype, name=f"{x.name}_cropped")
+        for x in model.inputs
+    ]
+    step = next(steps, None)
+
+    def visit(call: analysis.Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        nonlocal step
+        if step is None or step.call.node is not call.node:
+            return [None] * len(call.outputs)
+        given = iter(step.given)
+        args, kwargs = tree.map_structure(
+            lambda value: value.cut(next(given)) if isinstance(value, _Part) else value, (args, kwargs)
+        )
+        made = tree.flatten(call.operation(*args, **kwargs))
+        parts = [_Part(tensor, piece.computed) for tensor, piece in zip(made, step.made, strict=True)]
+        step = next(steps, None)
+        return parts
+
+    wholes = [_Part(x, tuple((0, n) for n in x.shape[1:-1])) for x in inputs]
+    place = next(number for number, x in enumerate(model.outputs) if x is analysis.mask_of(model))
+    with analysis.calls_forgotten(model):
+        outputs = analysis.walk(analysis.functional(model), wholes, visit)
+        return keras.Model(inputs, outputs[place].cut(tuple(part)), name=f"{model.name}_cropped")

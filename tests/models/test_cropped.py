@@ -1,0 +1,116 @@
+"""A part of a mask is the same where it alone is computed, whatever the architecture, and costs less."""
+
+import keras
+import numpy as np
+import pytest
+from random_weights import randomised
+from small_models import build_encoder, small
+
+from maskzoo import models
+from maskzoo.errors import OptionError
+from maskzoo.models import analysis
+
+# In the middle, and at both ends of the image, where padding counts.
+PARTS = ((0.35, 0.6), (0.0, 0.25), (0.7, 1.0))
+SIDE = {2: 96, 3: 24}
+
+
+def masks(model, images):
+    answer = model.predict_on_batch(images)
+    return answer["mask"] if isinstance(answer, dict) else answer[0] if isinstance(answer, list) else answer
+
+
+def check_parts(model, least_saving):
+    """Compares parts of the mask with the whole of it; the one in the middle costs less by the given share."""
+    geometry, rng = analysis.geometry(model), np.random.default_rng(3)
+    side = SIDE[len(geometry.stride)]
+    size = [rule.at_least(side + lost) for rule, lost in zip(geometry.rules, geometry.crop, strict=True)]
+    images = [rng.normal(size=(2, *size, x.shape[-1])).astype("float32") for x in model.inputs]
+    images = images if len(images) > 1 else images[0]
+    whole = masks(model, images)
+    for ends in PARTS:
+        part = [tuple(int(share * n) for share in ends) for n in whole.shape[1:-1]]
+        copy = models.cropped(model, size, part)
+        wanted = whole[(slice(None), *(slice(*span) for span in part))]
+        np.testing.assert_allclose(masks(copy, images), wanted, rtol=0, atol=2e-6 * np.abs(whole).max())
+        if ends == PARTS[0]:
+            assert analysis.needed(model, size, part).work <= 1 - least_saving
+
+
+# The share of its products that each model is spared at least; those whose encoder sees the whole image are spared the
+# decoder's.
+SAVINGS = {"pspnet": 0.01, "deeplabv3plus": 0.1, "segformer": 0.1, "vnet3d": 0.1}
+
+
+@pytest.mark.parametrize("name", models.list_models())
+def test_a_part_is_computed_as_in_the_whole(name):
+    free = (None,) * len(small(name).sizes[0])
+    keras.utils.set_random_seed(0)
+    model = randomised(models.build_model(name, (*free, small(name).channels), 2, **small(name).options))
+    check_parts(model, SAVINGS.get(name, 0.2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["mit", "swin", "coat", "resnet18", "densenet121", "mobilenetv2", "inceptionv3"])
+def test_a_part_of_a_pyramid_is_computed_as_in_the_whole(family):
+    encoder = build_encoder(family, (None, None, 3))
+    model = models.build_model("fpn", (None, None, 3), 2, encoder=encoder, pyramid_filters=8)
+    check_parts(randomised(model), 0.0)
+
+
+@pytest.mark.parametrize("operation", ["crop", "zeros", "even", "dilated", "transposed", "average"])
+def test_layers_that_move_their_elements(operation):
+    layers = keras.layers
+    x = image = keras.Input((None, None, 2))
+    x = layers.Conv2D(3, 3, padding="same")(x)
+    x = {
+        "crop": layers.Cropping2D(((3, 5), (0, 7))),
+        "zeros": layers.ZeroPadding2D(((3, 0), (1, 6))),
+        "even": layers.Conv2D(4, (4, 2), strides=(3, 2), padding="same"),
+        "dilated": layers.Conv2D(4, 3, dilation_rate=3, padding="valid"),
+        "transposed": layers.Conv2DTranspose(4, (5, 2), strides=(2, 3), padding="valid"),
+        "average": layers.AveragePooling2D(3, strides=2, padding="same"),
+    }[operation](x)
+    model = randomised(keras.Model(image, layers.Conv2D(2, 3, padding="same")(x)))
+    images = np.random.default_rng(0).normal(size=(1, 61, 47, 2)).astype("float32")
+    whole = model.predict_on_batch(images)
+    rows, columns = whole.shape[1:3]
+    for part in (((5, 9), (7, 8)), ((0, 3), (columns - 2, columns)), ((rows - 4, rows), (0, columns))):
+        found = models.cropped(model, (61, 47), part).predict_on_batch(images)
+        wanted = whole[:, slice(*part[0]), slice(*part[1])]
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 * np.abs(whole).max())
+
+
+def test_the_work_is_that_of_the_copy():
+    model = models.build_model("unet_padded", (None, None, 3), 1, filters=(4, 8, 16))
+    part = ((40, 88), (40, 88))
+    copy = models.cropped(model, (128, 128), part)
+    products = [analysis.multiply_adds(each, (128, 128, 3)) for each in (copy, model)]
+    assert analysis.needed(model, (128, 128), part).work == pytest.approx(products[0] / products[1], rel=1e-6)
+
+
+def test_a_model_is_as_before_beside_its_copies(tmp_path):
+    model = models.build_model("unet_padded", (None, None, 3), 1, filters=(4, 8))
+    models.cropped(model, (32, 32), ((8, 16), (8, 16)))
+    assert all(analysis.is_called_once(layer) for layer in model.layers)
+    model.save(tmp_path / "model.keras")
+    images = np.ones((1, 32, 32, 3), "float32")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded.predict_on_batch(images), model.predict_on_batch(images))
+
+
+def test_a_copy_has_the_weights_that_its_model_has_later():
+    model = models.build_model("unet_padded", (None, None, 3), 1, filters=(4, 8))
+    copy = models.cropped(model, (32, 32), ((8, 16), (8, 16)))
+    randomised(model)
+    images = np.ones((1, 32, 32, 3), "float32")
+    np.testing.assert_allclose(
+        copy.predict_on_batch(images), model.predict_on_batch(images)[:, 8:16, 8:16], rtol=1e-5, atol=1e-5
+    )
+    assert models.cropped(model, (32, 32), ((8, 16), (8, 16))) is copy
+
+
+def test_a_part_outside_the_mask_is_refused():
+    model = models.build_model("unet_padded", (None, None, 3), 1, filters=(4, 8))
+    with pytest.raises(OptionError, match="part: expected a part of a mask of"):
+        models.cropped(model, (32, 32), ((8, 40), (0, 8)))
