@@ -146,7 +146,7 @@ def of_image(parts: Iterable[Answer], name: str) -> Generator[Answer, None, None
 def tile_outputs(
     predict: Predict, read: ReadWindow, plan: TilePlan, numbers: range, selection: TileSelection
 ) -> Generator[Part, None, None]:
-    """Yields some tiles of a plan, by their numbers in row-major order; with all of the model's output to be blended."""
+    """Yields some tiles of a plan, by their numbers in row-major order; blended ones with all of the output."""
     keep, fill = selection.keep, selection.fill
     windows = tile_windows(plan)
     if keep is None:

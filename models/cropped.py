@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -29,11 +30,14 @@ class _Part:
         if spans == self.spans:
             return self.tensor
         kept = [slice(a - start, b - start) for (a, b), (start, _) in zip(spans, self.spans, strict=True)]
-        return self.tensor[(slice(None), *kept)]
+        tensor: Any = self.tensor  # Keras does not type what slicing returns
+        return tensor[(slice(None), *kept)]
 
 
 # The copies of a model that are kept, for as long as the model is: images of one size have one plan.
 KEPT = 4
+# Images that are predicted side by side share a model, whose layers are called while it is copied.
+COPYING = Lock()
 COPIES: WeakKeyDictionary[keras.Model, dict[tuple[object, ...], keras.Model]] = WeakKeyDictionary()
 
 
@@ -52,18 +56,19 @@ def cropped(model: keras.Model, size: Sequence[int], part: Sequence[Span]) -> ke
     Raises:
         OptionError: If the mask has no such part.
     """
-    copies = COPIES.setdefault(model, {})
     key = (tuple(size), tuple(part))
-    if key not in copies:
-        while len(copies) >= KEPT:
-            del copies[next(iter(copies))]
-        copies[key] = _copy(model, size, part)
-    return copies[key]
+    with COPYING:
+        copies = COPIES.setdefault(model, {})
+        if key not in copies:
+            while len(copies) >= KEPT:
+                del copies[next(iter(copies))]
+            copies[key] = _copy(model, size, part)
+        return copies[key]
 
 
 def _copy(model: keras.Model, size: Sequence[int], part: Sequence[Span]) -> keras.Model:
     steps = iter(analysis.needed(model, size, part).steps)
-    inputs = [
+    inputs: list[Any] = [
         keras.Input((*tuple(size)[: x.ndim - 2], x.shape[-1]), dtype=x.dtype, name=f"{x.name}_cropped")
         for x in model.inputs
     ]
@@ -74,15 +79,15 @@ def _copy(model: keras.Model, size: Sequence[int], part: Sequence[Span]) -> kera
         if step is None or step.call.node is not call.node:
             return [None] * len(call.outputs)
         given = iter(step.given)
-        args, kwargs = tree.map_structure(
+        cut: Any = tree.map_structure(
             lambda value: value.cut(next(given)) if isinstance(value, _Part) else value, (args, kwargs)
         )
-        made = tree.flatten(call.operation(*args, **kwargs))
-        parts = [_Part(tensor, piece.computed) for tensor, piece in zip(made, step.made, strict=True)]
+        made: list[Any] = tree.flatten(call.operation(*cut[0], **cut[1]))
+        parts = [_Part(made[place], piece.computed) for place, piece in enumerate(step.made)]
         step = next(steps, None)
         return parts
 
-    wholes = [_Part(x, tuple((0, n) for n in x.shape[1:-1])) for x in inputs]
+    wholes = [_Part(x, tuple((0, n) for n in tuple(size)[: x.ndim - 2])) for x in inputs]
     place = next(number for number, x in enumerate(model.outputs) if x is analysis.mask_of(model))
     with analysis.calls_forgotten(model):
         outputs = analysis.walk(analysis.functional(model), wholes, visit)

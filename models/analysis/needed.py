@@ -144,7 +144,8 @@ def _record(model: keras.Model, size: Sequence[int]) -> tuple[list[Step], Piece]
 
 def mask_of(model: keras.Model) -> keras.KerasTensor:
     """Returns the output of a model that is its mask: the one of that name, or else the first."""
-    return outputs_by_name(model).get("mask", model.outputs[0])
+    outputs = outputs_by_name(model)
+    return outputs["mask"] if "mask" in outputs else next(iter(outputs.values()))
 
 
 def _tracks(call: Call, read: Sequence[Piece]) -> tuple[AxisGeometry, ...] | None:
@@ -179,7 +180,8 @@ def _shapes(
             return value
         return keras.KerasTensor((1, *next(left), value.channels))
 
-    args, kwargs = tree.map_structure(spec, arguments)
+    given: Any = tree.map_structure(spec, arguments)
+    args, kwargs = given
     made = tree.flatten(call.operation.compute_output_spec(*args, **kwargs))
     return [tuple(spec.shape[1:-1]) for spec in made]
 

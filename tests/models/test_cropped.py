@@ -42,6 +42,7 @@ def check_parts(model, least_saving):
 SAVINGS = {"pspnet": 0.01, "deeplabv3plus": 0.1, "segformer": 0.1, "vnet3d": 0.1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", models.list_models())
 def test_a_part_is_computed_as_in_the_whole(name):
     free = (None,) * len(small(name).sizes[0])
