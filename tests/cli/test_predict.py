@@ -5,9 +5,11 @@ import shutil
 import numpy as np
 import pytest
 import rasterio
+from rasterio.control import GroundControlPoint
 from run_verb import run_and_capture
 
 from maskzoo.cli.predict import join_tables, with_cluster
+from maskzoo.data.images.raster_files import open_raster
 
 
 @pytest.fixture
@@ -51,6 +53,35 @@ def test_details_and_silence_on_request(trained_run, images, tmp_path, capsys):
     assert {line.split(": ")[0] for line in out.splitlines()} >= {str(images / f"{number}.tif") for number in range(5)}
     assert run_and_capture(capsys, "predict", trained_run, images, tmp_path / "b", "--quiet") == (0, "", "")
     assert len(list((tmp_path / "b").glob("*.tif"))) == 5
+
+
+def test_hidden_files_are_no_images(trained_run, images, tmp_path, capsys):
+    for name in ("._0.tif", "._6.tif", ".DS_Store"):
+        (images / name).write_bytes(b"\0\5\x16\7resource fork")
+    code, out, err = run_and_capture(capsys, "predict", trained_run, images, tmp_path / "masks")
+    assert (code, err) == (0, "")
+    assert "segmented 5 images" in out
+    assert sorted(path.name for path in (tmp_path / "masks").glob("[!.]*")) == [f"{number}.tif" for number in range(5)]
+    assert not list((tmp_path / "masks").glob("._*"))
+
+
+def test_outlines_of_an_image_that_only_control_points_place_are_refused(trained_run, images, tmp_path, capsys):
+    with rasterio.open(images / "0.tif") as file:
+        bands, size = file.read(), {"count": file.count, "height": file.height, "width": file.width, "dtype": "uint8"}
+    # Four corners of which one lies 40 m off: no affine transform meets them.
+    corners = [(0, 0, 0, 0), (0, 112, 56, 0), (96, 0, 0, -48), (96, 112, 96, -48)]
+    points = [GroundControlPoint(row, column, 700000 + x, 3700000 + y) for row, column, x, y in corners]
+    with open_raster(images / "turned.tif", "w", driver="GTiff", gcps=points, crs="EPSG:32616", **size) as file:
+        file.write(bands)
+    code, _, err = run_and_capture(capsys, "predict", trained_run, images / "turned.tif", tmp_path / "a.geojson")
+    assert code == 2
+    assert "turned.tif: expected" in err
+    assert "control points" in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "a.geojson").exists()
+    assert run_and_capture(capsys, "predict", trained_run, images / "turned.tif", tmp_path / "a.tif")[0] == 0
+    with rasterio.open(tmp_path / "a.tif") as file:
+        assert [(point.x, point.y) for point in file.gcps[0]] == [(point.x, point.y) for point in points]
 
 
 def test_what_cannot_be_read_is_skipped_and_listed(trained_run, images, tmp_path, capsys):

@@ -1,11 +1,17 @@
 """What is written of logits: labels, probabilities; and which outputs cannot hold it."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
+from rasterio.control import GroundControlPoint
+from rasterio.rpc import RPC
+from rasterio.transform import Affine
 
 from maskzoo import data, inference
-from maskzoo.errors import OptionError
-from maskzoo.inference.results import Result, enlarged, without_classes
+from maskzoo.errors import ImageError, OptionError
+from maskzoo.inference.results import Result, check_place, enlarged, without_classes
 from maskzoo.inference.run_files import RunData
 
 
@@ -91,3 +97,20 @@ def test_values_are_repeated_for_the_pixels_that_they_stand_for():
     whole = read(data.Window((0, 0), (4, 6)), 1)
     np.testing.assert_array_equal(whole, np.kron(values, np.ones((2, 2), int)) + 10)
     np.testing.assert_array_equal(read(data.Window((1, 3), (2, 3)), 1), whole[1:3, 3:])
+
+
+RATIONAL = RPC(0, 1, [1.0] * 20, [1.0] * 20, 0, 1, 0, 1, [1.0] * 20, [1.0] * 20, 0, 1, 0, 1)
+
+
+@pytest.mark.parametrize(("place", "received"), [
+    ({"rpcs": RATIONAL}, r"rational polynomials \(RPC\)"),
+    ({"control_points": (GroundControlPoint(0, 0, 1, 1),)}, "control points, which no affine transform meets"),
+])  # fmt: skip
+def test_outlines_need_a_transform(place, received):
+    source = data.open_source(np.zeros((4, 5), np.uint8), spatial_dims=2)
+    source.frame = replace(source.frame, **place)
+    with pytest.raises(ImageError, match=f"an image with a transform, for outlines, .*; received {received}"):
+        check_place(source, Path("a.geojson"))
+    check_place(source, Path("a.tif"))
+    source.frame = replace(source.frame, transform=Affine(1, 0, 0, 0, -1, 0))
+    check_place(source, Path("a.geojson"))
