@@ -28,7 +28,7 @@ from .. import data
 from .backend import load_keras
 from .parser import Parser
 from .sizes import parse_shape
-from .tables import text_table, write_csv
+from .tables import check_csv, text_table, write_csv
 
 logger = logging.getLogger(__name__)
 
@@ -64,10 +64,12 @@ def run(arguments: Namespace) -> None:
     shape = parse_shape(arguments.input_shape)
     if arguments.plot and Path(arguments.plot).suffix not in PICTURES:
         raise OptionError("plot", f"a file that ends in {', '.join(PICTURES)}", arguments.plot)
-    for path in filter(None, (arguments.csv, arguments.plot)):
-        data.check_writable(path)
     if arguments.csv and arguments.plot:
         check_no_input([arguments.plot], [arguments.csv])
+    if arguments.csv:
+        check_csv(arguments.csv)
+    if arguments.plot:
+        data.check_writable(arguments.plot)
 
     # Imported late: a wrong option must not wait for Keras.
     load_keras()

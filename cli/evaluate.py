@@ -57,7 +57,7 @@ from .predict_options import (
     with_engine,
 )
 from .score_tables import JSONScores, finite, image_rows, member_table, score_table
-from .tables import write_csv
+from .tables import check_csv, write_csv
 
 if TYPE_CHECKING:
     from ..data import Case
@@ -113,7 +113,7 @@ def run(arguments: Namespace) -> None:
     if arguments.csv is not None:
         inputs = [] if arguments.data is None else data.files_of(arguments.data)
         check_no_input([arguments.csv], [*inputs, *inference.files_behind_runs(folders)])
-        data.check_writable(arguments.csv)
+        check_csv(arguments.csv)
     trained, post = load_predictor(arguments, folders)
     check_held_out(trained, arguments.data)
     log_decision(trained, post, same_images=arguments.data is None)

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maskzoo.errors import ExistingFile, MissingFile, OptionError
-from maskzoo.files import check_no_input, sidecars, written_atomically
+from maskzoo.files import check_no_input, written_atomically
 from maskzoo.names import counted
 
 from .. import data, inference
@@ -121,8 +121,10 @@ def run(arguments: Namespace) -> None:
     alone = data.is_image(source) or not source.is_dir()
     if arguments.suffix is not None and (alone or data.file_suffix(output) == ".csv"):
         raise OptionError("suffix", "a folder to segment into a folder", f"{output}, whose name says its format")
+    if arguments.suffix is not None and Path(f"x{arguments.suffix}").name != f"x{arguments.suffix}":
+        raise OptionError("suffix", "the end of a file name, such as .tif", arguments.suffix)
     if alone:
-        check_no_input([output], [source, *sidecars(source), *behind])
+        check_no_input([output], [*data.files_as_trained(source, described.spec), *behind])
         inference.check_output(output, described, options)
         data.check_writable(output)
         with opened_cluster(arguments) as cluster:
@@ -138,7 +140,8 @@ def run(arguments: Namespace) -> None:
     images = find_images(source, output, suffix, described.spec)
     check_no_input([output], [source])
     beside = [file for file in source.iterdir() if not file.is_dir()]
-    check_no_input([path for _, path in images], [*(image for image, _ in images), *beside, *behind])
+    parts = [part for image, _ in images for part in data.files_as_trained(image, described.spec)]
+    check_no_input([path for _, path in images], [*parts, *beside, *behind])
     inference.check_output(images[0][1], described, options)
     output.mkdir(parents=True, exist_ok=True)
     data.check_writable(output / "probe")

@@ -28,9 +28,9 @@ import yaml
 from maskzoo.errors import MissingFile, OptionError, UnreadableFile
 from maskzoo.files import check_no_input
 
-from .. import data, inference, training
+from .. import inference, training
 from .parser import Parser
-from .tables import markdown_table, text_table, write_csv
+from .tables import check_csv, markdown_table, text_table, write_csv
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def add_arguments(parser: Parser) -> None:
 def run(arguments: Namespace) -> None:
     """Runs `runs`."""
     if arguments.csv:
-        data.check_writable(arguments.csv)
+        check_csv(arguments.csv)
     if arguments.markdown and arguments.json:
         raise OptionError("markdown", "either `markdown` or `json`", "both")
     places = arguments.folders or ["runs"]

@@ -24,16 +24,18 @@ def parse_bytes(text: str | int, name: str = "memory") -> int:
     return count
 
 
-def parse_sizes(text: str | None, name: str = "resize") -> int | list[int] | None:
-    """The sizes in `512` (of every axis) or `384x512`; `None` for `None`.
+def parse_sizes(text: str | None, name: str = "resize") -> int | float | list[int] | None:
+    """The sizes in `512` (of every axis) or `384x512`, or a fraction below 1 such as `0.5`; `None` for `None`.
 
     Raises:
         OptionError: If they are no sizes.
     """
     if text is None:
         return None
+    if re.fullmatch(r"0?\.\d*[1-9]\d*", text):
+        return float(text)
     if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", text):
-        raise OptionError(name, "sizes such as 512 or 384x512", repr(text))
+        raise OptionError(name, "sizes such as 512 or 384x512, or a fraction below 1", repr(text))
     sizes = [int(size) for size in text.split("x")]
     return sizes if len(sizes) > 1 else sizes[0]
 

@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from maskzoo.files import written_atomically
+from maskzoo.errors import OptionError
+from maskzoo.files import check_writable, written_atomically
 
 
 def text_table(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> str:
@@ -33,6 +34,18 @@ def markdown_table(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) 
     return "\n".join(
         "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in [titles, rule, *others]
     )
+
+
+def check_csv(path: str | Path) -> None:
+    """Refuses a table whose name is not that of one, before any work is done for it: it may be one of another file.
+
+    Raises:
+        UnwritableFile: If it cannot be written.
+        OptionError: If it does not end in .csv.
+    """
+    check_writable(path)
+    if Path(path).suffix.lower() != ".csv":
+        raise OptionError("csv", "a file name that ends in .csv", str(path))
 
 
 def write_csv(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:  # values: whatever `str` can show

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from .sets.image_identity import ImageIdentity as ImageIdentity
     from .sets.image_identity import KnownImages as KnownImages
     from .sets.image_identity import identities_of as identities_of
+    from .sets.image_opening import files_as_trained as files_as_trained
     from .sets.image_opening import images_as_trained as images_as_trained
     from .sets.image_opening import name_as_trained as name_as_trained
     from .sets.image_opening import open_as_trained as open_as_trained
@@ -135,6 +136,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "sets.image_identity": ["ImageIdentity", "KnownImages", "identities_of"],
         "sets.makers": ["LabelMaker", "Makers", "read_makers"],
         "sets.image_opening": [
+            "files_as_trained",
             "images_as_trained",
             "name_as_trained",
             "open_as_trained",

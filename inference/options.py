@@ -177,10 +177,10 @@ class OutputOptions:
     rle_dialect: Literal["clouds", "pneumothorax", "organs", "kidney"] | None = setting(
         None, "write a .csv as a competition wants it: clouds, pneumothorax, organs or kidney"
     )
-    resize: int | list[int] | None = setting(
+    resize: int | float | list[int] | None = setting(
         None,
-        "resize the whole of a small image first, to this many pixels per axis, such as 512 or 384x512; the result "
-        "has the image's own size",
+        "resize the whole of a small image first, to this many pixels per axis, such as 512 or 384x512, or to a "
+        "fraction such as 0.5; the result has the image's own size",
     )
 
     def __post_init__(self) -> None:

@@ -18,6 +18,7 @@ from maskzoo.errors import DiskFull
 from maskzoo.files import JSON, check_no_input
 
 from .. import data
+from ..data.images.image_files import parts_of_file
 from .cluster import Cluster
 from .gate import LabelRecorder, absent_classes, label_recorders
 from .identity import identity_of
@@ -75,7 +76,7 @@ def predict_image(
         OSError: If the image cannot be read to its end, or the output cannot be written.
     """
     output = Path(output)
-    check_no_input([output], source.files)
+    check_no_input([output], [part for file in source.files for part in parts_of_file(file)])
     check_output(output, predictor.data, options)
     check_place(source.own or source, output)
     data.check_writable(output)

@@ -14,7 +14,7 @@ from maskzoo.files import written_atomically
 
 from .. import data, metrics
 from ..postprocessing import Cleaning
-from .missing_pixels import missing_value, with_missing
+from .missing_pixels import MISSING, missing_value, with_missing
 from .options import DEFAULT_OUTPUT, OutputOptions
 from .run_files import RunData
 from .vector_results import Masks, ReadMask, write_outlines, write_runs
@@ -108,6 +108,9 @@ def check_output(output: Path, described: RunData, options: OutputOptions = DEFA
     if suffix == ".png" and (result.dtype not in ("uint8", "uint16") or result.bands > MOST_PNG_BANDS):
         expected = f"up to {MOST_PNG_BANDS} bands of uint8 in a .png, or another format such as .tif"
         raise OptionError("output", expected, f"{result.bands} of {result.dtype}")
+    if result.task == "multiclass" and not result.probabilities and len(result.class_names) > MISSING:
+        expected = f"`probabilities`, as class ids are bytes, for a run of more than {MISSING} classes"
+        raise OptionError("output", expected, f"{len(result.class_names)} classes")
     if options.cog and suffix not in (".tif", ".tiff"):
         raise OptionError("cog", "an output that ends in .tif", output)
     if options.full_size and options.probabilities:

@@ -11,6 +11,7 @@ import numpy as np
 from maskzoo.errors import OptionError
 
 from .. import data, metrics
+from ..data.images.scale import resized_shape
 from .gate import LabelRecorder
 from .options import GIGABYTE
 from .predictor import Predictor
@@ -68,12 +69,12 @@ def values_of(
     yield result.values(metrics.logits_from(data.resize(scores, task.size), result.task))
 
 
-def resized_source(source: data.Source, size: int | Sequence[int], memory: int) -> data.Source:
+def resized_source(source: data.Source, size: float | Sequence[int], memory: int) -> data.Source:
     """Returns the source of an image that is resized to a model's size, its pixels of the same type.
 
     Args:
         source: An open source.
-        size: Pixels per axis, one number or one per axis.
+        size: Pixels per axis, one number or one per axis; a number between 0 and 1 is a fraction.
         memory: Bound in bytes.
 
     Raises:
@@ -83,7 +84,7 @@ def resized_source(source: data.Source, size: int | Sequence[int], memory: int) 
     if need > memory:
         expected = f"an image that fits the memory, {need / GIGABYTE:.1f} GB of `memory`"
         raise OptionError("resize", expected, f"{memory / GIGABYTE:.1f} GB")
-    sizes = (size,) * len(source.shape) if isinstance(size, int) else tuple(size)
+    sizes = tuple(size) if isinstance(size, Sequence) else resized_shape(source.shape, size)
     if len(sizes) != len(source.shape) or min(sizes) < 1:
         raise OptionError("resize", f"{len(source.shape)} sizes of at least 1", sizes)
     pixels = source.read(data.Window((0,) * len(source.shape), source.shape)).astype(np.float32)

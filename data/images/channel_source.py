@@ -10,7 +10,7 @@ import numpy as np
 from maskzoo.errors import ImageError
 
 from ..windows import Window
-from .placement import brought_onto, place_in_words
+from .placement import brought_onto, places_in_words
 from .source import Level, Source
 
 
@@ -69,8 +69,8 @@ def fitted(source: Source, first: Source) -> Source:
     if sorted(source.shape) == sorted(first.shape):
         placed = brought_onto(source, first)
         if placed is None:
-            expected = f"the place of {first.name}, {place_in_words(first.frame)}"
-            raise ImageError(source.name, expected, place_in_words(source.frame))
+            wanted, received = places_in_words(first.frame, source.frame)
+            raise ImageError(source.name, f"the place of {first.name}, {wanted}", received)
         source = placed
     if source.shape != first.shape:
         sizes = (" x ".join(map(str, shape)) for shape in (first.shape, source.shape))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from maskzoo.errors import ImageError, UnreadableFile
+from maskzoo.names import counted
 
 from .reading import ignored_warnings, reason
 
@@ -110,8 +111,18 @@ def series_files(folder: Path) -> list[str]:
     if not series:
         raise UnreadableFile(folder, "a readable DICOM series", "files of none")
     if len(series) > 1:
-        raise ImageError(folder, "the slices of one DICOM series", f"{len(series)} series")
+        names = ", ".join(series_in_words(folder, identity) for identity in series[:4])
+        received = f"{len(series)} series: {names}{', ...' if len(series) > 4 else ''}"
+        raise ImageError(folder, "the slices of one DICOM series", received)
     return list(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]))
+
+
+def series_in_words(folder: Path, identity: str) -> str:
+    """Returns how many files a series in a folder has, and the name of the first of them."""
+    import SimpleITK as sitk
+
+    files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), identity)
+    return f"{counted(len(files), 'file')} like {Path(files[0]).name}" if files else "one without files"
 
 
 def require_one_grid(path: Path, directions: np.ndarray, sizes: np.ndarray) -> None:
@@ -145,8 +156,11 @@ def slice_step(path: Path, origins: np.ndarray, parts: str = "slices") -> np.nda
     Raises:
         ImageError: If a slice is missing or two lie at one place.
     """
+    if (places := len(np.unique(origins.round(3), axis=0))) < len(origins):
+        received = f"{len(origins)} {parts} at {counted(places, 'place')}, as of several times or kinds"
+        raise ImageError(path, f"one {parts[:-1]} at each place", received)
     steps = np.diff(origins, axis=0)
     lengths = np.linalg.norm(steps, axis=1)
-    if lengths.min() <= 0 or np.abs(steps - steps.mean(axis=0)).max() > 0.1 * np.median(lengths):
+    if np.abs(steps - steps.mean(axis=0)).max() > 0.1 * np.median(lengths):
         raise ImageError(path, f"{parts} at even distances", f"{lengths.min():g} to {lengths.max():g} mm")
     return (origins[-1] - origins[0]) / (len(origins) - 1)

@@ -157,6 +157,24 @@ def frame_facts(content: Dataset, number: int) -> FrameFacts:
     )
 
 
+def slice_thickness(path: str | os.PathLike[str]) -> float | None:
+    """Returns how thick the one slice of a DICOM file is, in millimetres; `None` where it does not say it.
+
+    Raises:
+        UnreadableFile: If what it says is no number.
+    """
+    import pydicom
+
+    names = ("SpacingBetweenSlices", "SliceThickness")
+    try:
+        with ignored_warnings():
+            content = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(names))
+            found = [numbers(content[name].value)[0] for name in names if content.get(name) not in (None, "")]
+    except Exception as error:  # see `read_frames`
+        raise UnreadableFile(path, "a slice whose thickness can be read", reason(error)) from None
+    return next((size for size in found if 0 < size < np.inf), None)
+
+
 def numbers(value: object) -> list[float]:
     """Returns the numbers of a DICOM element that holds one or several."""
     several = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".svs", ".png", ".jpg", ".jpeg", ".jp2", ".webp", ".bmp", ".gif")
@@ -10,6 +11,8 @@ VOLUME_SUFFIXES = (".nii", ".nii.gz")
 DICOM_SUFFIXES = (".dcm", ".ima")
 SCAN_SUFFIXES = (".mhd", ".mha", ".nrrd", ".nhdr", *DICOM_SUFFIXES)
 ARRAY_SUFFIXES = (".npy",)
+# Headers of voxels in other files.
+HEADER_SUFFIXES = (".mhd", ".nhdr")
 SUFFIXES = RASTER_SUFFIXES + VOLUME_SUFFIXES + SCAN_SUFFIXES + ARRAY_SUFFIXES
 
 # Path, latest change in nanoseconds, size in bytes.
@@ -52,6 +55,11 @@ def holds_slices(path: str | os.PathLike[str]) -> bool:
     return Path(path).is_dir() and any(map(is_dicom_file, Path(path).iterdir()))
 
 
+def slices_in(folder: str | os.PathLike[str]) -> list[Path]:
+    """Returns the DICOM files in a folder by name; results and notes may lie beside them."""
+    return sorted(file for file in Path(folder).iterdir() if is_dicom_file(file))
+
+
 def is_dicom_file(path: str | os.PathLike[str]) -> bool:
     """Says whether a file is DICOM: by its suffix, or by its start if it has none, or a number for one."""
     path = Path(path)
@@ -69,9 +77,26 @@ def is_dicom_file(path: str | os.PathLike[str]) -> bool:
         return False
 
 
+def parts_of_file(path: str | os.PathLike[str]) -> list[Path]:
+    """Returns an image file or a folder of slices, and the files of its pixels: slices, or what a header names.
+
+    Args:
+        path: The image; nothing of its pixels is read.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return [path, *slices_in(path)]
+    if file_suffix(path) not in HEADER_SUFFIXES or not path.is_file():
+        return [path]
+    with open(path, "rb") as file:
+        text = file.read(1 << 20).decode("utf-8", "replace").replace("\0", "")
+    names = {part.strip() for line in text.splitlines() for part in (line, *line.split(), *re.split("[=:]", line)[1:])}
+    return [path, *(path.parent / name for name in sorted(names) if len(name) < 256 and (path.parent / name).is_file())]
+
+
 def file_version(path: str | os.PathLike[str]) -> FileVersion:
     """Identifies the content of a file, or of a folder of slices, well enough to notice that it was replaced."""
-    files = list(os.scandir(path)) if os.path.isdir(path) else [Path(path)]
+    files = slices_in(path) or list(os.scandir(path)) if os.path.isdir(path) else [Path(path)]
     states = [file.stat() for file in files]
     return str(path), max(state.st_mtime_ns for state in states), sum(state.st_size for state in states)
 
@@ -84,7 +109,7 @@ def ends_of_file(path: str | os.PathLike[str], most: int = 1 << 20) -> bytes:
         most: Bytes to take from the start of a file; 64 kilobytes of its end and its length follow.
     """
     if os.path.isdir(path):
-        return b"".join(ends_of_file(file, 1 << 12) for file in sorted(Path(path).iterdir()) if file.is_file())
+        return b"".join(ends_of_file(file, 1 << 12) for file in slices_in(path))
     with open(path, "rb") as file:
         first = file.read(most)
         length = file.seek(0, 2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,6 +18,12 @@ from .image_files import file_suffix, file_version
 from .reading import read_mirrored, reason, require_finite, require_numbers, spatial_and_channels
 from .source import Frame, Source
 
+if TYPE_CHECKING:
+    from nibabel.nifti1 import Nifti1Header
+
+# In voxels: how far two affines of one header may differ.
+SAME_PLACE = 0.1
+
 
 class NibabelSource(Source):
     """Reads a NIfTI volume, without loading the whole of it unless it is compressed: see `open_source`."""
@@ -28,6 +34,8 @@ class NibabelSource(Source):
         self._version = file_version(path)
         image = self._load()
         shape = image.shape
+        if len(shape) == 5 and shape[3] == 1:  # as tools write several values per voxel, behind an axis for the time
+            shape = shape[:3] + shape[4:]
         if spatial_dims == 2 and len(shape) > 2:
             if shape[2] != 1:
                 raise ImageError(path, "an image with 2 spatial axes", f"a volume of shape {shape}")
@@ -39,10 +47,7 @@ class NibabelSource(Source):
         scaled = (image.dataobj.slope, image.dataobj.inter) != (1, 0)
         self.dtype = np.dtype(np.float32) if scaled else stored.newbyteorder("=")
         self.value_step = abs(float(image.dataobj.slope)) if scaled else 0.0
-        spacing = voxel_spacing(image.affine, len(self.shape))
-        # Without either code the affine is made up by nibabel from the size of the voxels.
-        has_place = bool(int(image.header["sform_code"]) or int(image.header["qform_code"]))
-        self.frame = Frame(self.shape, spacing, affine=image.affine, header=image.header.copy(), has_place=has_place)
+        self.frame, self.notes = header_frame(image.header, self.shape)
 
     def close(self) -> None:
         """Forgets what this process holds of the volume."""
@@ -77,22 +82,55 @@ class NibabelSource(Source):
             raise UnreadableFile(self.name, "readable voxels", reason(error)) from None
 
 
+def header_frame(header: Nifti1Header, shape: tuple[int, ...]) -> tuple[Frame, tuple[str, ...]]:
+    """Returns the frame that a NIfTI header says, and what is to be known of it, in words.
+
+    The sform counts, as nibabel has it, then the qform; without either there is no place, and the size of the voxels
+    alone. So it is if what they say is none, such as voxels without length or NaN.
+
+    Args:
+        header: The header.
+        shape: Number of voxels per axis.
+    """
+    coded: list[np.ndarray] = []
+    for form, name in ((header.get_sform, "sform_code"), (header.get_qform, "qform_code")):
+        if int(header[name]):
+            coded.append(np.asarray(form(), float))
+    forms = [affine for affine in coded if is_grid(affine)]
+    notes = ()
+    if len(forms) == 2 and np.abs(forms[0] - forms[1]).max() > SAME_PLACE * min(voxel_spacing(forms[0], 3)):
+        notes = ("its sform and its qform say different places: the sform counts",)
+    if len(forms) < len(coded):
+        notes = ("the place in its header is none, such as voxels without length: it counts for nothing",)
+    affine = forms[0] if forms else np.asarray(header.get_base_affine(), float)
+    spacing = voxel_spacing(affine, len(shape)) if is_grid(affine) else None
+    if spacing is None:
+        affine = np.eye(4)
+    return Frame(shape, spacing, affine=affine, header=header.copy(), has_place=bool(forms)), notes
+
+
+def is_grid(affine: np.ndarray) -> bool:
+    """Says whether an affine `(4, 4)` gives every voxel a place of its own."""
+    return bool(np.isfinite(affine).all()) and np.linalg.matrix_rank(affine[:3, :3]) == 3
+
+
 def voxel_spacing(affine: ArrayLike, spatial_dims: int) -> tuple[float, ...]:
     """Returns the size of a voxel along each axis, from an affine `(4, 4)`."""
     return tuple(np.linalg.norm(np.asarray(affine, float)[:3, :spatial_dims], axis=0).tolist())
 
 
-def nifti_frame(shape: tuple[int, ...], affine: ArrayLike, unit: str) -> Frame:
+def nifti_frame(shape: tuple[int, ...], affine: ArrayLike, unit: str, *, has_place: bool = True) -> Frame:
     """Returns the frame of a volume that was not NIfTI, with the header that a NIfTI file written from it needs.
 
     Args:
         shape: Number of voxels per axis.
         affine: From voxel to place, `(4, 4)`.
         unit: NIfTI's name of the unit of the affine, such as `mm` or `micron`.
+        has_place: See `Frame.has_place`.
     """
     import nibabel
 
     header = nibabel.Nifti1Header()
     header.set_xyzt_units(unit)
     affine = np.asarray(affine, float)
-    return Frame(shape, voxel_spacing(affine, len(shape)), affine=affine, header=header)
+    return Frame(shape, voxel_spacing(affine, len(shape)), affine=affine, header=header, has_place=has_place)

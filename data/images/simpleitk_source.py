@@ -16,7 +16,7 @@ from maskzoo.errors import ImageError, UnreadableFile
 from ..windows import Window
 from . import reader_cache
 from .dicom import require_one_grid, require_whole_elements, series_files, slice_step
-from .dicom_frames import Frames, read_frames
+from .dicom_frames import Frames, read_frames, slice_thickness
 from .dicom_values import SliceValues, read_values
 from .image_files import file_suffix, file_version, holds_slices, is_dicom_file
 from .nibabel_source import nifti_frame, voxel_spacing
@@ -54,7 +54,7 @@ class SimpleITKSource(Source):
             raise ImageError(path, "a volume with 3 spatial axes", "an image with 2")
         if spatial_dims == 3:
             self.shape = size
-            self.frame = nifti_frame(size, scan.affine, "mm")
+            self.frame = nifti_frame(size, scan.affine, "mm", has_place=scan.has_place)
         else:
             self.shape = size[1], size[0]
             self.frame = replace(
@@ -162,6 +162,7 @@ class Scan:
         is_streamed: Parts can be read without the rest.
         frames: Of a file with several frames that have a place: how they make up a volume.
         values: What the values of DICOM files mean.
+        has_place: The file says where the affine lies, not only how large voxels are.
     """
 
     files: list[str]
@@ -175,6 +176,7 @@ class Scan:
     is_streamed: bool
     frames: Frames | None = None
     values: SliceValues | None = None
+    has_place: bool = True
 
 
 def read_headers(path: Path) -> Scan:
@@ -213,6 +215,8 @@ def read_headers(path: Path) -> Scan:
         affine = frames.affine
         is_rescaled = is_rescaled or frames.rescale is not None
         frames = frames if len(size) == 3 else None
+    elif is_dicom and len(files) == 1 and size[2:] == (1,) and (thickness := slice_thickness(files[0])):
+        affine[:3, 2] *= thickness / first.GetSpacing()[2]
     if len(files) > 1:
         if any(head.GetSize() != size for head in heads) or (len(size) == 3 and size[2] != 1):
             raise ImageError(path, "slices of one size", sorted({head.GetSize() for head in heads}))
@@ -237,6 +241,7 @@ def read_headers(path: Path) -> Scan:
         is_streamed=file_suffix(path) in (".mhd", ".mha") and not is_compressed(path),
         frames=frames,
         values=read_values(files, frames) if is_dicom else None,
+        has_place=is_dicom or says_place(path),
     )
 
 
@@ -278,9 +283,19 @@ def pixel_type(path: Path, number: int) -> np.dtype:
 
 def is_compressed(path: Path) -> bool:
     """Says whether a MetaImage is compressed."""
+    return re.search(rb"CompressedData\s*=\s*T", header_text(path)) is not None
+
+
+def header_text(path: Path) -> bytes:
+    """Returns the header of a MetaImage or a NRRD."""
     with open(path, "rb") as file:
-        header = file.read(1 << 14).split(b"ElementDataFile", 1)[0]
-    return re.search(rb"CompressedData\s*=\s*T", header) is not None
+        return re.split(rb"ElementDataFile|\r?\n\r?\n", file.read(1 << 14), maxsplit=1)[0]
+
+
+def says_place(path: Path) -> bool:
+    """Says whether the header of a MetaImage or a NRRD says where the volume lies, which ITK does not tell."""
+    said = rb"^\s*(TransformMatrix|Rotation|Orientation|Offset|Position|Origin)\s*=|^space( directions| origin)?\s*:"
+    return re.search(said, header_text(path), re.MULTILINE | re.IGNORECASE) is not None
 
 
 def data_file(path: Path) -> Path | None:

@@ -74,29 +74,6 @@ class Frame:
         """Whether control points or polynomials say where the pixels lie, and no transform does."""
         return self.transform is None and bool(self.control_points or self.rpcs)
 
-    def covers_the_same(self, other: Frame) -> bool:
-        """Whether another image shows the same place, within one of the larger pixels, in pixels of whatever size.
-
-        Only frames that say where they lie, or how large their pixels are, are known to.
-        """
-        if len(self.shape) != len(other.shape) or self.spacing is None or other.spacing is None:
-            return False
-        if self.affine is not None or other.affine is not None:
-            return False
-        if (self.transform is None) != (other.transform is None) or self.crs != other.crs:
-            return False
-        if self.transform is None or other.transform is None:
-            pixels = [np.array(frame.micrometres) for frame in (self, other)]
-            sizes = [pixel * frame.shape for pixel, frame in zip(pixels, (self, other), strict=True)]
-            return bool((np.abs(sizes[0] - sizes[1]) < np.maximum(*pixels)).all())
-        pixel = np.maximum(self.spacing, other.spacing)
-        first, second = (
-            [frame.transform @ (x * frame.shape[1], y * frame.shape[0]) for x, y in ((0, 0), (1, 0), (0, 1))]
-            for frame in (self, other)
-            if frame.transform is not None
-        )
-        return bool(np.abs(np.subtract(first, second)).max() < pixel.max())
-
     @property
     def micrometres(self) -> tuple[float, ...] | None:
         """The size of a pixel that lies on no map, in micrometres; `None` where it is not known."""

@@ -92,7 +92,8 @@ class TifffileSource(Source):
         if len(sizes) < len(self.shape):
             return Frame(self.shape, scale=self._scale)
         if len(self.shape) == 3:
-            return replace(nifti_frame(self.shape, np.diag([*sizes, 1.0]), "micron"), scale=self._scale)
+            frame = nifti_frame(self.shape, np.diag([*sizes, 1.0]), "micron", has_place=False)
+            return replace(frame, scale=self._scale)
         return Frame(self.shape, tuple(sizes), scale=self._scale)
 
     @property

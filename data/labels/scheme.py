@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from maskzoo.errors import LabelError
+from maskzoo.errors import DataError, LabelError
 
 from ..images.missing_pixels import held_pixels, lacks_pixels
 from ..images.source import Source
@@ -19,6 +19,8 @@ TASKS = ("binary", "multilabel", "multiclass")
 # Labels of pixels that do not count, and of those whose value no class has.
 IGNORED = 255
 UNKNOWN = 254
+# Class ids are bytes, the last of which is taken.
+MOST_CLASSES = IGNORED
 # Class names alone, or each with its label value or values.
 Classes = Mapping[str, int | Sequence[int]] | Sequence[str]
 
@@ -35,6 +37,9 @@ class LabelScheme:
             are `bands`, those of absence, then those of presence.
         ignore: Label values of pixels that do not count.
         bands: For `multilabel` in several bands, the band of each class, counted from 0.
+
+    Raises:
+        DataError: If a multiclass task has more classes than class ids.
     """
 
     task: str
@@ -42,6 +47,10 @@ class LabelScheme:
     values: tuple[tuple[int, ...], ...]
     ignore: tuple[int, ...] = ()
     bands: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.task == "multiclass" and self.num_classes > MOST_CLASSES:
+            raise DataError("classes", f"at most {MOST_CLASSES} classes, as class ids are bytes", self.num_classes)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> LabelScheme:  # JSON values

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from maskzoo.errors import ImageError, MisplacedLabel, MissingFile
+from maskzoo.errors import DataError, ImageError, MisplacedLabel, MissingFile
+from maskzoo.files import sidecars
 
-from ..images.image_files import file_stem, is_image
+from ..images.image_files import file_stem, is_image, parts_of_file
 from ..images.opening import open_source
-from ..images.placement import brought_onto, place_in_words
+from ..images.placement import brought_onto, places_in_words
 from ..images.scale import Scale
 from ..images.source import Source
 from .channels import are_endings, case_name, channel_files, joined, place_of
@@ -102,6 +103,21 @@ def images_as_trained(folder: Path, trained: Mapping[str, Any]) -> list[Path]:  
     return images
 
 
+def files_as_trained(path: Path, trained: Mapping[str, Any]) -> list[Path]:  # JSON values
+    """Returns the files that make up an image for a run: of all channels, with what lies beside each under its name.
+
+    Args:
+        path: File of the image, of several channels that of any; or a folder of DICOM slices.
+        trained: As in `open_as_trained`.
+    """
+    channels = trained.get("channels")
+    try:
+        files = channel_files(path, channels) if channels else [path]
+    except (MissingFile, DataError):  # which is said where it is opened
+        files = [path]
+    return [part for file in files for part in (*parts_of_file(file), *sidecars(file))]
+
+
 def name_as_trained(path: Path, trained: Mapping[str, Any]) -> str:  # JSON values
     """Returns the name of an image for a run, without what says its channel."""
     return case_name(path, trained.get("channels"))
@@ -158,6 +174,6 @@ def placed_label(label: Source, image: Source) -> Source:
     """
     placed = brought_onto(label, image)
     if placed is None:
-        expected = f"a label at the place of {image.name}, {place_in_words(image.frame)}"
-        raise MisplacedLabel(label.name, expected, place_in_words(label.frame))
+        wanted, received = places_in_words(image.frame, label.frame)
+        raise MisplacedLabel(label.name, f"a label at the place of {image.name}, {wanted}", received)
     return placed

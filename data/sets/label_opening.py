@@ -9,9 +9,11 @@ from pathlib import Path
 from maskzoo.errors import LabelError, MissingFile, OptionError
 
 from ..images.image_files import file_suffix, holds_slices, is_image
+from ..images.placement import are_comparable, turn_of_coarser
 from ..images.pyramid import ResampledSource
 from ..images.scale import like_image
 from ..images.source import Source
+from ..images.turning import TurnedSource
 from ..labels.instances import MOST_CLASSES, InstanceSource, numbers_objects
 from ..labels.label_files import LabelFiles
 from ..labels.polygons import PolygonSource
@@ -73,21 +75,30 @@ class LabelOpener:
         full = stored.levels[0][0]
         if sorted(label.shape) in (sorted(full), sorted(stored.shape)):
             label = placed_label(label, stored)
-        if stored.shape != label.shape and (label.shape == full or is_coarser(label, stored)):
+        if label.shape == full != stored.shape:
             label = ResampledSource(label, stored.shape, nearest=True)
+        elif label.shape != stored.shape:
+            label = on_grid_of(label, stored)
         if label.shape == stored.shape:
             label = like_image(label, image, is_instances=self._instances)
         return InstanceSource(label) if self._instances else label
 
 
-def is_coarser(label: Source, image: Source) -> bool:
-    """Whether a label of another size shows the same place as its image, as predictions at a coarser level do.
+def on_grid_of(label: Source, image: Source) -> Source:
+    """Returns a label of another size on the grid of its image, if it shows the same place; else as it is.
 
-    Without a word about its place a label must have the size of a level of the image.
+    Predictions at a coarser level do. Without a word about its place a label must have the size of a level of its
+    image.
     """
-    if label.frame.spacing is None and label.frame.transform is None:
-        return label.shape in [shape for shape, _ in image.levels]
-    return label.frame.covers_the_same(image.frame)
+    turn = turn_of_coarser(label.frame, image.frame)
+    if turn is not None:
+        turned = label if turn.is_identity else TurnedSource(label, turn)
+        return ResampledSource(turned, image.shape, nearest=True)
+    frame = label.frame
+    says_nothing = frame.steps() is None and (frame.spacing is None or not are_comparable(frame, image.frame))
+    if says_nothing and label.shape in [shape for shape, _ in image.levels]:
+        return ResampledSource(label, image.shape, nearest=True)
+    return label
 
 
 def label_opener(

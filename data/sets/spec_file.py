@@ -13,7 +13,9 @@ import yaml
 from maskzoo.errors import DataError, MissingFile, OptionError, UnreadableFile
 from maskzoo.names import one_of
 
+from ..images.image_files import holds_slices, parts_of_file
 from ..images.scale import STORED
+from .channels import are_endings
 from .folders import find_folders, image_files, spatial_dims_of_file
 from .specification import SYNTHETIC, DataSpec
 
@@ -197,7 +199,10 @@ def files_of_spec(spec: DataSpec, *, with_folds: bool = True) -> list[Path]:
         return []
     images, labels = find_folders(spec)
     places = [images, *(labels.values() if isinstance(labels, dict) else [labels])]
-    files = [file for place in places if place.is_dir() for file in place.iterdir()]
+    if spec.channels is not None and not are_endings(spec.channels):
+        places += [Path(spec.path) / place for place in spec.channels.values()]
+    entries = [entry for place in places if place.is_dir() for entry in place.iterdir()]
+    files = [part for entry in entries for part in (parts_of_file(entry) if holds_slices(entry) else [entry])]
     return [Path(spec.path), *places, *files, *([Path(spec.folds)] if spec.folds and with_folds else [])]
 
 

@@ -32,6 +32,9 @@ class VolumeWriter(FormatWriter):
             dtype=dtype,
         )
         header = image.header
+        if frame.affine is None or not frame.has_place:  # else readers take it to lie where arrays begin
+            header.set_sform(None, 0)
+            header["qform_code"] = 0
         header.extensions.clear()
         header["cal_min"] = header["cal_max"] = 0
         header.set_slope_inter(1, 0)

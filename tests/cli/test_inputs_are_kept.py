@@ -58,6 +58,44 @@ def test_predict_refuses_the_folder_of_its_images(place, capsys):
     assert refused(capsys, place, "predict", run, images, run / "history.csv")
 
 
+def test_predict_refuses_the_channels_of_its_images(tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    described = {"task": "binary", "class_names": ["cell"], "channels": 2, "rank": 2, "patch": [32, 32]}
+    described |= {"normalization": {"kind": "none", "channels": 2}, "decision": None}
+    for channels in ({"red": "red", "nir": "nir"}, {"a": "_0000", "b": "_0001"}):
+        spec = {"path": str(tmp_path / "gone"), "channels": channels}
+        (tmp_path / "run/data.json").write_text(json.dumps(described | {"spec": spec}))
+        for name in ("best.keras", "decision.json"):
+            (tmp_path / "run" / name).write_text("{}")
+        for name in ("red/0.tif", "nir/0.tif", "both/0_0000.tif", "both/0_0001.tif"):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_bytes(b"pixels")
+        commands = {
+            "red": [(tmp_path / "red/0.tif", tmp_path / "nir/0.tif"), (tmp_path, tmp_path / "nir")],
+            "a": [(tmp_path / "both/0_0000.tif", tmp_path / "both/0_0001.tif")],
+        }
+        for image, output in commands[next(iter(channels))]:
+            # The model is no model: it is not even looked at.
+            assert refused(capsys, tmp_path, "predict", tmp_path / "run", image, output), (image, output)
+
+
+def test_predict_refuses_the_files_behind_its_image(tmp_path, capsys):
+    run = tmp_path / "run"
+    run.mkdir()
+    described = {"task": "binary", "class_names": ["cell"], "channels": 1, "rank": 3, "patch": [32] * 3}
+    described |= {"normalization": {"kind": "none", "channels": 1}, "spec": {"path": str(tmp_path / "gone")}}
+    (run / "data.json").write_text(json.dumps(described))
+    for name in ("best.keras", "decision.json"):
+        (run / name).write_text("{}")
+    (tmp_path / "scan.mhd").write_text("NDims = 3\nElementDataFile = voxels.npy\n")
+    (tmp_path / "voxels.npy").write_bytes(b"voxels")
+    (tmp_path / "series").mkdir()
+    (tmp_path / "series/a.dcm").write_bytes(b"slice")
+    (tmp_path / "hard.nii").hardlink_to(tmp_path / "series/a.dcm")
+    assert refused(capsys, tmp_path, "predict", run, tmp_path / "scan.mhd", tmp_path / "voxels.npy")
+    assert refused(capsys, tmp_path, "predict", run, tmp_path / "series", tmp_path / "hard.nii")
+
+
 def test_predict_writes_beside_its_images(place, capsys):
     images, run = place / "set/images", place / "run"
     assert run_and_capture(capsys, "predict", run, images / "0.tif", images / "0-mask.tif")[0] == 0

@@ -32,8 +32,9 @@ def test_sizes_of_one_or_of_every_axis():
     assert parse_sizes(None) is None
     assert parse_sizes("512") == 512
     assert parse_sizes("384x512") == [384, 512]
-    for text in ("512x", "0x5", "big", "3.5"):
-        with pytest.raises(OptionError, match=r"resize: expected sizes such as 512 or 384x512; received"):
+    assert parse_sizes("0.5") == parse_sizes(".5") == 0.5
+    for text in ("512x", "0x5", "big", "3.5", "0.0", "0.", "0.5x0.5", "1.0"):
+        with pytest.raises(OptionError, match=r"resize: expected sizes such as 512 or 384x512, or a fraction below 1;"):
             parse_sizes(text)
 
 

@@ -59,6 +59,9 @@ def mistakes(runs, folder):
     predict = ("predict", binary, image, out)
     return [
         ((*predict, "--suffix", ".png"), "--suffix"),
+        (("predict", binary, image.parent, folder / "m", "--suffix", "/a.tif"), "--suffix"),
+        (("predict", binary, image.parent, folder / "m", "--suffix", "/../a.tif"), "--suffix"),
+        (("evaluate", binary, "--csv", folder / "set.yaml"), "--csv"),
         (("predict", binary, image.parent, folder / "all.csv", "--suffix", ".csv"), "--suffix"),
         ((*predict, "--level", 1, "--resolution", 2.0), "--level"),
         ((*predict, "--level", -1), "--level"),

@@ -32,6 +32,7 @@ def test_a_resized_image_is_one_part_of_its_own_size(run):
     source = data.open_source(np.full((6, 10, 1), 4, np.float32), spatial_dims=2)
     small = resized_source(source, [3, 5], 1 << 30)
     assert (small.shape, small.name) == ((3, 5), source.name)
+    assert resized_source(source, 0.25, 1 << 30).shape == (2, 2)
     plan = run.plan(small, inference.TileOptions())
     task = ImageTask(plan, Result("binary", ("a",), (0.5,), "float32"), source.shape)
     (window,), (part,) = task.parts(), values_of(run, run.reader(small), task)

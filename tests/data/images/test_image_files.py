@@ -4,7 +4,14 @@ import os
 
 import pytest
 
-from maskzoo.data.images.image_files import ends_of_file, file_stem, file_suffix, file_version, is_image
+from maskzoo.data.images.image_files import (
+    ends_of_file,
+    file_stem,
+    file_suffix,
+    file_version,
+    is_image,
+    parts_of_file,
+)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +69,37 @@ def test_the_ends_of_a_file_tell_it_from_others(tmp_path):
     assert ends_of_file(path) != ends
 
 
-def test_the_ends_of_a_folder_are_those_of_its_files(tmp_path):
-    (tmp_path / "b").write_bytes(b"second")
-    (tmp_path / "a").write_bytes(b"first")
+def test_what_lies_beside_slices_is_no_part_of_them(tmp_path):
+    (tmp_path / "b.dcm").write_bytes(b"second")
+    (tmp_path / "a.dcm").write_bytes(b"first")
+    version = file_version(tmp_path)
+    (tmp_path / "result.nii").write_bytes(b"result")
+    assert file_version(tmp_path) == version
+    assert parts_of_file(tmp_path) == [tmp_path, tmp_path / "a.dcm", tmp_path / "b.dcm"]
     assert ends_of_file(tmp_path) == b"first" + (5).to_bytes(8, "big") + b"second" + (6).to_bytes(8, "big")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "ElementDataFile = voxels.raw\n",
+        "ElementDataFile=voxels.raw",
+        "ElementDataFile = LIST\nvoxels.raw\n",
+        "NRRD0004\ndata file: voxels.raw\r\n",
+    ],
+)
+def test_what_a_header_names_is_a_part_of_it(tmp_path, header):
+    name = "a.nhdr" if header.startswith("NRRD") else "a.mhd"
+    for other in ("voxels.raw", "other.raw"):
+        (tmp_path / other).touch()
+    (tmp_path / name).write_text(header)
+    assert parts_of_file(tmp_path / name) == [tmp_path / name, tmp_path / "voxels.raw"]
+
+
+def test_names_with_spaces_and_in_folders_are_found(tmp_path):
+    (tmp_path / "raw").mkdir()
+    for name in ("raw/a.raw", "my voxels.raw"):
+        (tmp_path / name).touch()
+    (tmp_path / "a.mhd").write_text("ElementDataFile = LIST\nraw/a.raw\nmy voxels.raw\n")
+    assert parts_of_file(tmp_path / "a.mhd")[1:] == [tmp_path / "my voxels.raw", tmp_path / "raw/a.raw"]
+    assert parts_of_file(tmp_path / "none.mhd") == [tmp_path / "none.mhd"]

@@ -52,3 +52,63 @@ def test_a_volume_of_one_slice_is_an_image_if_one_is_asked_for(tmp_path):
     nibabel.save(nibabel.Nifti1Image(noise((5, 6, 2), np.int16), np.eye(4)), tmp_path / "volume.nii")
     with pytest.raises(ImageError, match=r"expected an image with 2 spatial axes; received a volume"):
         open_source(tmp_path / "volume.nii", spatial_dims=2)
+
+
+AFFINE = np.diag([0.5, 0.75, 3.0, 1.0])
+
+
+def with_header(path, **values):
+    """A volume of which some fields of the header are overwritten, whatever nibabel thinks of them."""
+    image = nibabel.Nifti1Image(noise((5, 6, 7)), AFFINE)
+    nibabel.save(image, path)
+    header = nibabel.load(path).header.copy()
+    for name, value in values.items():
+        header[name] = value
+    content = path.read_bytes()
+    path.write_bytes(header.binaryblock + content[len(header.binaryblock) :])
+    return path
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"srow_z": [0, 0, 0, 5]},
+        {"srow_x": [np.nan, 0, 0, 5]},
+        {"srow_x": [0.5, 0, 0, np.inf]},
+        {"srow_y": [1, 0, 0, 0]},  # along the first axis too
+    ],
+)
+def test_an_affine_without_a_grid_counts_for_nothing_and_that_is_noted(tmp_path, values):
+    source = open_source(with_header(tmp_path / "a.nii", **values))
+    assert (source.frame.has_place, source.frame.orientation, source.frame.spacing) == (False, None, (0.5, 0.75, 3.0))
+    assert "the place in its header is none" in source.notes[0]
+    # A qform takes its place.
+    source = open_source(with_header(tmp_path / "b.nii", **values, qform_code=1))
+    assert (source.frame.has_place, source.frame.spacing) == (True, (0.5, 0.75, 3.0))
+
+
+def test_voxels_without_size_have_none(tmp_path):
+    source = open_source(with_header(tmp_path / "a.nii", sform_code=0, pixdim=[1, np.nan, 0, 1, 0, 0, 0, 0]))
+    assert source.frame.spacing is None
+
+
+def test_two_places_in_one_header_are_noted(tmp_path):
+    path = tmp_path / "a.nii"
+    for shift, notes in ((0.01, ()), (2.0, ("its sform and its qform say different places: the sform counts",))):
+        image = nibabel.Nifti1Image(noise((5, 6, 7)), AFFINE)
+        moved = AFFINE.copy()
+        moved[:3, 3] += shift
+        image.set_sform(AFFINE, 1)
+        image.set_qform(moved, 1)
+        nibabel.save(image, path)
+        source = open_source(path)
+        assert source.notes == notes
+        np.testing.assert_allclose(source.frame.affine, AFFINE)
+
+
+def test_an_axis_of_one_time_before_the_channels_is_left_out(tmp_path):
+    voxels = noise((5, 6, 7, 1, 2))
+    nibabel.save(nibabel.Nifti1Image(voxels, AFFINE), tmp_path / "a.nii")
+    source = open_source(tmp_path / "a.nii")
+    assert (source.shape, source.channels) == ((5, 6, 7), 2)
+    np.testing.assert_array_equal(whole(source), voxels[:, :, :, 0])

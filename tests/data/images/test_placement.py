@@ -12,7 +12,8 @@ from rasterio.crs import CRS
 
 from maskzoo.data import Frame, open_source
 from maskzoo.data.images.array_source import ArraySource
-from maskzoo.data.images.placement import brought_onto, place_in_words, turn_onto
+from maskzoo.data.images.nibabel_source import nifti_frame
+from maskzoo.data.images.placement import brought_onto, place_in_words, places_in_words, turn_of_coarser, turn_onto
 from maskzoo.data.images.turning import Turn
 
 SAME = Turn((0, 1, 2), (False,) * 3)
@@ -83,6 +84,79 @@ def test_a_file_without_a_place_fits_every_other():
 def test_maps_are_compared_by_transform_and_coordinate_system(transform, crs, expected):
     turn = turn_onto(map_of(transform, crs=crs), map_of(Affine(2, 0, 100, 0, -2, 50)))
     assert (turn and turn.flips) == expected
+
+
+UTM = CRS.from_epsg(32616)
+# A corner in the zone, so that a coordinate system that differs says another place.
+NORTH_UP = Affine(0.5, 0, 700000, 0, -0.5, 3700000)
+
+
+@pytest.mark.parametrize(
+    ("crs", "transform", "fits"),
+    [
+        (CRS.from_wkt(UTM.to_wkt(version="WKT1_ESRI")), NORTH_UP, True),
+        (CRS.from_string("+proj=utm +zone=16 +ellps=WGS84 +units=m +no_defs"), NORTH_UP, True),
+        (CRS.from_string("EPSG:32616+5773"), NORTH_UP, True),  # with a height
+        # The same metres counted in kilometres.
+        (CRS.from_string("+proj=utm +zone=16 +datum=WGS84 +units=km"), Affine(5e-4, 0, 700, 0, -5e-4, 3700), True),
+        (CRS.from_epsg(32617), NORTH_UP, False),
+        (CRS.from_epsg(4326), NORTH_UP, False),
+        (CRS.from_string("EPSG:32616+5773"), NORTH_UP @ Affine.translation(1, 0), False),
+    ],
+)
+def test_one_place_may_have_several_coordinate_systems(crs, transform, fits):
+    other = Frame((30, 40), (0.5, 0.5), transform, crs)
+    assert (turn_onto(other, Frame((30, 40), (0.5, 0.5), NORTH_UP, UTM)) is not None) is fits
+
+
+def test_places_that_read_alike_are_told_apart():
+    names = places_in_words(map_of(NORTH_UP, crs=UTM), map_of(NORTH_UP @ Affine.translation(1e-5, 0), crs=UTM))
+    assert names[0] != names[1]
+    local = CRS.from_string("+proj=utm +zone=16 +ellps=WGS84 +units=m +no_defs")
+    names = places_in_words(map_of(NORTH_UP, crs=UTM), map_of(NORTH_UP, crs=local))
+    assert names[0].startswith("EPSG:32616, ")
+    assert not names[1].startswith("EPSG:32616, ")
+
+
+@pytest.mark.parametrize(
+    ("unit", "scale", "fits"), [("meter", 1e-3, True), ("micron", 1e3, True), ("micron", 1, False)]
+)
+def test_places_of_volumes_are_compared_in_one_unit(unit, scale, fits):
+    affine = np.diag([0.5, 0.7, 3, 1])
+    other = nifti_frame((5, 6, 7), np.diag([scale, scale, scale, 1]) @ affine, unit)
+    assert (turn_onto(other, nifti_frame((5, 6, 7), affine, "mm")) is not None) is fits
+
+
+def test_a_place_in_a_patient_says_nothing_of_one_on_a_map():
+    plane = Frame((30, 40), (1.0, 1.0), affine=np.eye(4))
+    assert turn_onto(plane, map_of(NORTH_UP)) is not None
+    assert turn_onto(map_of(NORTH_UP), plane) is not None
+
+
+@pytest.mark.parametrize(
+    ("coarser", "fits"),
+    [
+        (map_of(Affine(4, 0, 100, 0, -4, 50), (15, 20)), (False, False)),
+        (map_of(Affine(4, 0, 100, 0, 4, -10), (15, 20)), (True, False)),
+        (map_of(Affine(4, 0, 100, 0, -4, 50), (14, 20)), (False, False)),  # a level whose size is rounded down
+        (map_of(Affine(4, 0, 100, 0, -4, 50), (13, 20)), None),
+        (map_of(Affine(4, 0, 110, 0, -4, 50), (15, 20)), None),
+        (Frame((15, 20)), None),
+        (Frame((15, 20), (1.0, 1.0), affine=np.eye(4), has_place=False), None),
+    ],
+)
+def test_a_coarser_image_of_the_same_place(coarser, fits):
+    turn = turn_of_coarser(coarser, map_of(Affine(2, 0, 100, 0, -2, 50)))
+    assert (turn and turn.flips) == fits
+
+
+def test_a_coarser_volume_or_slide_of_the_same_place():
+    fine = volume(np.diag([1.0, 1, 3, 1]), (6, 8, 7))
+    assert turn_of_coarser(fine.scaled((2, 2, 1), (3, 4, 7)), fine) == SAME
+    assert turn_of_coarser(fine.scaled((2, 2, 1), (3, 4, 6)), volume(np.diag([1.0, 1, 1, 1]), (6, 8, 15))) is None
+    slide = Frame((30, 40), (0.5, 0.5))
+    assert turn_of_coarser(Frame((15, 20), (1.0, 1.0)), slide) is not None
+    assert turn_of_coarser(Frame((15, 20), (0.7, 0.7)), slide) is None
 
 
 def test_pixel_sizes_of_slides_are_compared_and_those_of_printers_are_not():

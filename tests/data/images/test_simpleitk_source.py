@@ -5,6 +5,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 from concurrency import whole
@@ -46,6 +47,58 @@ def test_voxels_and_place_are_those_of_nifti(tmp_path, suffix, packed, dtype):
     window = Window((3, -4, 1), (8, 12, 9))
     reflected = np.pad(np.asarray(reference.dataobj), [(0, 0), (4, 0), (0, 4)], mode="reflect")
     np.testing.assert_array_equal(source.read(window)[..., 0], reflected[3:11, :12, 1:10])
+
+
+def meta_image(lines):
+    header = f"ObjectType = Image\nNDims = 3\nBinaryData = True\n{lines}DimSize = 2 3 4\nElementType = MET_UCHAR\n"
+    return f"{header}ElementDataFile = LOCAL\n".encode()
+
+
+def nrrd(lines):
+    return f"NRRD0004\ntype: uint8\ndimension: 3\nsizes: 2 3 4\n{lines}encoding: raw\n\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "has_place"),
+    [
+        ("a.mha", meta_image(""), False),
+        ("a.mha", meta_image("ElementSpacing = 0.5 0.5 2\n"), False),
+        ("a.mha", meta_image("Offset = 0 0 0\n"), True),
+        ("a.mha", meta_image("TransformMatrix = 1 0 0 0 1 0 0 0 1\n"), True),
+        ("a.nrrd", nrrd(""), False),
+        ("a.nrrd", nrrd("spacings: 0.5 0.5 2\n"), False),
+        ("a.nrrd", nrrd("space: LPS\nspace directions: (1,0,0) (0,1,0) (0,0,1)\n"), True),
+    ],
+)
+def test_a_header_that_says_no_place_has_none(tmp_path, name, header, has_place):
+    # The voxels look like a header, which they are not.
+    (tmp_path / name).write_bytes(header + b"\nOffset = 0\nspace: LPS"[:24])
+    frame = open_source(tmp_path / name).frame
+    assert (frame.has_place, frame.orientation) == (has_place, "LPS" if has_place else None)
+
+
+def test_one_slice_is_as_thick_as_it_says(tmp_path, write_series):
+    image = scan()[:, :, :1]
+    folder = write_series(tmp_path / "patient", image)
+    (file,) = folder.iterdir()
+    content = pydicom.dcmread(file)
+    for element, expected in (("SliceThickness", 4.0), ("SpacingBetweenSlices", 5.0)):
+        setattr(content, element, expected)
+        content.save_as(file)
+        source = open_source(folder, spatial_dims=3)
+        np.testing.assert_allclose(source.frame.spacing, (0.5, 0.7, expected), rtol=1e-5)
+
+
+def test_series_in_one_folder_are_named(tmp_path, write_series):
+    folder = write_series(tmp_path / "patient", scan())
+    for file in write_series(tmp_path / "other", scan()[:, :, :3]).iterdir():
+        content = pydicom.dcmread(file)
+        content.SeriesInstanceUID = "1.2.3"
+        content.save_as(folder / f"other-{file.name}")
+    with pytest.raises(
+        ImageError, match=r"2 series: .*6 files like .*3 files like other-|3 files like other-.*6 files"
+    ):
+        open_source(folder)
 
 
 def test_a_large_raw_scan_is_read_in_part(tmp_path):
