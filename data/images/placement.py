@@ -36,7 +36,8 @@ def turn_onto(frame: Frame, target: Frame, *, pixels: float | None = None) -> Tu
     Args:
         frame: Where the image lies.
         target: Where the other lies.
-        pixels: How many of the larger pixels their corners may be apart; by default a tenth of the smaller.
+        pixels: How many of the larger pixels their corners may be apart along each axis; by default a tenth of the
+            smallest.
     """
     same = Turn(tuple(range(len(frame.shape))), (False,) * len(frame.shape))
     if len(frame.shape) != len(target.shape):
@@ -53,16 +54,22 @@ def turn_onto(frame: Frame, target: Frame, *, pixels: float | None = None) -> Tu
     steps, corner = here
     extent = steps * frame.shape
     wanted, wanted_corner = there[0] * target.shape, there[1]
-    sizes = np.concatenate([np.linalg.norm(steps, axis=0), np.linalg.norm(there[0], axis=0)])
-    tolerance = TOLERANCE * sizes.min() if pixels is None else pixels * sizes.max()
+    sizes, wanted_sizes = np.linalg.norm(steps, axis=0), np.linalg.norm(there[0], axis=0)
+    tolerance = TOLERANCE * min(sizes.min(), wanted_sizes.min())
     number = len(frame.shape)
     for axes in itertools.permutations(range(number)):
         for flips in itertools.product((False, True), repeat=number):
             signs = np.where(flips, -1, 1)
             turned = extent[:, axes] * signs
             start = corner + extent[:, axes] @ np.array(flips, float)
-            shifts = [start - wanted_corner + (turned - wanted) @ np.array(ends) for ends in np.ndindex(*(2,) * number)]
-            if max(np.linalg.norm(shift) for shift in shifts) <= tolerance:
+            ends = np.array(list(np.ndindex(*(2,) * number)))
+            shifts = start - wanted_corner + ends @ (turned - wanted).T
+            if pixels is None:
+                fits = np.linalg.norm(shifts, axis=1).max() <= tolerance
+            else:
+                along = np.abs(np.linalg.lstsq(there[0], shifts.T)[0]).max(axis=1) * wanted_sizes
+                fits = (along <= pixels * np.maximum(wanted_sizes, sizes[list(axes)])).all()
+            if fits:
                 return Turn(axes, flips)
     return None
 

@@ -95,7 +95,7 @@ def on_grid_of(label: Source, image: Source) -> Source:
         turned = label if turn.is_identity else TurnedSource(label, turn)
         return ResampledSource(turned, image.shape, nearest=True)
     frame = label.frame
-    says_nothing = frame.steps() is None and (frame.spacing is None or not are_comparable(frame, image.frame))
+    says_nothing = (frame.steps() is None and frame.spacing is None) or not are_comparable(frame, image.frame)
     if says_nothing and label.shape in [shape for shape, _ in image.levels]:
         return ResampledSource(label, image.shape, nearest=True)
     return label

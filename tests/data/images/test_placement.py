@@ -153,7 +153,11 @@ def test_a_coarser_image_of_the_same_place(coarser, fits):
 def test_a_coarser_volume_or_slide_of_the_same_place():
     fine = volume(np.diag([1.0, 1, 3, 1]), (6, 8, 7))
     assert turn_of_coarser(fine.scaled((2, 2, 1), (3, 4, 7)), fine) == SAME
-    assert turn_of_coarser(fine.scaled((2, 2, 1), (3, 4, 6)), volume(np.diag([1.0, 1, 1, 1]), (6, 8, 15))) is None
+    # The slices are thick, which excuses nothing in their plane.
+    for shift, fits in (((0, 0, 2), True), ((1.5, 0, 0), True), ((2.5, 0, 0), False), ((0, 0, 4), False)):
+        moved = fine.scaled((2, 2, 1), (3, 4, 7))
+        moved.affine[:3, 3] += shift
+        assert (turn_of_coarser(moved, fine) is not None) is fits
     slide = Frame((30, 40), (0.5, 0.5))
     assert turn_of_coarser(Frame((15, 20), (1.0, 1.0)), slide) is not None
     assert turn_of_coarser(Frame((15, 20), (0.7, 0.7)), slide) is None

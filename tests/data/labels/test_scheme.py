@@ -7,7 +7,7 @@ import pytest
 
 from maskzoo.data import LabelScheme, Window, open_source
 from maskzoo.data.labels.finding import find_scheme
-from maskzoo.errors import LabelError
+from maskzoo.errors import DataError, LabelError
 
 
 def label(values, spatial_dims=2):
@@ -61,3 +61,11 @@ def test_numbers_outside_those_declared_are_refused_in_any_type():
     for value in (-(2**31), -4, 0, 301, 2**31 - 1):
         with pytest.raises(LabelError, match=rf"array: expected label values -3, 300; received {value}$"):
             read(scheme, label(np.array([[-3, value]], np.int32)))
+
+
+def test_more_classes_than_class_ids_are_refused():
+    names = tuple(map(str, range(256)))
+    LabelScheme("multiclass", names[:255], tuple((number,) for number in range(255)))
+    LabelScheme("multilabel", names, tuple((number,) for number in range(256)))
+    with pytest.raises(DataError, match="classes: expected at most 255 classes, as class ids are bytes; received 256"):
+        LabelScheme("multiclass", names, tuple((number,) for number in range(256)))

@@ -3,9 +3,11 @@
 import json
 
 import cv2
+import nibabel
 import numpy as np
 import pytest
 import tifffile
+from affine import Affine
 
 from maskzoo.data import DataSpec, Window, encode_rle, labelled_cases, load_data
 from maskzoo.data.images.raster_files import open_raster
@@ -280,3 +282,40 @@ def test_runs_in_another_order_are_refused_unless_the_order_is_declared(tmp_path
     for declared in (True, False):
         _, cases = loaded(tmp_path, labels="t.csv", rle={"column_major": declared})
         assert np.array_equal(read(cases["a"])[..., 0], mask) == (not declared)
+
+
+@pytest.mark.parametrize("affine", [None, np.eye(4)])
+@pytest.mark.parametrize("step", [1, 2])
+def test_a_label_as_nifti_lies_where_its_map_lies(tmp_path, affine, step):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    place = {"crs": "EPSG:32616", "transform": Affine(0.5, 0, 700000, 0, -0.5, 3700000)}
+    path = tmp_path / "images/a.tif"
+    with open_raster(path, "w", driver="GTiff", height=20, width=30, count=1, dtype="uint8", **place) as file:
+        file.write(MASK, 1)
+    with open_raster(path, "r+") as file:
+        file.build_overviews([2])
+    nibabel.save(nibabel.Nifti1Image(MASK[::step, ::step, None], affine), tmp_path / "masks/a.nii")
+    _, cases = loaded(tmp_path, validation=0)
+    labels = read(cases["a"])[..., 0]
+    assert labels.shape == MASK.shape
+    assert labels[5:8, 8:14].all()
+    assert labels[:2].sum() == labels[12:].sum() == 0
+
+
+def test_a_coarser_label_of_a_volume_lies_where_the_volume_lies(tmp_path):
+    mask = np.zeros((12, 10, 6), np.uint8)
+    mask[2:8, 4:8] = 1
+    affine = np.array([[0.5, 0, 0, -3], [0, 0.5, 0, 8], [0, 0, 2, 5], [0, 0, 0, 1]])
+    coarser = affine @ np.array([[-2, 0, 0, 10.5], [0, 2, 0, 0.5], [0, 0, 1, 0], [0, 0, 0, 1]])
+    for folder in ("images", "masks", "elsewhere"):
+        (tmp_path / folder).mkdir()
+    nibabel.save(nibabel.Nifti1Image(mask * 100, affine), tmp_path / "images/a.nii")
+    nibabel.save(nibabel.Nifti1Image(mask[::-2, ::2], coarser), tmp_path / "masks/a.nii")
+    spec = DataSpec(str(tmp_path), orientation="stored", validation=0)
+    (case,) = load_data(spec, spatial_dims=3).train
+    np.testing.assert_array_equal(case.read_label(Window((0, 0, 0), mask.shape))[..., 0], mask)
+    coarser[:3, 3] += 2
+    nibabel.save(nibabel.Nifti1Image(mask[::-2, ::2], coarser), tmp_path / "elsewhere/a.nii")
+    with pytest.raises(LabelError, match="expected a label of the size of"):
+        load_data(DataSpec(str(tmp_path), labels="elsewhere", orientation="stored", validation=0), spatial_dims=3)
