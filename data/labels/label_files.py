@@ -117,8 +117,11 @@ class LabelFiles:
     def _reference(self) -> np.ndarray | None:
         """The palette whose indices are the label values, `None` if those of all files agree.
 
-        It is one that begins with black, if there is any, and of those the most frequent.
+        It is one that begins with black, if there is any, and of those the most frequent. Where black and one other
+        colour are all that is used, black is 0 even if no palette begins with it.
         """
+        if (mask := self._mask_palette()) is not None:
+            return mask
         palettes = [source.palette_colors for source in self._sources.values() if source.palette_colors is not None]
         counts = Counter(palette.tobytes() for palette in palettes)
         if len(counts) < 2 or self._used_agree():
@@ -137,6 +140,24 @@ class LabelFiles:
             f"colours have in {first}"
         )
         return np.frombuffer(best, np.uint8).reshape(-1, 3)
+
+    def _mask_palette(self) -> np.ndarray | None:
+        """Returns black and the other colour of masks whose palettes all begin with the other; `None` for others."""
+        palettes = [(source, source.palette_colors) for source in self._sources.values()]
+        used: set[bytes] = set()
+        for source, palette in palettes:
+            if palette is None:
+                continue
+            if (palette[0] == BLACK).all():
+                return None
+            try:
+                used |= {palette[index].tobytes() for index in used_values(source)}
+            except MaskzooError:
+                continue
+        if len(used) != 2 or bytes(BLACK) not in used:
+            return None
+        self.remarks.append("palettes that begin with another colour than black: black is 0, the other 1")
+        return np.array([BLACK, *(tuple(color) for color in used - {bytes(BLACK)})], np.uint8)
 
     def _used_agree(self) -> bool:
         """Says whether every index that occurs has one colour in all files."""

@@ -103,6 +103,26 @@ def test_palettes_that_differ_are_matched_by_colour(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("color", [(255, 255, 255), (255, 0, 0)])
+def test_black_is_the_background_of_masks_whose_palettes_begin_otherwise(tmp_path, color):
+    """As programs write them that number colours by how often they occur."""
+    inside = MASK // 255
+    palette = {0: color, 1: (0, 0, 0)}
+    paths = [write(tmp_path / "a.tif", 1 - inside, palette=palette), write(tmp_path / "b.tif", MASK)]
+    paths.append(write(tmp_path / "c.tif", np.ones_like(inside), palette=palette))
+    files, sources = opened(paths)
+    assert [whole(source)[..., 0].tolist() for source in sources] == [x.tolist() for x in (inside, MASK, 0 * inside)]
+    assert files.remarks == ["palettes that begin with another colour than black: black is 0, the other 1"]
+
+
+def test_palettes_of_several_classes_that_do_not_begin_with_black_are_indices(tmp_path):
+    ids = MASK // 255 + OTHER // 255 * 2
+    palette = {0: (9, 9, 9), 1: (0, 0, 0), 2: (255, 0, 0)}
+    files, sources = opened([write(tmp_path / f"{name}.tif", ids, palette=palette) for name in "ab"])
+    np.testing.assert_array_equal(whole(sources[0])[..., 0], ids)
+    assert files.remarks == []
+
+
 def test_palettes_that_differ_where_nothing_is_shown_are_left_alone(tmp_path):
     inside = MASK // 255
     one = write(tmp_path / "a.tif", inside, palette={0: (0, 0, 0), 1: (9, 9, 9), 2: (1, 0, 0)})
