@@ -75,6 +75,7 @@ class Ensemble:
             raise OptionError("runs", "at least one run", "none")
         check_members(self.members)
         check_channels(self.members)
+        check_reading(self.members)
         check_one_of("reduction", reduction, REDUCTIONS)
         if not 0 < temperature < math.inf:
             raise OptionError("temperature", "a number above 0", temperature)
@@ -209,6 +210,31 @@ def check_channels(runs: Sequence[Run]) -> None:
         for name, expected in first.items():
             if other[name] != expected:
                 raise RunError(run.path, f"the {name} of {runs[0].path}, {expected or 'all'}", other[name] or "all")
+
+
+def check_reading(runs: Sequence[Run]) -> None:
+    """Refuses runs that were trained on images at other scales: all are shown an image as the first reads it.
+
+    Raises:
+        RunError: They were.
+    """
+    first = runs[0].data.scale
+    for run in runs[1:]:
+        own = run.data.scale
+        for name in ("level", "resolution", "spacing", "resize", "orientation"):
+            one, other = first.get(name), own.get(name)
+            # Where volumes are as they are stored, or axes as their file says, only the file can tell a difference.
+            is_open = name == "orientation" and (run.data.spatial_dims == 2 or "stored" in (one, other))
+            if not is_open and not same_size(one, other):
+                raise RunError(run.path, f"a run whose `{name}` is that of {runs[0].path}, {one}", other)
+
+
+def same_size(one: JSON, other: JSON) -> bool:
+    """Says whether two values of a scale are equal, sizes within 1 %."""
+    numbers = [np.ravel(value) for value in (one, other)]
+    if None in (one, other) or isinstance(one, str) or isinstance(other, str) or numbers[0].size != numbers[1].size:
+        return one == other
+    return bool(np.allclose(*numbers, rtol=SAME_SPACING, atol=0))
 
 
 def shown(value: object) -> object:

@@ -11,6 +11,7 @@ from exact_run import blobs, sure_run, write_image
 
 from maskzoo import data
 from maskzoo.data.images.raster_files import open_raster
+from maskzoo.data.images.scale import Scale
 from maskzoo.errors import ImageError
 from maskzoo.evaluation.spacing import pixel_spacing, shared_unit
 
@@ -86,6 +87,16 @@ def test_slides_and_slices_say_the_size_of_their_pixels(tmp_path):
         pass
     assert data.open_source(tmp_path / "mask.tif").frame.spacing == pytest.approx((700, 500))
     assert image.frame.covers_the_same(data.open_source(tmp_path / "mask.tif").frame)
+
+
+def test_distances_are_in_the_pixels_that_are_read(tmp_path):
+    write_image(tmp_path / "a.nii", np.zeros((8, 6, 12, 1), np.float32), affine=TILTED)
+    seen = Scale(orientation="RAS", spacing=(1.4, 0.8, 3)).applied(data.open_source(tmp_path / "a.nii"))
+    assert seen.shape == (3, 6, 8)
+    assert pixel_spacing(seen) == (pytest.approx((1.4, 0.8, 3)), "mm")
+    degrees = rasterio.Affine(0.001, 0, 10, 0, -0.001, 60.002)
+    small = Scale(resize=(2, 1)).applied(source(tmp_path / "map.tif", crs="EPSG:4326", transform=degrees))
+    assert pixel_spacing(small)[0] == pytest.approx((2 * 111.412, 4 * 55.800), rel=1e-5)
 
 
 def test_images_in_several_units_are_refused(tmp_path):

@@ -214,3 +214,26 @@ def test_members_with_channels_in_other_files_are_refused():
     # Names of channels are only names.
     named = replace(run, data=replace(run.data, spec={"channels": {"c": "_0000", "d": "_0001"}}))
     Ensemble([runs[0], named])
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_refused"),
+    [
+        ({"spacing": [1, 1, 3]}, {"spacing": [1, 1, 2]}, True),
+        ({"spacing": [1, 1, 3]}, {"spacing": [1.001, 1, 3]}, False),
+        ({"spacing": 1.0}, {}, True),
+        ({"level": 1}, {"level": 0}, True),
+        ({"resize": 0.5}, {"resize": [40, 40, 40]}, True),
+        ({"orientation": "RAS"}, {"orientation": "LPS"}, True),
+        ({"orientation": "RAS"}, {}, False),
+    ],
+)
+def test_members_that_read_images_at_other_scales_are_refused(first, second, is_refused):
+    image = keras.Input((None, None, None, 1))
+    run = as_run(keras.Model(image, keras.layers.Conv3D(1, 1, name="mask")(image)))
+    runs = [replace(run, data=replace(run.data, spec=spec)) for spec in (first, second)]
+    if is_refused:
+        with pytest.raises(RunError, match=rf"expected a run whose `{next(iter(first))}` is that of run"):
+            Ensemble(runs)
+    else:
+        Ensemble(runs)
