@@ -154,12 +154,21 @@ class DataSpec:
             self.colors is None and any(not isinstance(value, int) for value in self.ignore)
         ):
             raise OptionError("ignore", "a list of label values", self.ignore)
-        places = self.labels.values() if isinstance(self.labels, dict) else [self.labels or ""]
-        if not all(isinstance(place, str) for place in places):
+        places = list(self.labels.values()) if isinstance(self.labels, dict) else [self.labels or ""]
+        if not places or self.labels == [] or not all(isinstance(place, str) for place in places):
             raise OptionError("labels", "a file or folder, or a mapping from class names to folders", self.labels)
-        for name in self.rle or ():
+        for name, value, expected in (
+            ("images", self.images, "a folder"),
+            ("group", self.group, "a regular expression, such as ^(patient[0-9]+)"),
+        ):
+            if not isinstance(value, str | None):
+                raise OptionError(name, expected, value)
+        rle = {} if self.rle is None else self.rle
+        if not isinstance(rle, dict) or not all(isinstance(value, bool | None) for value in rle.values()):
+            raise OptionError("rle", f"a mapping from {', '.join(DIALECT)} to true or false", self.rle)
+        for name in rle:
             if name not in DIALECT:
-                raise OptionError("rle", one_of(name, DIALECT), name)
+                raise OptionError("rle", one_of(str(name), DIALECT), name)
         if self.bands is not None:
             check_bands(self.bands)
         if self.band_names is not None:
@@ -224,10 +233,11 @@ class DataSpec:
             raise OptionError("resize", "either `resize` or `spacing`", "both")
 
     def _check_band_names(self, names: object) -> None:  # what a YAML file says
-        if not isinstance(names, list | tuple) or len(set(names)) < len(names) or not all(names):
+        texts = [name for name in names if isinstance(name, str) and name] if isinstance(names, list | tuple) else []
+        if not texts or not isinstance(names, list | tuple) or len(set(texts)) < len(names):
             raise OptionError("band_names", "names of bands, each once, such as [B2, B3, B4, B8]", names)
-        if any(not isinstance(name, str) for name in names) or self.bands is not None:
-            raise OptionError("band_names", "text, without `bands`", names)
+        if self.bands is not None:
+            raise OptionError("band_names", "either `bands` or `band_names`", "both")
 
     @property
     def scale(self) -> Scale:

@@ -19,7 +19,11 @@ from maskzoo.errors import OptionError
         ("classes", [3, "cell"], "a list of names or a mapping to label values"),
         ("classes", [["a", "a"], [1, 2]], "names, each once"),
         ("ignore", [3, ["a"], [0.5]], "a list of label values"),
-        ("labels", [3, ["a"], {"a": 3}], "a file or folder, or a mapping from class names to folders"),
+        ("images", [3, ["a"], True], "a folder"),
+        ("group", [3, ["a"], {}], "a regular expression"),
+        ("band_names", ["B2", [], ["a", "a"], [[1]], [2]], "names of bands, each once"),
+        ("labels", [3, ["a"], {"a": 3}, [], {}], "a file or folder, or a mapping from class names to folders"),
+        ("rle", [3, "relative", ["relative"], {"relative": 1}], "a mapping from relative, one_based, column_major"),
         ("rle", [{"relativ": True}], r"relative \(of relative, one_based, column_major\)"),
         ("label_suffix", ["", 3], "the end of the names of label files"),
         ("missing", ["ignored"], r"ignore \(of ignore, empty\)"),
@@ -47,6 +51,8 @@ def test_other_values_are_refused(key, values, expected):
 def test_keys_that_exclude_each_other():
     with pytest.raises(OptionError, match="level: expected either `level` or `resolution`; received both"):
         DataSpec(level=1, resolution=0.5)
+    with pytest.raises(OptionError, match="band_names: expected either `bands` or `band_names`; received both"):
+        DataSpec(bands=[1], band_names=["a"])
     for others in ({"task": "multiclass"}, {"ignore": [9]}, {"classes": {"cell": 1}}):
         with pytest.raises(OptionError, match="instances: expected a binary task without `ignore` and"):
             DataSpec(instances=True, **others)
