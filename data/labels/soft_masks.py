@@ -19,7 +19,7 @@ HALF = 128
 # Up to which grey is black, and from which it is white.
 BLACK, WHITE = 31, 224
 # Of edges: how many values there are at least, and how many grey pixels for each white one at most.
-FEWEST_VALUES, GREY_SHARE = 8, 0.5
+FEWEST_VALUES, GREY_SHARE = 8, 1.0
 # How much of what is black, and of what is white, has one value.
 MOST_FREQUENT = 0.3
 
@@ -48,7 +48,7 @@ class SoftMaskSource(WrappedSource):
 def are_soft_masks(sources: Sequence[Source]) -> bool:
     """Says whether label images are black and white but for the greys of soft edges.
 
-    There are many values, but one of black and one of white prevails; greys cover less than half of what is white, and
+    There are many values, but one of black and one of white prevails; greys cover less than what is white, and
     none of them is most of them.
 
     Args:

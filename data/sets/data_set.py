@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from maskzoo.errors import DataError
+from maskzoo.errors import DataError, LabelError
 
 from ..images.scale import STORED
 from ..images.value_range import ValueRange
@@ -219,8 +219,11 @@ def labelled_cases(
             expected = f"the classes of the run, {', '.join(scheme.class_names)}"
             raise DataError(path, expected, ", ".join(declared.class_names))
         scheme = declared
-    elif more := {*spec.ignored_values, *missing_values(pair.label for pair in pairs)} - set(scheme.ignore):
-        scheme = replace(scheme, ignore=tuple(sorted({*scheme.ignore, *more})))
+    else:
+        if means_any_mask(scheme, mapping["spec"]) and bands is None:
+            scheme = scheme_of_masks(scheme, spec, pairs)
+        if more := {*spec.ignored_values, *missing_values(pair.label for pair in pairs)} - set(scheme.ignore):
+            scheme = replace(scheme, ignore=tuple(sorted({*scheme.ignore, *more})))
     return make_cases(in_range_of_run(pairs, mapping), scheme, normalizer)
 
 
@@ -239,3 +242,23 @@ def held_out_pairs(pairs: Sequence[Pair], held_out: Collection[str], regions: Ma
     images = {pair.name: pair for pair in pairs}
     parts = {name: region for name, region in regions.items() if name in held_out and region.image in images}
     return [*whole, *(region.of(images[region.image], name) for name, region in parts.items())]
+
+
+def means_any_mask(scheme: LabelScheme, trained: Mapping[str, Any]) -> bool:  # JSON values
+    """Whether a run was trained on masks whose values nobody declared: those of other masks may be others."""
+    is_declared = isinstance(trained.get("classes"), Mapping) or trained.get("colors") is not None or scheme.ignore
+    return scheme.task == "binary" and scheme.bands is None and scheme.values[0] == (0,) and not is_declared
+
+
+def scheme_of_masks(scheme: LabelScheme, spec: DataSpec, pairs: Sequence[Pair]) -> LabelScheme:
+    """Returns what the values of another set of masks mean, by themselves; as in training if they show no mask.
+
+    Args:
+        scheme: What the values of those that a run was trained on mean.
+        spec: The other set.
+        pairs: Its images and masks.
+    """
+    try:
+        return scheme_of(replace(spec, task="binary", classes=list(scheme.class_names)), pairs, None)
+    except LabelError:
+        return scheme

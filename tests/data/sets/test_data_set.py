@@ -15,7 +15,7 @@ from maskzoo.data import (
     spatial_dims_of,
     write_folds,
 )
-from maskzoo.errors import DataError, MissingFile, OptionError
+from maskzoo.errors import DataError, LabelError, MissingFile, OptionError
 
 
 def whole(case):
@@ -206,3 +206,35 @@ def test_joined_sets_of_the_same_name(tmp_path, save_blocks):
     (tmp_path / "both.yaml").write_text("sets: {c/a/set: 1, d/a/set: 1}")
     with pytest.raises(DataError, match=r"both.yaml: expected sets whose files or folders have different names; rec"):
         load_data(tmp_path / "both.yaml", spatial_dims=2)
+
+
+@pytest.mark.parametrize(
+    ("convert", "ignored"),
+    [
+        (lambda mask: mask * 255, 0),
+        (lambda mask: mask * 200, 0),
+        (lambda mask: mask.astype(np.uint16) * 65535, 0),
+        (lambda mask: np.where(np.arange(1600).reshape(40, 40) < 40, 255, mask).astype(np.uint8), 40),
+        (lambda mask: mask * 0, 0),
+    ],
+)
+def test_masks_of_another_set_mean_what_their_own_values_say(tmp_path, save_folder, pictures, convert, ignored):
+    """Such as 255 that does not count beside 0 and 1, which is the class beside 0."""
+    mask = np.zeros((40, 40), np.uint8)
+    mask[5:15, 8:20] = 1
+    trained = load_data(save_folder(tmp_path / "old", pictures(3), [mask * 255] * 3), spatial_dims=2).as_mapping()
+    other = save_folder(tmp_path / "new", pictures(2), [convert(mask)] * 2)
+    for case in labelled_cases(trained, other):
+        labels = case.read_label(Window((0, 0), (40, 40)))
+        assert (labels == 1).sum() == (120 if convert(mask).any() else 0)
+        assert (labels == 255).sum() == ignored
+
+
+def test_masks_of_another_set_mean_what_was_declared_for_the_run(tmp_path, save_folder, pictures, masks):
+    old = save_folder(tmp_path / "old", pictures(3), masks(3, values=(0, 1)))
+    trained = load_data(read_spec(old, {"classes": {"membrane": 0}}), spatial_dims=2).as_mapping()
+    for case in labelled_cases(trained, save_folder(tmp_path / "new", pictures(2), masks(2, values=(0, 255)))):
+        assert 0.4 < (case.read_label(Window((0, 0), (40, 40))) == 1).mean() < 0.6
+    case, _ = labelled_cases(trained, save_folder(tmp_path / "wrong", pictures(2), masks(2, values=(0, 7))))
+    with pytest.raises(LabelError, match="expected label values 0, 1, 255; received 7"):
+        case.read_label(Window((0, 0), (40, 40)))
