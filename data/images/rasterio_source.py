@@ -87,6 +87,7 @@ class RasterioSource(Source):
         self.roles, self.channels, self.notes = meaning.roles, meaning.channels, meaning.notes
         self.band_names = meaning.names
         self.notes += scaled_notes(dataset)
+        self.bits = None if meaning.colors is not None else self.bits
         self.dtype = meaning.dtype(stored_type)
         self.nodata = meaning.value(dataset.nodata)
         self._keeps_missing = pixels.palette == "index"

@@ -66,7 +66,6 @@ class TifffileSource(Source):
         stored_type = require_numbers(self.name, facts.dtype)
         self._scale = pixel_scale(self._shapes[0][:wanted], self.shape)
         self._samples, self._planes_per_section = samples, channels
-        self.bits = facts.bits
         # The samples of a page tell nothing about pages that are channels.
         roles = facts.roles if channels == 1 else ("undefined",) * (channels * samples)
         self._stored_type, self._is_lossy = stored_type, facts.is_lossy
@@ -76,6 +75,7 @@ class TifffileSource(Source):
         self._meaning = meaning = meaning_of(stored, pixels)
         self._keeps_missing = pixels.palette == "index"
         self.roles, self.channels, self.notes = meaning.roles, meaning.channels, meaning.notes
+        self.bits = None if meaning.colors is not None else facts.bits
         self.dtype = meaning.dtype(stored_type)
         self.frame = self._framed(facts.spacing[:wanted])
         if self._keeps_missing:

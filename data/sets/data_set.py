@@ -146,6 +146,8 @@ def load_data(
     described = {source.band_names for source in sources}
     if len(described) == 1 and spec.bands is None and (names := described.pop()):
         spec = replace(spec, band_names=list(names))
+    if spec.bands is None and spec.alpha is None and all("alpha" in source.roles for source in sources):
+        spec = replace(spec, alpha="data")
     if spec.sets is None and all(case.read_instances is not None for case, _ in cases):
         spec = replace(spec, instances=True)
     return DataSet(

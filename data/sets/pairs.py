@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
-from maskzoo.errors import ImageError, LabelError
-from maskzoo.names import counted
+from maskzoo.errors import LabelError
 
 from ..images.opening import open_source
 from ..images.source import Source
@@ -19,6 +15,7 @@ from ..labels.finding import band_scheme, find_scheme
 from ..labels.scheme import LabelScheme
 from ..labels.values import by
 from ..synthetic.objects import synthetic_cases
+from .alike_images import read_alike
 from .folders import find_folders, image_files, left_out
 from .image_opening import open_image, settled
 from .label_opening import declared_classes, label_opener, settled_labels
@@ -101,13 +98,13 @@ def open_pairs(spec: DataSpec, spatial_dims: int, seed: int) -> tuple[list[Pair]
         label = open_label(name, image)
         if image.shape != label.shape:
             raise LabelError(label.name, f"a label of the size of {image.name}, {by(image.shape)}", by(label.shape))
-        if pairs and image.channels != (first := pairs[0].image).channels:
-            notes = "".join(f"; {note}" for note in image.notes)
-            raise ImageError(
-                image.name, f"{counted(first.channels, 'channel')} as in {first.name}", f"{image.channels}{notes}"
-            )
         pairs.append(Pair(name, image, label))
-    pairs = in_one_band_order(pairs, images, spec, spatial_dims)
+
+    def reopen(number: int, changed: DataSpec) -> Source:
+        return open_image(images[pairs[number].name], changed, spatial_dims)
+
+    alike = read_alike([pair.image for pair in pairs], spec, reopen)
+    pairs = [pair._replace(image=image) for pair, image in zip(pairs, alike, strict=True)]
     labels, remarks = settled_labels(spec, [pair.label for pair in pairs], open_label.bands)
     for remark in [*open_label.remarks, *remarks]:
         logger.warning("labels: %s", remark)
@@ -115,24 +112,6 @@ def open_pairs(spec: DataSpec, spatial_dims: int, seed: int) -> tuple[list[Pair]
     for line in pixel_notes(pairs):
         logger.info("%s", line)
     return pairs, open_label.bands
-
-
-def in_one_band_order(
-    pairs: Sequence[Pair], images: Mapping[str, Path], spec: DataSpec, spatial_dims: int
-) -> list[Pair]:
-    """Returns pairs whose images have their bands in one order, as far as files describe them: that of most."""
-    orders = Counter(pair.image.band_names for pair in pairs if pair.image.band_names)
-    if spec.band_names is not None or spec.bands is not None or len(orders) < 2:
-        return list(pairs)
-    usual = max(orders, key=lambda names: orders[names])
-    spec = replace(spec, band_names=usual)
-    others = {names for names in orders if names != usual and sorted(names) == sorted(usual)}
-    return [
-        pair._replace(image=open_image(images[pair.name], spec, spatial_dims))
-        if pair.image.band_names in others
-        else pair
-        for pair in pairs
-    ]
 
 
 def pixel_notes(pairs: Iterable[PartialPair]) -> list[str]:

@@ -34,7 +34,9 @@ def test_palettes_are_colours_of_images_and_indices_of_labels(tmp_path, suffix, 
     image = Image.fromarray(indices, mode="P")
     image.putpalette(colors.tobytes())
     image.save(tmp_path / f"a.{suffix}", **({"optimize": False} if suffix == "gif" else {}))
-    np.testing.assert_array_equal(whole(open_source(tmp_path / f"a.{suffix}")), colors[indices])
+    image = open_source(tmp_path / f"a.{suffix}")
+    np.testing.assert_array_equal(whole(image), colors[indices])
+    assert image.bits is None  # those of the indices say nothing of the colours
     label = open_source(tmp_path / f"a.{suffix}", palette="index")
     np.testing.assert_array_equal(label.palette_colors[whole(label)[..., 0]], colors[indices])
 
