@@ -240,10 +240,12 @@ def value_scheme(
             f"class ids from 0 to {MOST_CLASSES - 1}, or `classes` with the value of each, or `instances: true`",
             f"values such as {listed(wrong[:3])}",
         )
-    ids = sorted({0, *(every if max(every, default=0) > 1 else (0, 1))})
-    if ids != list(range(len(ids))):
+    # Where 0 does not count there is no background.
+    first = () if 0 in ignore and len(every) > 1 else (0,)
+    ids = sorted({*first, *(every if max(every, default=0) > 1 else (0, 1))})
+    if ids != list(range(ids[0], ids[0] + len(ids))):
         remarks.append(f"the values {listed(ids)} are {len(ids)} classes; those between do not occur and are none")
-    if 0 not in every and len(every) > 1:
+    if 0 in ids and 0 not in every and len(every) > 1:
         remarks.append("0 occurs nowhere: it is kept as the background")
     scheme = LabelScheme("multiclass", tuple(map(str, ids)), tuple((number,) for number in ids), ignore)
     return Understanding(scheme, remarks)

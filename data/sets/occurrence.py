@@ -35,8 +35,19 @@ def require_every_class(dataset: DataSet) -> None:
         raise DataError(dataset.spec.path, "labels that show something in their images", "none that do")
     if named := [names[number] for number in sorted(missing) if not names[number].isdigit()]:
         raise DataError(dataset.spec.path, "labels that show every class", f"none with {', '.join(named)}")
+    if dataset.task == "binary" and not shows_background(dataset.train):
+        logger.warning("no image to train on shows anything but %s", names[0])
     if untrained:
         logger.warning("no image to train on shows %s", ", ".join(names[number] for number in sorted(untrained)))
+
+
+def shows_background(cases: Iterable[Case]) -> bool:
+    """Says whether the labels of cases of a binary task show anything but the class, and pixels that do not count."""
+    return any(
+        (case.read_label(window) == 0).any()
+        for case in cases
+        for window in window_grid(case.image.shape, BLOCK[len(case.image.shape)])
+    )
 
 
 def shown_classes(cases: Iterable[Case], wanted: set[int]) -> set[int]:

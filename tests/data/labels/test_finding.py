@@ -145,6 +145,13 @@ def test_a_mark_that_is_not_the_last_value_or_has_no_background_is_none():
             find_scheme([label(np.array(values, np.int16))])
 
 
+def test_there_is_no_background_where_0_does_not_count(caplog):
+    scheme = find_scheme([label([[0, 1, 2]])], ignore=[0])
+    assert (scheme.task, scheme.class_names) == ("multiclass", ("1", "2"))
+    assert read(scheme, label([[0, 1, 2]])).tolist() == [[255, 0, 1]]
+    assert not caplog.text
+
+
 def test_a_background_that_never_occurs_is_said(caplog):
     assert find_scheme([label([[1, 2]])]).class_names == ("0", "1", "2")
     assert "0 occurs nowhere: it is kept as the background" in caplog.text

@@ -44,3 +44,13 @@ def test_what_only_held_out_images_show_is_said(tmp_path, save_blocks, caplog):
     data = checked(tmp_path, classes=["background", "kidney", "tumour"])
     assert "no image to train on shows tumour" in caplog.text
     assert shown_classes(data.train, {1, 2}) == {1}
+
+
+def test_masks_without_any_background_are_said(tmp_path, save_blocks, caplog):
+    save_blocks(tmp_path, 4)
+    checked(tmp_path)
+    assert not caplog.text
+    for number in range(4):
+        cv2.imwrite(str(tmp_path / "masks" / f"im{number}.png"), np.full((40, 30), 255, np.uint8))
+    checked(tmp_path)
+    assert "no image to train on shows anything but foreground" in caplog.text
