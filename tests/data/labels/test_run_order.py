@@ -44,3 +44,11 @@ def test_overlap_counts_pixels(step):
     flat = np.random.default_rng(1).random(500) > 0.4
     edges = np.flatnonzero(np.diff(flat.astype(int), prepend=0, append=0)).reshape(-1, 2)
     assert overlap(edges, step) == (flat[: max(0, 500 - step)] & flat[step:]).sum()
+
+
+def test_square_masks_do_not_hide_others_in_the_wrong_order():
+    squares = [source(disc((40, 40), radius), written=False, read=True) for radius in range(14)] * 5
+    torn = [source(disc((30, 50)), written=False, read=True)]
+    require_written_order(squares)
+    with pytest.raises(LabelError, match="column_major: false"):
+        require_written_order(squares + torn)

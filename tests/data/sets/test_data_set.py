@@ -238,3 +238,11 @@ def test_masks_of_another_set_mean_what_was_declared_for_the_run(tmp_path, save_
     case, _ = labelled_cases(trained, save_folder(tmp_path / "wrong", pictures(2), masks(2, values=(0, 7))))
     with pytest.raises(LabelError, match="expected label values 0, 1, 255; received 7"):
         case.read_label(Window((0, 0), (40, 40)))
+
+
+def test_what_does_not_count_for_a_run_does_not_count_in_another_set(tmp_path, save_folder, pictures, masks):
+    old = save_folder(tmp_path / "old", pictures(3), masks(3, values=(0, 1, 255)))
+    trained = load_data(old, spatial_dims=2).as_mapping()
+    for case in labelled_cases(trained, save_folder(tmp_path / "new", pictures(2), masks(2, values=(0, 255)))):
+        labels = case.read_label(Window((0, 0), (40, 40)))
+        assert set(np.unique(labels)) == {0, 255}
