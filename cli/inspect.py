@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 # How many suspicious pairs of a kind, and how many label values, are printed.
 LISTED, SHOWN = 10, 20
+# How many images are drawn by default.
+SAMPLES = 6
 Report = dict[str, Any]  # what was found, as JSON values
 
 
@@ -44,7 +46,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--against", type=str | None, default=None, help="folder or YAML file of other images, with or without labels"
     )
-    parser.add_argument("--samples", type=int, default=6, help="images in the picture")
+    parser.add_argument("--samples", type=int, default=SAMPLES, help="images in the picture")
     parser.add_argument(
         "--spatial-dims", type=int | None, default=None, help="number of spatial axes, 2 or 3; by default the files'"
     )
@@ -56,6 +58,8 @@ def run(arguments: Namespace) -> None:
     """Runs `inspect`."""
     if arguments.samples < 1:
         raise OptionError("samples", "at least 1", arguments.samples)
+    if arguments.samples != SAMPLES and arguments.picture is None:
+        raise OptionError("samples", "`picture`, which shows them", arguments.samples)
     if arguments.spatial_dims not in (None, 2, 3):
         raise OptionError("spatial_dims", "2 or 3", arguments.spatial_dims)
     if arguments.picture is not None:

@@ -87,6 +87,9 @@ def run(arguments: Namespace) -> None:
     """Runs `train`."""
     recipe = training.find_hosts(training.Recipe.of(arguments))
     data.read_spec(recipe.data, recipe.data_options())
+    # Runs of earlier versions are not to end for an option that never did anything.
+    if not recipe.resume and recipe.region != training.Recipe().region and recipe.roi_classes is None:
+        raise OptionError("region", "`roi_classes`, around which it lies", recipe.region)
     if recipe.run is not None:
         inputs = [*data.files_of(recipe.data), *([recipe.init_from] if recipe.init_from else [])]
         check_no_input([recipe.run], inputs)

@@ -45,6 +45,8 @@ def find_hosts(recipe: Recipe, environment: Mapping[str, str] | None = None) -> 
         hosts, number = from_slurm(environment), int(environment["SLURM_PROCID"])
     else:
         hosts, number = [], None
+    if not hosts and recipe.host is not None:
+        raise OptionError("host", "`hosts`, among which it is", recipe.host)
     if len(hosts) < 2 and recipe.hosts is None:
         return replace(recipe, hosts=None, host=None)
     for host in hosts:
