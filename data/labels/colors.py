@@ -110,12 +110,13 @@ class RemappedSource(WrappedSource):
     Args:
         source: The label, one band of indices.
         table: The new index of each, `uint8` `(indices,)`.
+        palette: The other palette, `uint8` `(indices, 3)`.
     """
 
-    def __init__(self, source: Source, table: np.ndarray) -> None:
+    def __init__(self, source: Source, table: np.ndarray, palette: np.ndarray | None = None) -> None:
         super().__init__(source)
         self._table, self.dtype, self.channels = table, table.dtype, 1
-        self.roles, self.palette_colors, self.nodata, self.value_step = (), None, None, 0.0
+        self.roles, self.palette_colors, self.nodata, self.value_step = (), palette, None, 0.0
 
     @property
     def reading(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from maskzoo.errors import LabelError, OptionError
@@ -13,7 +14,7 @@ from ..images.source import Source
 from .colors import colors_expected, has_colors
 from .facts import LabelFacts, scan
 from .instances import MOST_CLASSES
-from .scheme import TASKS, Classes, LabelScheme
+from .scheme import TASKS, Classes, LabelScheme, Palette
 from .values import (
     UNKNOWN_CLASS,
     is_rounded,
@@ -123,7 +124,21 @@ def understand(
         )
     if any(is_rounded(fact.source) for fact in facts):
         remarks.append("values that are stored scaled or computed are rounded to whole numbers")
-    return Understanding(scheme, remarks)
+    return Understanding(replace(scheme, palette=palette_of(facts)), remarks)
+
+
+def palette_of(facts: Sequence[LabelFacts]) -> Palette:
+    """Returns the label values that occur in files with a palette, each with its colour, which is one in all files."""
+    colors: dict[int, tuple[int, int, int]] = {}
+    for fact in facts:
+        palette = fact.source.palette_colors
+        if palette is None:
+            continue
+        for value in fact.values:
+            if 0 <= value < len(palette):
+                red, green, blue = palette[value].tolist()
+                colors.setdefault(value, (red, green, blue))
+    return tuple((value, *colors[value]) for value in sorted(colors))
 
 
 def are_bands(facts: Sequence[LabelFacts], task: str | None, classes: Classes | None) -> bool:

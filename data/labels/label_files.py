@@ -19,6 +19,7 @@ from ..images.wrapped_source import WrappedSource
 from ..windows import Window
 from .colors import BLACK, ColorSource, ColorTable, RemappedSource, code_of, color_name
 from .masked_labels import with_missing
+from .scheme import Palette
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,8 @@ class LabelFiles:
         spatial_dims: Number of spatial axes, 2 or 3.
         colors: What their colours stand for, if those say the class.
         bands: Number of bands that are classes, if that was declared: then transparency may be one.
+        palette: What label values look like in the labels that a run was trained on. Where any of the colours occurs,
+            colours say the label values.
 
     Attributes:
         remarks: What was found out that the user should know, one line each; filled as files are opened.
@@ -45,8 +48,10 @@ class LabelFiles:
         *,
         colors: ColorTable | None = None,
         bands: int | None = None,
+        palette: Palette = (),
     ) -> None:
         self._files, self._spatial_dims = files, spatial_dims
+        self._trained = {value: bytes(color) for value, *color in palette}
         self._colors, self._bands = colors, bands
         self.remarks: list[str] = []
 
@@ -62,7 +67,7 @@ class LabelFiles:
             return ColorSource(source, self._colors)
         if "alpha" in source.roles and len(source.roles) == source.channels > 1 and not self._alpha_is_class:
             source = OpaqueSource(source)
-        elif source.palette_colors is not None and self._reference is not None:
+        elif source.palette_colors is not None and self._meaning is not None:
             source = self._remapped(source, source.palette_colors)
         return with_missing(source)
 
@@ -114,12 +119,19 @@ class LabelFiles:
         return False
 
     @cached_property
-    def _reference(self) -> np.ndarray | None:
-        """The palette whose indices are the label values, `None` if those of all files agree.
+    def _meaning(self) -> dict[int, bytes] | None:
+        """The colour of each label value, `None` if indices are label values, since the palettes of all files agree.
 
-        It is one that begins with black, if there is any, and of those the most frequent. Where black and one other
-        colour are all that is used, black is 0 even if no palette begins with it.
+        It is that of the labels that a run was trained on, if any of its colours occurs; else that of a palette that
+        begins with black, if there is any, and of those the most frequent. Where black and one other colour are all
+        that is used, black is 0 even if no palette begins with it.
         """
+        if self._trained:
+            used = self._used_colors()
+            if used & set(self._trained.values()):
+                return self._trained
+            if used:
+                self.remarks.append("no colour is one of those that the run was trained on: indices are label values")
         if (mask := self._mask_palette()) is not None:
             return mask
         palettes = [source.palette_colors for source in self._sources.values() if source.palette_colors is not None]
@@ -139,9 +151,21 @@ class LabelFiles:
             f"palettes differ between label files, such as {first} and {other}: label values are those that their "
             f"colours have in {first}"
         )
-        return np.frombuffer(best, np.uint8).reshape(-1, 3)
+        return {value: best[3 * value : 3 * value + 3] for value in range(len(best) // 3)}
 
-    def _mask_palette(self) -> np.ndarray | None:
+    def _used_colors(self) -> set[bytes]:
+        """Returns the colours other than black that occur in any file with a palette."""
+        found: set[bytes] = set()
+        for source in self._sources.values():
+            if source.palette_colors is None:
+                continue
+            try:
+                found |= {source.palette_colors[index].tobytes() for index in used_values(source)}
+            except MaskzooError:
+                continue
+        return found - {bytes(BLACK)}
+
+    def _mask_palette(self) -> dict[int, bytes] | None:
         """Returns black and the other colour of masks whose palettes all begin with the other; `None` for others."""
         palettes = [(source, source.palette_colors) for source in self._sources.values()]
         used: set[bytes] = set()
@@ -157,7 +181,7 @@ class LabelFiles:
         if len(used) != 2 or bytes(BLACK) not in used:
             return None
         self.remarks.append("palettes that begin with another colour than black: black is 0, the other 1")
-        return np.array([BLACK, *(tuple(color) for color in used - {bytes(BLACK)})], np.uint8)
+        return dict(enumerate([bytes(BLACK), *(used - {bytes(BLACK)})]))
 
     def _used_agree(self) -> bool:
         """Says whether every index that occurs has one colour in all files."""
@@ -176,18 +200,25 @@ class LabelFiles:
         return True
 
     def _remapped(self, source: Source, palette: np.ndarray) -> Source:
-        reference = self._reference
-        if reference is None or np.array_equal(palette, reference):
+        """Returns a label whose values are those that its colours have in the labels that decide."""
+        meaning = self._meaning
+        if meaning is None:
             return source
         known: dict[bytes, int] = {}
-        for index, color in enumerate(reference):
-            known.setdefault(color.tobytes(), index)
-        table = np.array([known.get(color.tobytes(), -1) for color in palette])
+        for value, color in meaning.items():
+            known.setdefault(color, value)
+        colors = [color.tobytes() for color in palette]
+        table = np.array([n if meaning.get(n) == color else known.get(color, -1) for n, color in enumerate(colors)])
         for index in used_values(source):
             if table[index] < 0:
                 other = color_name(code_of(palette[index]))
                 raise LabelError(source.name, "the colours that the palettes of the other labels have", other)
-        return RemappedSource(source, np.maximum(table, 0).astype(source.dtype))
+        if ((table == np.arange(len(table))) | (table < 0)).all():
+            return source
+        shown = np.zeros((max(meaning) + 1, 3), np.uint8)
+        for value, color in meaning.items():
+            shown[value] = list(color)
+        return RemappedSource(source, np.maximum(table, 0).astype(source.dtype), shown)
 
 
 class OpaqueSource(WrappedSource):

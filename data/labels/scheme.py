@@ -23,6 +23,8 @@ UNKNOWN = 254
 MOST_CLASSES = IGNORED
 # Class names alone, or each with its label value or values.
 Classes = Mapping[str, int | Sequence[int]] | Sequence[str]
+# Label values, each with the red, green and blue that it has in the palette of its files.
+Palette = tuple[tuple[int, int, int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class LabelScheme:
             are `bands`, those of absence, then those of presence.
         ignore: Label values of pixels that do not count.
         bands: For `multilabel` in several bands, the band of each class, counted from 0.
+        palette: Of labels with a palette: each label value with the red, green and blue that it has there.
 
     Raises:
         DataError: If a multiclass task has more classes than class ids.
@@ -47,6 +50,7 @@ class LabelScheme:
     values: tuple[tuple[int, ...], ...]
     ignore: tuple[int, ...] = ()
     bands: tuple[int, ...] | None = None
+    palette: Palette = ()
 
     def __post_init__(self) -> None:
         if self.task == "multiclass" and self.num_classes > MOST_CLASSES:
@@ -61,6 +65,7 @@ class LabelScheme:
             values=tuple(tuple(group) for group in values["values"]),
             ignore=tuple(values.get("ignore", ())),
             bands=None if values.get("bands") is None else tuple(values["bands"]),
+            palette=tuple((value, red, green, blue) for value, red, green, blue in values.get("palette", ())),
         )
 
     def as_dict(self) -> dict[str, Any]:  # JSON values

@@ -212,10 +212,11 @@ def labelled_cases(
     if mapping["spec"].get("instances") and spec.task is None and spec.classes is None and not spec.ignore:
         # Masks are numbers of objects too.
         spec = replace(spec, instances=True)
-    pairs, bands = open_pairs(spec, spatial_dims, seed)
+    declares = spec.classes is not None or spec.colors is not None
+    pairs, bands = open_pairs(spec, spatial_dims, seed, () if declares and path is not None else scheme.palette)
     if path is None:
         pairs = held_out_pairs(pairs, held_out, regions)
-    elif spec.classes is not None or spec.colors is not None:
+    elif declares:
         declared = scheme_of(replace(spec, task=spec.task or scheme.task), pairs, bands)
         if declared.class_names != scheme.class_names:
             expected = f"the classes of the run, {', '.join(scheme.class_names)}"

@@ -20,7 +20,7 @@ from ..labels.polygons import PolygonSource
 from ..labels.run_order import require_written_order
 from ..labels.run_source import RunSource
 from ..labels.run_table import RunTable
-from ..labels.scheme import Classes
+from ..labels.scheme import Classes, Palette
 from ..labels.soft_masks import HALF, SoftMaskSource, are_soft_masks
 from ..labels.values import UNKNOWN_CLASS, StackedSource, unresampled
 from .folders import LabelPlace, files_by_stem, matched
@@ -107,6 +107,7 @@ def label_opener(
     images: Mapping[str, Path],
     spatial_dims: int,
     check: CheckNames | None = None,
+    palette: Palette = (),
 ) -> LabelOpener:
     """Returns what opens the labels of a data set.
 
@@ -116,6 +117,7 @@ def label_opener(
         images: Files of the images by name.
         spatial_dims: Number of spatial axes, 2 or 3.
         check: Looks at the names of images and labels; by default each must have a counterpart.
+        palette: What label values look like in the labels that a run was trained on.
 
     Raises:
         LabelError: If the labels are of a kind that the images cannot have.
@@ -138,7 +140,8 @@ def label_opener(
     require_label_files(labels)
     files = matched(images, files_by_stem(labels), spec.label_suffix)
     check(images, files, labels)
-    opened = LabelFiles(files, spatial_dims, colors=spec.color_table, bands=number_of_bands(spec.classes))
+    bands = number_of_bands(spec.classes)
+    opened = LabelFiles(files, spatial_dims, colors=spec.color_table, bands=bands, palette=palette)
     return LabelOpener(lambda name, _: opened.open(name), None, spec.instances, lambda: opened.remarks)
 
 

@@ -12,7 +12,7 @@ from maskzoo.errors import LabelError
 from ..images.opening import open_source
 from ..images.source import Source
 from ..labels.finding import band_scheme, find_scheme
-from ..labels.scheme import LabelScheme
+from ..labels.scheme import LabelScheme, Palette
 from ..labels.values import by
 from ..synthetic.objects import synthetic_cases
 from .alike_images import read_alike
@@ -69,13 +69,17 @@ def image_names(spec: DataSpec | str | os.PathLike[str], *, spatial_dims: int | 
     return [pair.name for pair in open_pairs(spec, spatial_dims or spatial_dims_of(spec) or 2, 0)[0]]
 
 
-def open_pairs(spec: DataSpec, spatial_dims: int, seed: int) -> tuple[list[Pair], list[str] | None]:
+def open_pairs(
+    spec: DataSpec, spatial_dims: int, seed: int, palette: Palette = ()
+) -> tuple[list[Pair], list[str] | None]:
     """Opens every image with its label and checks that they fit each other.
 
     Args:
         spec: The data set.
         spatial_dims: Number of spatial axes, 2 or 3.
         seed: Seed of synthetic images.
+        palette: What label values look like in other labels, such as those that a run was trained on; the colours of
+            palettes are taken by it.
 
     Returns:
         The pairs, sorted by name; and the names of the labels' bands, `None` if the labels are images whose values say
@@ -89,7 +93,7 @@ def open_pairs(spec: DataSpec, spatial_dims: int, seed: int) -> tuple[list[Pair]
         return synthetic_pairs(spec, spatial_dims, seed), None
     spec = settled(spec, spatial_dims)
     images = image_files(spec)
-    open_label = label_opener(spec, find_folders(spec)[1], images, spatial_dims)
+    open_label = label_opener(spec, find_folders(spec)[1], images, spatial_dims, palette=palette)
     for line in left_out(spec):
         logger.warning("left out: %s", line)
     pairs: list[Pair] = []

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from maskzoo.errors import DataError, OptionError
 
+from ..labels.scheme import Palette
 from .copies import group_images, listed_names
 from .folds import held_out_names
 from .image_identity import KnownImages, identities_of, region_of
@@ -67,7 +68,8 @@ def open_whole_parts(spec: DataSpec, spatial_dims: int, seed: int) -> list[Part]
         return [open_part(spec, spatial_dims, seed)]
     parts: list[Part] = []
     for place, prefix in zip(spec.sets, prefixes(list(spec.sets)), strict=True):
-        parts.append(open_part(read_part(spec, place), spatial_dims, seed, spec.sets[place], f"{prefix}-"))
+        palette = parts[0].scheme.palette if parts else ()
+        parts.append(open_part(read_part(spec, place), spatial_dims, seed, spec.sets[place], f"{prefix}-", palette))
         first, part = parts[0], parts[-1]
         for name, expected, received in (
             ("task", first.scheme.task, part.scheme.task),
@@ -88,10 +90,21 @@ def orders_of_bands(first: Sequence[str], other: Sequence[str]) -> tuple[str, st
     return (", ".join(first), ", ".join(other)) if sorted(first) == sorted(other) else ("", "")
 
 
-def open_part(spec: DataSpec, spatial_dims: int, seed: int, weight: float | None = None, prefix: str = "") -> Part:
-    """Opens one data set, whose names get a prefix; nothing is held out yet."""
+def open_part(
+    spec: DataSpec,
+    spatial_dims: int,
+    seed: int,
+    weight: float | None = None,
+    prefix: str = "",
+    palette: Palette = (),
+) -> Part:
+    """Opens one data set, whose names get a prefix; nothing is held out yet.
+
+    Colours of palettes mean what they do in another set, if that is given and nothing is declared.
+    """
     spec = settled(spec, spatial_dims)
-    pairs, bands = open_pairs(spec, spatial_dims, seed)
+    declares = spec.classes is not None or spec.colors is not None
+    pairs, bands = open_pairs(spec, spatial_dims, seed, () if declares else palette)
     scheme = scheme_of(spec, pairs, bands)
     pairs = [pair._replace(name=prefix + pair.name) for pair in pairs]
     found = identities_of([pair.image for pair in pairs])

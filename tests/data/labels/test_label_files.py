@@ -148,3 +148,35 @@ def test_a_damaged_file_stops_no_other(tmp_path):
     assert files.open("a").channels == 1
     with pytest.raises(UnreadableFile, match=r"b.tif"):
         files.open("b")
+
+
+RED, GREEN, GREY = (255, 0, 0), (0, 255, 0), (90, 90, 90)
+TRAINED = ((0, 0, 0, 0), (1, *RED), (2, *GREEN))
+
+
+def test_palettes_are_read_as_those_that_a_run_was_trained_on(tmp_path):
+    labels = np.arange(64, dtype=np.uint8).reshape(8, 8) % 3
+    turned = np.array([0, 2, 1], np.uint8)[labels]
+    black = (0, 0, 0)
+    first = write(tmp_path / "a.tif", turned, palette={0: black, 1: GREEN, 2: RED})
+    second = write(tmp_path / "b.tif", turned, palette={0: black, 1: GREEN, 2: RED})
+    for palette, expected in ((TRAINED, labels), ((), turned)):
+        _, sources = opened([first, second], palette=palette)
+        for source in sources:
+            np.testing.assert_array_equal(whole(source)[..., 0], expected)
+    files, (source,) = opened(
+        [write(tmp_path / "c.tif", labels, palette={0: black, 1: RED, 2: GREEN})], palette=TRAINED
+    )
+    np.testing.assert_array_equal(whole(source)[..., 0], labels)
+    assert not files.remarks
+
+
+def test_palettes_with_other_colours_than_a_run_was_trained_on(tmp_path):
+    labels = np.arange(64, dtype=np.uint8).reshape(8, 8) % 3
+    other = write(tmp_path / "a.tif", labels, palette={0: (0, 0, 0), 1: RED, 2: GREY})
+    with pytest.raises(LabelError, match=r"a.tif: expected the colours .*; received \[90, 90, 90\]"):
+        opened([other], palette=TRAINED)
+    strange = write(tmp_path / "b.tif", labels, palette={0: (0, 0, 0), 1: (1, 1, 1), 2: GREY})
+    files, (source,) = opened([strange], palette=TRAINED)
+    np.testing.assert_array_equal(whole(source)[..., 0], labels)
+    assert files.remarks == ["no colour is one of those that the run was trained on: indices are label values"]

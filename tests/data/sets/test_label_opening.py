@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 from affine import Affine
+from PIL import Image
 
 from maskzoo.data import DataSpec, Window, encode_rle, labelled_cases, load_data
 from maskzoo.data.images.raster_files import open_raster
@@ -319,3 +320,39 @@ def test_a_coarser_label_of_a_volume_lies_where_the_volume_lies(tmp_path):
     nibabel.save(nibabel.Nifti1Image(mask[::-2, ::2], coarser), tmp_path / "elsewhere/a.nii")
     with pytest.raises(LabelError, match="expected a label of the size of"):
         load_data(DataSpec(str(tmp_path), labels="elsewhere", orientation="stored", validation=0), spatial_dims=3)
+
+
+def save_palette_set(folder, *colors):
+    """Images with masks whose indices 1 and 2 have these colours; returns the indices."""
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True)
+    rng = np.random.default_rng(len(folder.name))
+    labels = np.repeat(np.arange(6, dtype=np.uint8) % 3, 20).reshape(12, 10)
+    for number in range(4):
+        cv2.imwrite(str(folder / "images" / f"a{number}.png"), rng.integers(0, 255, (12, 10), np.uint8))
+        picture = Image.fromarray(labels)
+        picture.putpalette([0, 0, 0, *(part for color in colors for part in color)])
+        picture.save(folder / "masks" / f"a{number}.png")
+    return labels
+
+
+def test_a_run_reads_palettes_of_other_sets_by_the_colours_that_it_was_trained_on(tmp_path):
+    red, green = (255, 0, 0), (0, 255, 0)
+    labels = save_palette_set(tmp_path / "one", red, green)
+    save_palette_set(tmp_path / "other", green, red)
+    trained = load_data(tmp_path / "one", spatial_dims=2).as_mapping()
+    trained = json.loads(json.dumps(trained))
+    window = Window((0, 0), labels.shape)
+    turned = np.array([0, 2, 1])[labels]
+    for case in labelled_cases(trained, tmp_path / "other"):
+        np.testing.assert_array_equal(case.read_label(window), turned)
+    for case in labelled_cases(trained):
+        np.testing.assert_array_equal(case.read_label(window), labels)
+    del trained["labels"]["palette"]  # a run of an earlier version
+    for case in labelled_cases(trained, tmp_path / "other"):
+        np.testing.assert_array_equal(case.read_label(window), labels)
+    (tmp_path / "both.yaml").write_text("sets: {one: 1, other: 1}\n")
+    joined = load_data(tmp_path / "both.yaml", spatial_dims=2)
+    for case in [*joined.train, *joined.validation]:
+        expected = turned if case.name.startswith("other") else labels
+        np.testing.assert_array_equal(case.read_label(window), expected)
