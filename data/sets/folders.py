@@ -22,6 +22,7 @@ from ..images.image_files import (
     holds_slices,
     is_dicom_file,
     is_hidden,
+    is_image,
 )
 from ..images.rasterio_source import needs_tifffile
 from .channels import are_endings, cases_of, found_channels
@@ -89,9 +90,9 @@ def left_out(spec: DataSpec) -> list[str]:
     for place in sorted(used):
         if not place.is_dir():
             continue
-        found += [
-            f"the images in the folder {folder}" for folder in inner_folders(place) if folder.resolve() not in used
-        ]
+        # Where there are folders alone they are what is read: a file for each object in that of each image.
+        inner = inner_folders(place) if any(map(is_image, place.iterdir())) else []
+        found += [f"the images in the folder {folder}" for folder in inner if folder.resolve() not in used]
         unread = Counter(file.suffix.lower() for file in place.iterdir() if file.suffix.lower() in UNREAD_SUFFIXES)
         found += [f"{counted(number, 'file')} of type {suffix} in {place}" for suffix, number in unread.items()]
     return found

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from maskzoo.errors import LabelError, MissingFile, OptionError
 
-from ..images.image_files import file_suffix, holds_slices, is_image
+from ..images.image_files import file_suffix, holds_slices, is_hidden, is_image
 from ..images.placement import are_comparable, turn_of_coarser
 from ..images.pyramid import ResampledSource
 from ..images.scale import like_image
@@ -16,6 +16,7 @@ from ..images.source import Source
 from ..images.turning import TurnedSource
 from ..labels.instances import MOST_CLASSES, InstanceSource, numbers_objects
 from ..labels.label_files import LabelFiles
+from ..labels.object_files import ObjectFilesSource
 from ..labels.polygons import PolygonSource
 from ..labels.run_order import require_written_order
 from ..labels.run_source import RunSource
@@ -137,6 +138,8 @@ def label_opener(
         )
     if suffix in POLYGON_SUFFIXES or any(file_suffix(file) in POLYGON_SUFFIXES for file in labels.iterdir()):
         return polygon_opener(spec, labels, images, check)
+    if objects := object_folders(labels, images):
+        return object_opener(objects, labels, images, check)
     require_label_files(labels)
     files = matched(images, files_by_stem(labels), spec.label_suffix)
     check(images, files, labels)
@@ -282,6 +285,26 @@ def number_of_bands(classes: Classes | None) -> int | None:
     return (
         len(bands) if len(bands) > 2 and sorted(map(str, bands)) == sorted(map(str, range(1, len(bands) + 1))) else None
     )
+
+
+def object_folders(folder: Path, images: Mapping[str, Path]) -> dict[str, Path]:
+    """Returns the folders with the files of the objects of each image, by its name; nothing if labels lie otherwise."""
+    parts = [part for part in folder.iterdir() if not is_hidden(part) and not holds_slices(part)]
+    folders = matched(images, {part.name: part for part in parts if part.is_dir()})
+    return folders if folders.keys() & images.keys() and not any(map(is_image, parts)) else {}
+
+
+def object_opener(
+    folders: Mapping[str, Path], labels: Path, images: Mapping[str, Path], check: CheckNames
+) -> LabelOpener:
+    """Returns what opens labels that have a folder per image, with a file for each object."""
+    check(images, folders, labels)
+
+    def open_full(name: str, image: Source) -> Source:
+        files = [file for file in sorted(folders[name].iterdir()) if is_image(file)]
+        return ObjectFilesSource(folders[name], files, image.levels[0][0])
+
+    return LabelOpener(open_full, None, True, lambda: ["folders of images hold a file for each object"])
 
 
 def require_label_files(folder: Path) -> None:

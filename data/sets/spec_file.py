@@ -203,6 +203,7 @@ def files_of_spec(spec: DataSpec, *, with_folds: bool = True) -> list[Path]:
         places += [Path(spec.path) / place for place in spec.channels.values()]
     entries = [entry for place in places if place.is_dir() for entry in place.iterdir()]
     files = [part for entry in entries for part in (parts_of_file(entry) if holds_slices(entry) else [entry])]
+    files += [file for entry in entries if entry.is_dir() and not holds_slices(entry) for file in entry.iterdir()]
     return [Path(spec.path), *places, *files, *([Path(spec.folds)] if spec.folds and with_folds else [])]
 
 

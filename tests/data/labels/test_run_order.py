@@ -47,7 +47,7 @@ def test_overlap_counts_pixels(step):
 
 
 def test_square_masks_do_not_hide_others_in_the_wrong_order():
-    squares = [source(disc((40, 40), radius), written=False, read=True) for radius in range(14)] * 5
+    squares = [source(disc((40, 40), radius), written=False, read=True) for radius in range(14)] * 20
     torn = [source(disc((30, 50)), written=False, read=True)]
     require_written_order(squares)
     with pytest.raises(LabelError, match="column_major: false"):
