@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import lazy_loader
 
+from .machine import prefer_onednn
+
 if TYPE_CHECKING:
     from maskzoo import cli as cli
     from maskzoo import data as data
@@ -25,6 +27,8 @@ __version__ = "0.1.0"
 # In a checkout the sub-packages stand at the top (models/, losses/, ...); installed, they lie inside this folder.
 if not (Path(__file__).parent / "models").is_dir():
     __path__.append(str(Path(__file__).resolve().parent.parent))
+
+prefer_onednn()
 
 # Rooms are imported when they are touched: `import maskzoo` brings neither Keras nor TensorFlow.
 __getattr__, __dir__, __all__ = lazy_loader.attach(

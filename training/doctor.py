@@ -1,5 +1,6 @@
 """Checks of a training on this machine: whether several devices train as one, whether memory and reading suffice."""
 
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -7,6 +8,7 @@ from dataclasses import replace
 import keras
 
 from maskzoo.errors import OptionError
+from maskzoo.machine import ONEDNN, processor_features
 
 from .. import data
 from . import optimisation, strategy
@@ -48,11 +50,22 @@ def examine(recipe: Recipe, memory: float | None = None) -> Iterator[CheckResult
     for check in PROOFS:
         yield check(bench)
     yield from advise_on_norms(bench, used)
+    yield check_onednn()
     available = free_memory(used) if memory is None else memory
     result = check_memory(stages[-1], bench.network, used.num_replicas_in_sync, available)
     yield result
     if result.status == "ok":
         yield check_reading(stages[-1], dataset, used)
+
+
+def check_onednn() -> CheckResult:
+    """Says whether TensorFlow computes by oneDNN, which is faster on processors that have the instructions."""
+    chosen = os.environ.get(ONEDNN)
+    if "avx2" not in processor_features():
+        return CheckResult("oneDNN", "ok", "left as TensorFlow has it: this processor has no AVX2, or is not known")
+    if chosen == "0":
+        return CheckResult("oneDNN", "advice", f"off, by {ONEDNN}=0; with it steps are faster on this processor")
+    return CheckResult("oneDNN", "ok", "on: this processor has AVX2")
 
 
 def advise_on_norms(bench: Bench, used: Strategy) -> Iterator[CheckResult]:

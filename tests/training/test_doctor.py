@@ -32,7 +32,7 @@ def test_the_doctor_finds_all_equal_and_says_what_it_would_change(grey_squares, 
     lines = [line for line in capsys.readouterr().out.splitlines() if line[7:].split()[0] != "data"]
     states = {line[7:24].strip(): line[:6].strip() for line in lines if not line.startswith("!")}
     names = ["loss", "gradients", "clipping", "accumulation", "batch norm", "uneven batches"]
-    assert states == dict.fromkeys([*names[:proofs], "memory"], "ok")
+    assert states == dict.fromkeys([*names[:proofs], "oneDNN", "memory"], "ok")
     assert [line for line in lines if line.startswith("!")] == [
         "!      batch norm       each of 2 devices keeps its own statistics; --norm sync shares them"
     ]
@@ -73,3 +73,21 @@ def test_slow_reading_is_reported(grey_squares, monkeypatch, seconds, status):
     read_rate = 4 / (seconds + 0.5)
     assert result.message.startswith(f"{read_rate:.0f} windows are read per second, 4 trained on")
     assert ("the devices wait" in result.message) == (status == "advice")
+
+
+@pytest.mark.parametrize(
+    ("features", "chosen", "status", "words"),
+    [
+        ({"avx2"}, None, "ok", "on: this processor"),
+        ({"avx2"}, "0", "advice", "off, by TF_ENABLE_ONEDNN_OPTS=0"),
+        (set(), None, "ok", "left as TensorFlow has it"),
+    ],
+)
+def test_the_doctor_says_whether_onednn_computes(monkeypatch, features, chosen, status, words):
+    monkeypatch.setattr(doctor, "processor_features", lambda: features)
+    monkeypatch.delenv(doctor.ONEDNN, raising=False)
+    if chosen:
+        monkeypatch.setenv(doctor.ONEDNN, chosen)
+    result = doctor.check_onednn()
+    assert result.status == status
+    assert result.message.startswith(words)
