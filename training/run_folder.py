@@ -18,6 +18,7 @@ import yaml
 from maskzoo.errors import ExistingFile, MissingFile, OptionError, RunError
 from maskzoo.files import remove_abandoned, write_json, write_text
 
+from .history import read_history
 from .options import Value
 from .recipe import Recipe
 
@@ -109,6 +110,10 @@ def create_run(recipe: Recipe) -> Path:
         run = Path(recipe.run)
         if recipe.resume:
             check_same(recipe, read_recipe(run))
+            # Killed in its first epoch, a run may have the best model alone, and begins anew.
+            is_trained = len(read_history(run)) > 1 or (run / "scores.json").exists()
+            if is_trained and (run / BEST).exists() and not (run / LAST).exists():
+                raise MissingFile(run, f"a run with a {LAST}, which is what is resumed", f"one with a {BEST} alone")
         elif run.exists() and any(path.name != LOG for path in run.iterdir()):
             raise ExistingFile(run, "a new folder, or `resume` to continue the run in it", "one that holds a run")
     run.mkdir(parents=True, exist_ok=True)
@@ -129,8 +134,11 @@ def check_trackers(names: Sequence[str] | None) -> None:
 
 
 def discard_unfinished(run: Path) -> bool:
-    """Removes the folder of a run that failed before its first checkpoint; returns whether it did."""
-    if (run / LAST).exists():
+    """Removes the folder of a run that failed before its first checkpoint; returns whether it did.
+
+    A folder that holds a model is kept: without the last it may be one that was resumed.
+    """
+    if any((run / name).exists() for name in (LAST, BEST)):
         return False
     if (run / LOG).exists():
         for path in run.iterdir():

@@ -9,6 +9,7 @@ import yaml
 
 from maskzoo.errors import ExistingFile, MissingFile, OptionError, RunError
 from maskzoo.training import Recipe, create_run, discard_unfinished, read_recipe, run_folder
+from maskzoo.training.run_folder import write_recipe
 
 
 def test_a_run_without_a_name_gets_a_free_one(tmp_path, monkeypatch):
@@ -87,9 +88,27 @@ def test_a_run_without_a_checkpoint_leaves_only_its_log(tmp_path):
             (run / file).touch()
         assert discard_unfinished(run)
         assert [path.name for path in run.iterdir()] == left if left else not run.exists()
-    (tmp_path / "b" / "last.keras").touch()
-    assert not discard_unfinished(tmp_path / "b")
-    assert (tmp_path / "b" / "last.keras").exists()
+    for name in ("last.keras", "best.keras"):
+        model = tmp_path / "b" / name
+        model.touch()
+        assert not discard_unfinished(tmp_path / "b")
+        assert model.exists()
+        model.unlink()
+
+
+def test_a_run_whose_last_model_is_gone_is_not_begun_anew(tmp_path):
+    folder = create_run(Recipe(run=str(tmp_path / "run")))
+    write_recipe(Recipe(), folder)
+    resumed = Recipe(run=str(folder), resume=True)
+    assert create_run(resumed) == folder
+    (folder / "best.keras").touch()
+    (folder / "history.csv").write_text("epoch,stage\n1,1\n")
+    assert create_run(resumed) == folder
+    (folder / "history.csv").write_text("epoch,stage\n1,1\n2,1\n")
+    with pytest.raises(MissingFile, match="expected a run with a last.keras, which is what is resumed"):
+        create_run(resumed)
+    (folder / "last.keras").touch()
+    assert create_run(resumed) == folder
 
 
 def test_the_manifest_says_what_a_run_was_made_with(tmp_path, monkeypatch):
