@@ -53,7 +53,8 @@ def temporary_path(path: Path) -> Path:
 def remove_abandoned(folder: Path) -> None:
     """Removes temporary files and folders of `written_atomically` whose process was killed and is no longer there."""
     for path in folder.glob(".*"):
-        found = re.fullmatch(r"\..+\.(\d+)(\.unfinished)?(\.[^.]+)*", path.name)
+        # Version 0.1 named models without the word; of other files a number in the name says nothing.
+        found = re.fullmatch(r"\..+\.(\d+)(\.unfinished(\.[^.]+)*|\.keras)", path.name)
         if found and not is_running(int(found[1])):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)

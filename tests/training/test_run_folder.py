@@ -9,7 +9,6 @@ import yaml
 
 from maskzoo.errors import ExistingFile, MissingFile, OptionError, RunError
 from maskzoo.training import Recipe, create_run, discard_unfinished, read_recipe, run_folder
-from maskzoo.training.run_folder import write_recipe
 
 
 def test_a_run_without_a_name_gets_a_free_one(tmp_path, monkeypatch):
@@ -52,13 +51,15 @@ def test_what_killed_processes_left_is_removed_at_the_next_start(tmp_path):
     dead = 2**22 + 1  # more than Linux gives to a process
     left = [tmp_path / "run" / f".best.{dead}.keras", tmp_path / "run" / "kept" / f".a.keras.{dead}.unfinished.keras"]
     ours = tmp_path / "run" / f".last.keras.{os.getpid()}.unfinished.keras"
-    for path in (*left, ours):
+    # The progress of a prediction, and somebody's notes.
+    others = [tmp_path / "run/kept" / f".slide.{dead}.tif.journal", tmp_path / "run" / f".notes.{dead}.txt"]
+    for path in (*left, *others, ours):
         path.touch()
     recipe = Recipe(run=str(tmp_path / "run"))
     run_folder.write_recipe(recipe, tmp_path / "run")
     create_run(Recipe(run=str(tmp_path / "run"), resume=True))
     assert not any(path.exists() for path in left)
-    assert ours.exists()
+    assert all(path.exists() for path in (*others, ours))
 
 
 def test_the_recipe_of_an_earlier_version_is_read_and_resumed_by_its_new_names(tmp_path):
@@ -98,14 +99,14 @@ def test_a_run_without_a_checkpoint_leaves_only_its_log(tmp_path):
 
 def test_a_run_whose_last_model_is_gone_is_not_begun_anew(tmp_path):
     folder = create_run(Recipe(run=str(tmp_path / "run")))
-    write_recipe(Recipe(), folder)
+    run_folder.write_recipe(Recipe(), folder)
     resumed = Recipe(run=str(folder), resume=True)
     assert create_run(resumed) == folder
     (folder / "best.keras").touch()
     (folder / "history.csv").write_text("epoch,stage\n1,1\n")
     assert create_run(resumed) == folder
     (folder / "history.csv").write_text("epoch,stage\n1,1\n2,1\n")
-    with pytest.raises(MissingFile, match="expected a run with a last.keras, which is what is resumed"):
+    with pytest.raises(MissingFile, match=r"expected a run with a last\.keras, which is"):
         create_run(resumed)
     (folder / "last.keras").touch()
     assert create_run(resumed) == folder
