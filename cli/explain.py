@@ -1,15 +1,17 @@
 """Shows which level of a trained run's decoder answers to which class: in numbers and as heat maps.
 
-For every level of the decoder, finest first, and every class: how strongly the level's features answer inside and
-outside the class, in standard deviations, and how well they separate it: the probability that an element of the class
-answers more strongly than one of the rest (0.5: not at all, 1: perfectly). Where the class is, --label says, or else
-the run's own prediction. Looked at is the middle of the image, at most --size pixels along each axis.
-
-A class that another level than the finest separates best may gain from a side branch there: branch2_unet.
+For every level of the decoder, finest first, for the mask itself and for every class: how strongly it answers inside
+and outside the class, in standard deviations, and how well that separates the class: the probability that a pixel of
+the class answers more strongly than one of the rest (0.5: not at all, 1: perfectly). "separation" is measured on the
+half of the image that nothing was fitted on, "fitted" where everything was; if "fitted" is much higher, the image is
+too small to tell. "with mask" is the separation of mask and level together: by as much as it is above that of the mask
+alone, a side branch (branch2_unet) at this level may gain. Where the class is, --label says, or else the run's own
+prediction, which cannot say what is to be gained. Looked at is the middle of the image, at most --size pixels along
+each axis.
 
 examples:
   maskzoo explain runs/membrane images/3.tif --label labels/3.tif
-      a table, and the heat maps in 3-levels.png
+      a table, the level to try a side branch at, and the heat maps in 3-levels.png
   maskzoo explain runs/camvid images/1.png --output levels.png --json
       the numbers as JSON, by the run's own prediction
 """
@@ -32,6 +34,9 @@ from .tables import text_table
 
 logger = logging.getLogger(__name__)
 
+# Of the separation: less is within what another half of the image would give.
+LEAST_GAIN = 0.001
+
 
 def add_arguments(parser: Parser) -> None:
     """Adds the options of `explain`."""
@@ -44,6 +49,7 @@ def add_arguments(parser: Parser) -> None:
         "--output", type=str | None, default=None, help="picture to write (.png); by default IMAGE-levels.png, here"
     )
     parser.add_argument("--size", type=int, default=512, help="most pixels along each axis that are looked at")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the halves that are fitted on and measured on")
     parser.add_flag("--json", help="print JSON")
 
 
@@ -66,26 +72,46 @@ def run(arguments: Namespace) -> None:
     spatial_dims = trained.data.spatial_dims
     label = None if arguments.label is None else data.open_source(arguments.label, spatial_dims=spatial_dims)
     with data.open_source(arguments.image, spatial_dims=spatial_dims) as source:
-        found = evaluation.level_responses(trained, source, label, size=arguments.size)
-    evaluation.draw_levels(picture, found)
+        found = evaluation.level_responses(trained, source, label, size=arguments.size, seed=arguments.seed)
+    evaluation.draw_levels(picture, found, f"How the levels of {folder.name} answer to {Path(arguments.image).name}")
     if arguments.json:
         print(json.dumps([response.as_mapping() for response in found.responses], indent=2))
     else:
-        titles = ["level", "stride", "class", "inside", "outside", "separation", "elements"]
+        titles = ["level", "stride", "class", "inside", "outside", "separation", "fitted", "with mask", "elements"]
         rows = [
-            [r.level, str(r.stride), r.class_name, *map(number, (r.inside, r.outside, r.separation)), str(r.elements)]
+            [
+                r.level,
+                str(r.stride),
+                r.class_name,
+                *(number(value, 2) for value in (r.inside, r.outside)),
+                *(number(value, 3) for value in (r.separation, r.fitted, r.with_mask)),
+                str(r.elements),
+            ]
             for r in found.responses
         ]
         print(text_table([titles, *rows], left=(0, 2)))
         for name in found.class_names:
-            best = found.best_level(name)
-            print(
-                f"{name}: "
-                + ("not in this part of the image" if best is None else f"best at {best.level}, stride {best.stride}")
-            )
+            print(f"{name}: {advice(found, name)}")
     logger.info("wrote %s", picture)
 
 
-def number(value: float) -> str:
-    """A number with two digits after the point, `-` where there is none."""
-    return "-" if math.isnan(value) else f"{value:.2f}"
+def advice(found: evaluation.LevelResponses, class_name: str) -> str:
+    """Says which level answers best to a class, and whether a side branch there may gain anything."""
+    index, best = found.class_names.index(class_name), found.best_level(class_name)
+    if not (found.truth[..., index] & found.known[..., index]).any():
+        return "not in this part of the image"
+    if best is None:
+        return "too little of it, or of the rest, to be measured"
+    place = f"{best.level}, stride {best.stride}"
+    if not found.by_label:
+        return f"best at {place} ({best.separation:.3f})"
+    mask = found.response("mask", class_name).separation
+    gained = f"with {place}, {best.with_mask:.3f} for {mask:.3f} of the mask alone"
+    if best.with_mask - mask < LEAST_GAIN:
+        return f"no level adds to the mask (most {gained})"
+    return f"a side branch may gain most {gained}: --option level={best.level} --option channels=[{index}]"
+
+
+def number(value: float, digits: int) -> str:
+    """A number with some digits after the point, `-` where there is none."""
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"

@@ -3,42 +3,47 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import keras
 import numpy as np
-from scipy.stats import rankdata
+from scipy.special import logsumexp
 
 from maskzoo.errors import OptionError
 
 from .. import data, inference, metrics
 from ..models import analysis
 from ..models.heads import decoder_levels, deepest_features
+from .level_answers import Grid, Sample, mean_separation, response_to, standardised
+from .separation import halves, sampled_pixels
 
-# Share of an element's pixels from which on it belongs to a class; without any pixel it lies outside.
-INSIDE = 0.5
-# Of fewer elements any features separate a class by chance.
-LEAST_ELEMENTS = 8
+MASK = "mask"
+# What labels have where a pixel does not count.
+IGNORED = 255
 
 
 @dataclass(frozen=True)
 class Response:
-    """How the features of a level answer to a class.
+    """How the features of a level, or the mask itself, answer to a class.
 
     The answer of an element is its features' projection on the direction in which the class differs from the rest, in
-    standard deviations: 0 on average over the image.
+    standard deviations: 0 on average over the image. The direction is fitted on one half of the image and measured on
+    the other, and the other way round; the answers of the mask are its logits. Answers are measured at the same pixels
+    for all levels, between the elements of coarser ones by linear interpolation, as a side branch enlarges them.
 
     Attributes:
-        level: Name of the layer.
+        level: Name of the layer, or `mask`.
         stride: Pixels per element along the first axis.
         class_name: The class.
-        inside: Mean answer of the elements of the class; NaN if it has fewer than eight.
-        outside: Mean answer of the other elements; NaN if there are fewer than eight.
-        separation: Probability that an element of the class answers more strongly than one of the others: 0.5 is none,
-            1 is perfect; NaN where either is.
-        elements: Number of the class's elements.
+        inside: Mean answer of the pixels of the class; NaN if too little of it is there to be measured.
+        outside: Mean answer of the other pixels; NaN likewise.
+        separation: Probability that a pixel of the class answers more strongly than one of the others, on the half
+            that the direction was not fitted on: 0.5 is none, 1 is perfect; NaN likewise.
+        fitted: The same where the direction is fitted and measured on the whole image; for the mask as `separation`.
+        with_mask: `separation` of the best sum of mask and level, NaN without a label: how much more than the mask's
+            own a side branch there can give.
+        elements: Number of the level's elements that are of the class.
     """
 
     level: str
@@ -47,6 +52,8 @@ class Response:
     inside: float
     outside: float
     separation: float
+    fitted: float
+    with_mask: float
     elements: int
 
     def as_mapping(self) -> dict[str, str | int | float | None]:
@@ -65,28 +72,45 @@ class LevelResponses:
         window: The part of the image that was looked at.
         image: Its values as the model sees them, `(*size, channels)`.
         truth: Where each class is, bool `(*size, classes)`.
+        known: Where that is known, bool `(*size, classes)`.
+        by_label: Whether a label says so, and not the run's own prediction.
         class_names: The classes, in the order of `truth`.
         levels: The layers, finest first, and their strides along the first axis.
-        responses: One per level and class, levels first.
-        maps: The answers of each level to each class, by layer: float `(*size of the level, classes)`.
+        responses: One per level and class, levels first; at last those of the mask.
+        maps: The answers of each level to each class, fitted on the whole image, by layer; and of the mask: float
+            `(*size of the level, classes)`.
     """
 
     window: data.Window
     image: np.ndarray
     truth: np.ndarray
+    known: np.ndarray
+    by_label: bool
     class_names: tuple[str, ...]
     levels: dict[str, int]
     responses: list[Response]
     maps: dict[str, np.ndarray]
 
+    def response(self, level: str, class_name: str) -> Response:
+        """Returns the response of a level, or of the mask, to a class."""
+        return next(r for r in self.responses if (r.level, r.class_name) == (level, class_name))
+
     def best_level(self, class_name: str) -> Response | None:
-        """Returns the response of the level that separates a class best; `None` where none does."""
-        known = [r for r in self.responses if r.class_name == class_name and not math.isnan(r.separation)]
-        return max(known, key=lambda response: response.separation, default=None)
+        """Returns the response of the level that a side branch for a class would gain most from.
+
+        By a label that is the one with the highest `with_mask`, without one that with the highest `separation`; `None`
+        where none is known.
+        """
+
+        def rank(response: Response) -> float:
+            return response.with_mask if self.by_label else response.separation
+
+        known = [r for r in self.responses if r.class_name == class_name and r.level != MASK]
+        return max((r for r in known if not math.isnan(rank(r))), key=rank, default=None)
 
 
 def level_responses(
-    run: inference.Run, source: data.Source, label: data.Source | None = None, *, size: int = 512
+    run: inference.Run, source: data.Source, label: data.Source | None = None, *, size: int = 512, seed: int = 0
 ) -> LevelResponses:
     """Measures how the levels of a run's decoder answer to its classes in the middle of an image.
 
@@ -95,12 +119,13 @@ def level_responses(
         source: The image.
         label: Its label, in the format of the run's labels; by default what the run itself finds.
         size: Most pixels along each axis that are looked at.
+        seed: Of the halves of the image on which directions are fitted and measured.
 
     Raises:
         OptionError: The model has no decoder whose levels follow the image.
     """
     model = run.model
-    mask: Any = analysis.outputs_by_name(model).get("mask", model.outputs[0])  # Keras declares no type of it
+    mask: Any = analysis.outputs_by_name(model).get(MASK, model.outputs[0])  # Keras declares no type of it
     if len(model.inputs) != 1 or len(mask.shape) != len(model.inputs[0].shape):
         raise OptionError("run", "a model from one image to a mask", model.name)
     names = levels_of(model)
@@ -115,24 +140,49 @@ def level_responses(
     image = run.reader(source)(window)
     outputs = keras.Model(model.input, [mask, *(tensor for tensor, _ in levels.values())])(image[None])
     logits, *features = (np.asarray(keras.ops.convert_to_numpy(x), np.float64)[0] for x in outputs)
-    truth = truth_of(run, label, answer_window, logits)
-    classes = list(range(run.data.num_classes))
+    truth, known = truth_of(run, label, answer_window, logits)
     first = [start - begin for start, begin in zip(answer_window.offset, window.offset, strict=True)]
-    responses: list[Response] = []
-    maps: dict[str, np.ndarray] = {}
-    for (name, (_, place)), values in zip(levels.items(), features, strict=True):
-        answers: list[np.ndarray] = []
-        for number in classes:
-            shares = shares_of(truth[..., number], place, first, values.shape[:-1])
-            answer, inside, outside, separation, elements = response_to(values, shares)
-            answers.append(answer)
-            stride, class_name = int(place.stride[0]), run.data.class_names[number]
-            responses.append(Response(name, stride, class_name, inside, outside, separation, elements))
-        maps[name] = np.stack(answers, axis=-1)
-    inner = image[tuple(slice(begin, begin + n) for begin, n in zip(first, answer_window.size, strict=True))]
-    class_names = tuple(run.data.class_names[number] for number in classes)
-    strides = {name: int(place.stride[0]) for name, (_, place) in levels.items()}
-    return LevelResponses(answer_window, inner, truth[..., classes], class_names, strides, responses, maps)
+    coarsest = [max(math.ceil(place.stride[axis]) for _, place in levels.values()) for axis in range(len(first))]
+    odds = log_odds(logits, run.data.task)
+    rows: dict[str, list[Response]] = {name: [] for name in (*levels, MASK)}
+    maps: dict[str, list[np.ndarray]] = {name: [] for name in (*levels, MASK)}
+    for number, class_name in enumerate(run.data.class_names[: run.data.num_classes]):
+        inside, seen = truth[..., number], known[..., number]
+        pixels = sampled_pixels(inside, seen, seed)
+        sample = Sample(
+            pixels,
+            inside[tuple(pixels.T)],
+            halves(inside & seen, coarsest, seed),
+            odds[..., number][tuple(pixels.T)] if label is not None else None,
+        )
+        for (name, (_, place)), values in zip(levels.items(), features, strict=True):
+            grid = Grid(place, first, values.shape[:-1])
+            response, answers = response_to(values, grid, sample, inside, seen)
+            rows[name].append(Response(name, int(place.stride[0]), class_name, *response))
+            maps[name].append(answers)
+        scaled = standardised(odds[..., number], seen)
+        inner = scaled[tuple(pixels.T)]
+        measured = mean_separation(inner, inner, sample)
+        means = [float(inner[each].mean()) if each.any() else math.nan for each in (sample.inside, ~sample.inside)]
+        if math.isnan(measured):
+            means = [math.nan, math.nan]
+        own = measured if label is not None else math.nan
+        rows[MASK].append(
+            Response(MASK, int(fine.stride[0]), class_name, *means, measured, measured, own, int((inside & seen).sum()))
+        )
+        maps[MASK].append(scaled)
+    inner_image = image[tuple(slice(begin, begin + n) for begin, n in zip(first, answer_window.size, strict=True))]
+    return LevelResponses(
+        window=answer_window,
+        image=inner_image,
+        truth=truth,
+        known=known,
+        by_label=label is not None,
+        class_names=tuple(run.data.class_names[: run.data.num_classes]),
+        levels={name: int(place.stride[0]) for name, (_, place) in levels.items()},
+        responses=[response for responses in rows.values() for response in responses],
+        maps={name: np.stack(answers, axis=-1) for name, answers in maps.items()},
+    )
 
 
 def levels_of(model: keras.Model) -> list[str]:
@@ -153,66 +203,28 @@ def middle_window(model: keras.Model, source: data.Source, size: int) -> tuple[d
     return data.Window(before, taken), data.Window(offset, kept)
 
 
-def truth_of(run: inference.Run, label: data.Source | None, window: data.Window, logits: np.ndarray) -> np.ndarray:
-    """Returns where each class is, bool `(*size, classes)`: by a label, or by the run's own logits."""
+def truth_of(
+    run: inference.Run, label: data.Source | None, window: data.Window, logits: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns where each class is, by a label or the run's logits, and where that is known: bool `(*size, classes)`."""
     task, classes = run.data.task, run.data.num_classes
     if label is not None:
-        values = data.LabelScheme.from_dict(run.data.labels).reader(label)(window)
-        if task == "multiclass":
-            return (
-                values[..., None] == np.arange(classes) if values.ndim == window.ndim else values == np.arange(classes)
-            )
-        return np.asarray(values if values.ndim > window.ndim else values[..., None]) == 1
+        scheme = data.LabelScheme.from_dict(run.data.labels)
+        values = scheme.reader(label)(window)
+        truth = scheme.masks(values)
+        counted = values != IGNORED
+        return truth, np.broadcast_to(counted[..., None] if task == "multiclass" else counted, truth.shape)
     probabilities = metrics.probabilities(logits, task)
     if task == "multiclass":
-        return probabilities.argmax(-1)[..., None] == np.arange(classes)
-    return probabilities > np.asarray(run.thresholds)
+        truth = probabilities.argmax(-1)[..., None] == np.arange(classes)
+    else:
+        truth = probabilities > np.asarray(run.thresholds)
+    return truth, np.ones(truth.shape, bool)
 
 
-def shares_of(truth: np.ndarray, place: analysis.Place, first: Sequence[int], shape: tuple[int, ...]) -> np.ndarray:
-    """Returns the share of a class in the pixels of each element of a level; NaN where the mask shows none of them.
-
-    Args:
-        truth: Where the class is, bool `(*size,)`.
-        place: Where the level's elements lie in the model's input.
-        first: First pixel of `truth` in the input, per axis.
-        shape: Number of the level's elements per axis.
-    """
-    shares = truth.astype(np.float64)
-    for axis, count in enumerate(shape):
-        stride, start = place.stride[axis], round(place.start[axis])
-        edges = [math.floor(start + stride * index) - first[axis] for index in range(count + 1)]
-        sums = np.concatenate([np.zeros_like(shares.take([0], axis)), np.cumsum(shares, axis)], axis)
-        low, high = (
-            np.clip(ends, 0, shares.shape[axis]) for ends in (edges[:-1], np.maximum(edges[1:], np.add(edges[:-1], 1)))
-        )
-        lengths = (high - low).reshape([-1 if each == axis else 1 for each in range(shares.ndim)])
-        with np.errstate(invalid="ignore"):
-            shares = np.where(
-                lengths > 0, (sums.take(high, axis) - sums.take(low, axis)) / np.maximum(lengths, 1), np.nan
-            )
-    return shares
-
-
-def response_to(features: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, float, float, float, int]:
-    """Returns the answers of features to a class: as a map, inside, outside, their separation, and how many are inside.
-
-    Args:
-        features: `(*size, channels)`.
-        shares: The share of the class in each element, `(*size,)`, NaN where it is not known.
-    """
-    seen = ~np.isnan(shares)
-    filled = np.nan_to_num(shares)
-    inside = seen & (filled >= min(INSIDE, max(filled.max(), 1e-9)))
-    outside = seen & (filled == 0)
-    flat = features.reshape(-1, features.shape[-1])
-    scaled = ((flat - flat.mean(0)) / np.maximum(flat.std(0), 1e-9)).reshape(features.shape)
-    if min(inside.sum(), outside.sum()) < LEAST_ELEMENTS:
-        return np.zeros(shares.shape), math.nan, math.nan, math.nan, int(inside.sum())
-    direction = scaled[inside].mean(0) - scaled[outside].mean(0)
-    answers = scaled @ (direction / max(float(np.linalg.norm(direction)), 1e-9))
-    answers = (answers - answers.mean()) / max(float(answers.std()), 1e-9)
-    ranks = rankdata(np.concatenate([answers[inside], answers[outside]]))[: inside.sum()]
-    count = int(inside.sum())
-    separation = float((ranks.mean() - (count + 1) / 2) / outside.sum())
-    return answers, float(answers[inside].mean()), float(answers[outside].mean()), separation, int(inside.sum())
+def log_odds(logits: np.ndarray, task: str) -> np.ndarray:
+    """Returns the logarithm of the odds of each class from logits `(*size, classes)`."""
+    if task != "multiclass":
+        return logits
+    rest = [np.delete(logits, number, axis=-1) for number in range(logits.shape[-1])]
+    return logits - np.stack([logsumexp(others, axis=-1) for others in rest], axis=-1)

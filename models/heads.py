@@ -206,10 +206,11 @@ def add_label_head(
 def decoder_levels(model: keras.Model) -> list[str]:
     """Returns the names of the layers that end the coarser levels of a model's decoder, finest first.
 
-    On the way from the deepest features to the first output, these are the last and widest at each size to be enlarged.
+    On the way from the deepest features to the mask, these are the last and widest at each size to be enlarged.
     Layers of a head, which only reduce the channels, are passed over.
     """
-    deepest, output = deepest_features(model), tree.flatten(model.output)[0]
+    deepest = deepest_features(model)
+    output: Tensor = analysis.outputs_by_name(model).get("mask", tree.flatten(model.output)[0])
     reached = {id(deepest): deepest}
     enlarging = []
     for operation in model.operations:

@@ -13,7 +13,7 @@ from maskzoo.errors import OptionError
 from ..augmentation.mixing import check_mix, mix_in
 from ..windows import Halo, Window
 from .case_grid import Batch, CaseGrid, check_geometry, empty_images, shard_samples
-from .options import WindowOptions
+from .options import WindowOptions, shrink_factors
 from .places import BalancedPlaces, Places, PositivePlaces, TissuePlaces, UniformPlaces
 from .samples import SampleReader
 
@@ -79,7 +79,11 @@ class RandomWindows:
         return images, np.stack(labels)
 
     def draw(
-        self, turn: tuple[int, int] | None, rng: np.random.Generator, hardness: np.ndarray | None = None
+        self,
+        turn: tuple[int, int] | None,
+        rng: np.random.Generator,
+        hardness: np.ndarray | None = None,
+        factor: int = 1,
     ) -> tuple[Case, Window]:
         """Returns the case and the window of a sample.
 
@@ -87,13 +91,14 @@ class RandomWindows:
             turn: The epoch, and the number of the sample in it; `None`: a sample outside of any order.
             rng: Generator that random places follow from.
             hardness: See `batch`.
+            factor: How many pixels of an image become one of the sample, per axis.
         """
         if self._hard_fraction and rng.random() < self._hard_fraction:
             if hardness is None:
                 return self.grid[int(rng.integers(len(self.grid)))]
             return self.grid[int(np.searchsorted(hardness, rng.random(), side="right"))]
         if self._places is not None:
-            return self._places.draw(rng)
+            return self._places.draw(rng, factor)
         if turn is None:
             return self.grid[int(rng.integers(len(self.grid)))]
         epoch, number = turn
@@ -104,12 +109,14 @@ class RandomWindows:
         self, turn: tuple[int, int], rng: np.random.Generator, hardness: np.ndarray | None, out: np.ndarray
     ) -> np.ndarray:
         """Writes an image into `out` and returns its label, with parts of other samples if that is asked for."""
-        label = self._reader.read(*self.draw(turn, rng, hardness), rng, out)
+        factor = self._reader.draw_factor(rng)
+        label = self._reader.read(*self.draw(turn, rng, hardness, factor), rng, out, factor)
         if self._mix:
 
             def read_another() -> tuple[np.ndarray, np.ndarray]:
                 image = np.empty_like(out)
-                return image, self._reader.read(*self.draw(None, rng, hardness), rng, image)
+                factor = self._reader.draw_factor(rng)
+                return image, self._reader.read(*self.draw(None, rng, hardness, factor), rng, image, factor)
 
             mix_in(read_another, out, label, self._halo, self._mix, rng)
         return label
@@ -120,7 +127,7 @@ def places_of(cases: Sequence[Case], patch: tuple[int, ...], options: WindowOpti
     if options.windows == "all":
         return None
     if options.balance:
-        return BalancedPlaces(cases, patch, options.balance)
+        return BalancedPlaces(cases, patch, options.balance, shrink_factors(options.scales))
     return {"random": UniformPlaces, "tissue": TissuePlaces, "positive": PositivePlaces}[options.windows](cases, patch)
 
 

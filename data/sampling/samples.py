@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +11,7 @@ from ..augmentation.symmetries import random_symmetry
 from ..augmentation.transforms import Augmentation
 from ..windows import Window, crop
 from .options import WindowOptions, shrink_factors
+from .scales import enlarge, shrink_image, shrink_label
 
 if TYPE_CHECKING:
     from ..sets.cases import Case
@@ -32,7 +32,14 @@ class SampleReader:
         self._factors = shrink_factors(options.scales)
         self._sigma = options.mask_sigma
 
-    def read(self, case: Case, window: Window, rng: np.random.Generator, out: np.ndarray) -> np.ndarray:
+    def draw_factor(self, rng: np.random.Generator) -> int:
+        """Returns how many pixels of an image become one of a sample, per axis: 1 divided by one of the scales."""
+        several = len(self._factors) > 1
+        return self._factors[rng.integers(len(self._factors))] if several else self._factors[0]
+
+    def read(
+        self, case: Case, window: Window, rng: np.random.Generator, out: np.ndarray, factor: int = 1
+    ) -> np.ndarray:
         """Reads a sample.
 
         Args:
@@ -40,12 +47,11 @@ class SampleReader:
             window: Where the label lies; the image shows the halo around it.
             rng: Generator that all random changes follow from.
             out: Float32 array `(*spatial, channels)` that receives the image.
+            factor: How many pixels of the image become one, per axis: more of it is then read, around the same centre.
 
         Returns:
             The label: `uint8` `(*spatial, classes)`, or float32 if masks are blurred.
         """
-        several = len(self._factors) > 1
-        factor = self._factors[rng.integers(len(self._factors))] if several else self._factors[0]
         label = self._read_changed(case, window, factor, rng, out)
         return blur_masks(label, self._sigma) if self._sigma else label
 
@@ -87,30 +93,6 @@ class SampleReader:
         extent = max(image.max() - low, np.float32(1e-6))
         image, label = augmentation((image - low) / extent, label, rng, spacing)
         return image * extent + low, label
-
-
-def enlarge(window: Window, factor: int) -> Window:
-    """Returns a window `factor` times as large around the same centre."""
-    if factor == 1:
-        return window
-    start = tuple(s - (n * factor - n) // 2 for s, n in zip(window.offset, window.size, strict=True))
-    return Window(start, tuple(n * factor for n in window.size))
-
-
-def shrink_image(image: np.ndarray, factor: int) -> np.ndarray:
-    """Returns an image `(*spatial, channels)` whose pixels are the means of `factor` pixels along each axis."""
-    if factor == 1:
-        return image
-    total = np.float32(0)
-    for place in itertools.product(range(factor), repeat=image.ndim - 1):
-        total = total + image[tuple(slice(start, None, factor) for start in place)].astype(np.float32)
-    mean = total / np.float32(factor ** (image.ndim - 1))
-    return (np.rint(mean) if image.dtype.kind in "iu" else mean).astype(image.dtype)
-
-
-def shrink_label(label: np.ndarray, factor: int, spatial_dims: int) -> np.ndarray:
-    """Returns every `factor`-th pixel, the middle one, along each of the first `spatial_dims` axes."""
-    return label if factor == 1 else label[(slice(factor // 2, None, factor),) * spatial_dims]
 
 
 def blur_masks(masks: np.ndarray, sigma: float) -> np.ndarray:

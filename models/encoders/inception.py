@@ -18,9 +18,10 @@ from ..blocks import BATCH_NORM_MOMENTUM, Shape, Tensor, TensorShape
 from ..checks import check_input_shape
 from ..registry import EncoderWeights, register_encoder
 from .channels import copy_weights
+from .code_bases import refuse_torch_file
 from .downloads import downloading
 from .keras_files import is_published, load_keras, load_published
-from .weights import published_range
+from .weights import is_torch_file, published_range
 
 # Name -> function in segmentation_models.backbones and in keras.applications, and the layers that end a stride.
 VARIANTS = {
@@ -131,6 +132,8 @@ def inception(
         OptionError: A size or an option is not among those allowed.
     """
     check_input_shape(name, input_shape, spatial_dims=(2,), multiple=32, minimum=32)
+    if is_torch_file(encoder_weights):
+        refuse_torch_file(name, str(encoder_weights))
     (module, function), features = VARIANTS[name]
     inputs = keras.Input(input_shape, name="image")
     imagenet = encoder_weights == "imagenet" or is_published(encoder_weights)

@@ -3,19 +3,23 @@
 import inspect
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from .. import analysis
 from ..blocks import BATCH_NORM_MOMENTUM, Shape, Tensor
 from ..checks import check_input_shape
 from ..registry import Builder, EncoderWeights, register_encoder
+from .addresses import download
 from .channels import copy_weights, reverse_channels
+from .code_bases import CLASSIFIER, CodeBase, code_base_of
 from .downloads import downloading
 from .keras_files import is_published, load_keras, load_published
-from .weights import published_range
+from .torch_padding import with_torch_padding
+from .weights import PICKLED, assign_tensors, is_torch_file, published_range, read_tensors, weighted_layers
 
 # For each family, patterns of the layers that end a stride: the output of the last one that matches, or the input of
 # one that downsamples.
@@ -63,6 +67,14 @@ APPLICATIONS = {
     "convnext_large": ("ConvNeXtLarge", _CONVNEXT, "torch"),
 }
 
+# Those that PyTorch's code bases pad on both sides: the same networks so padded are called NAME_torch.
+TORCH_PADDED = (
+    "mobilenet",
+    "mobilenetv2",
+    *(f"efficientnet_b{size}" for size in range(8)),
+    *(f"efficientnetv2_{size}" for size in "sml"),
+)
+
 
 def application(
     input_shape: Shape,
@@ -72,6 +84,7 @@ def application(
     *,
     encoder_weights: EncoderWeights = None,
     freeze_encoder: bool = False,
+    torch_padding: bool = False,
     name: str,
 ) -> keras.Model:
     """Builds an encoder from keras.applications, without the preprocessing layers that some of its models begin with.
@@ -81,9 +94,11 @@ def application(
         builder: Name of the function in `keras.applications`.
         patterns: See `APPLICATIONS`.
         image_range: See `published_range`.
-        encoder_weights: `None`, `"imagenet"` (downloaded), the `.h5` file that this downloads, or a
-            `.weights.h5` file of this encoder.
+        encoder_weights: `None`, `"imagenet"` (downloaded), the `.h5` file that this downloads, a `.weights.h5` file of
+            this encoder, or a `.safetensors`, `.pth`, `.pt` or `.bin` file of one of `CODE_BASES`.
         freeze_encoder: Whether training leaves the encoder as it is.
+        torch_padding: Pads convolutions with strides on both sides, as PyTorch does, instead of at the end; then
+            `"imagenet"` stands for the weights of torchvision.
         name: Name of the model.
 
     Returns:
@@ -93,24 +108,65 @@ def application(
     """
     check_input_shape(name, input_shape, spatial_dims=(2,), multiple=32, minimum=32)
     inputs = keras.Input(input_shape, name="image")
-    imagenet = encoder_weights == "imagenet" or is_published(encoder_weights)
-    x = published_range(inputs, image_range) if imagenet else inputs
-    whole = _instantiate(builder, x, None)
+    if torch_padding and encoder_weights == "imagenet":
+        encoder_weights = download(name)
+    if is_torch_file(encoder_weights):
+        tensors = read_tensors(str(encoder_weights))
+        base, prefix = code_base_of(name, builder, tensors, str(encoder_weights), torch_padding=torch_padding)
+        image_range = base.image_range(name)
+    published = encoder_weights == "imagenet" or is_published(encoder_weights)
+    x = published_range(inputs, image_range) if published or is_torch_file(encoder_weights) else inputs
+    if torch_padding:
+        whole = with_torch_padding(_instantiate(builder, keras.Input(input_shape), None), x)
+    else:
+        whole = _instantiate(builder, x, None)
     encoder = keras.Model(inputs, [_last(whole, pattern) for pattern in patterns], name=name)
-    if imagenet:
+    if is_torch_file(encoder_weights):
+        load_code_base(encoder, str(encoder_weights), tensors, base, prefix)
+    elif published and not torch_padding:
         if encoder_weights == "imagenet":
             with downloading(name):
-                published = _instantiate(builder, keras.Input((None, None, 3)), "imagenet")
+                source = _instantiate(builder, keras.Input((None, None, 3)), "imagenet")
         else:
-            published = _instantiate(builder, keras.Input((None, None, 3)), None)
-            load_published(published, str(encoder_weights), name)
-        copy_weights(published, encoder)
+            source = _instantiate(builder, keras.Input((None, None, 3)), None)
+            load_published(source, str(encoder_weights), name)
+        copy_weights(source, encoder)
         if image_range == "caffe":
             reverse_channels(encoder)
     elif encoder_weights is not None:
-        load_keras(encoder, encoder_weights, expected='None, "imagenet", or a .h5 or .weights.h5 file')
+        files = f".safetensors, {', '.join(PICKLED)} or .weights.h5" if torch_padding else ".h5 or .weights.h5"
+        load_keras(encoder, encoder_weights, expected=f'None, "imagenet", or a {files} file')
     encoder.trainable = not freeze_encoder
     return encoder
+
+
+def load_code_base(
+    encoder: keras.Model, path: str, tensors: Mapping[str, np.ndarray], base: CodeBase, prefix: str
+) -> None:
+    """Loads the tensors of a file of PyTorch, and takes over the epsilon of its normalisations.
+
+    Args:
+        encoder: The encoder.
+        path: The file, for messages.
+        tensors: Its tensors.
+        base: The code base that wrote it.
+        prefix: What stands before the names of the encoder's tensors there; others are of other parts of a model.
+
+    Raises:
+        WeightsError: A tensor is missing, superfluous or wrongly shaped; the message names it.
+    """
+    own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    names = base.names([layer.name for layer in weighted_layers(encoder)])
+    modules = tuple(names.values())
+    used = {
+        name: tensor
+        for name, tensor in own.items()
+        if name.rpartition(".")[0] in modules or not re.match(f"{CLASSIFIER}|{base.ignored}", name)
+    }
+    assign_tensors(encoder, path, used, names, told={id(tensor): name for name, tensor in tensors.items()})
+    for layer in encoder.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.epsilon = base.epsilon_of(encoder.name)
 
 
 def _instantiate(builder: str, image: Tensor, weights: str | None) -> keras.Model:
@@ -158,7 +214,9 @@ def _last(model: keras.Model, pattern: str) -> Tensor:
     return found.input if "downsampling" in found.name else found.output
 
 
-def _variant(name: str, application_name: str, patterns: Sequence[str], image_range: str) -> Builder:
+def _variant(
+    name: str, application_name: str, patterns: Sequence[str], image_range: str, torch_padding: bool = False
+) -> Builder:
     def builder(
         input_shape: Shape = (None, None, 3), *, encoder_weights: EncoderWeights = None, freeze_encoder: bool = False
     ) -> keras.Model:
@@ -169,13 +227,17 @@ def _variant(name: str, application_name: str, patterns: Sequence[str], image_ra
             image_range,
             encoder_weights=encoder_weights,
             freeze_encoder=freeze_encoder,
+            torch_padding=torch_padding,
             name=name,
         )
 
     builder.__name__ = builder.__qualname__ = name
-    builder.__doc__ = f"Builds keras.applications' {application_name}; see `application` for the arguments."
+    padded = ", padded as in PyTorch" if torch_padding else ""
+    builder.__doc__ = f"Builds keras.applications' {application_name}{padded}; see `application` for the arguments."
     return register_encoder(builder)
 
 
 for _name, _sizes in APPLICATIONS.items():
     _variant(_name, *_sizes)
+for _name in TORCH_PADDED:
+    _variant(f"{_name}_torch", *APPLICATIONS[_name], torch_padding=True)

@@ -9,9 +9,10 @@ from ..blocks import BATCH_NORM_MOMENTUM, Shape, Tensor
 from ..checks import check_choice, check_input_shape
 from ..registry import Builder, EncoderWeights, register_encoder
 from .channels import copy_weights
+from .code_bases import refuse_torch_file
 from .downloads import downloading
 from .keras_files import is_published, load_keras, load_published
-from .weights import published_range
+from .weights import is_torch_file, published_range
 
 # Blocks per stage, and the published weights with their MD5 sum.
 RELEASE = "https://github.com/qubvel/classification_models/releases/download/0.0.1"
@@ -54,6 +55,8 @@ def resnet(
     check_input_shape(name, input_shape, spatial_dims=(2,), multiple=32, minimum=32)
     check_choice(f"output_stride of {name}", output_stride, (16, 32))
     inputs = keras.Input(input_shape, name="image")
+    if is_torch_file(encoder_weights):
+        refuse_torch_file(name, str(encoder_weights))
     imagenet = encoder_weights == "imagenet" or is_published(encoder_weights)
     x = published_range(inputs, "raw") if imagenet else inputs
     encoder = keras.Model(inputs, _features(x, depths, output_stride), name=name)

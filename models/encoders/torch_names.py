@@ -19,6 +19,28 @@ MIT = (
     (r"block(\d)\.(\d+)\.mlp\.fc(\d)\.", r"block.<\1>.\2.mlp.dense\3."),
     (r"block(\d)\.(\d+)\.mlp\.dwconv\.dwconv\.", r"block.<\1>.\2.mlp.dwconv.dwconv."),
 )
+# Modules of transformers 5 in memory -> its files.
+_BLOCK = r"(?:segformer\.)?stages\.(\d)\.blocks\.(\d+)\."
+MIT_IN_MEMORY = (
+    (r"(?:segformer\.)?stages\.(\d)\.patch_embeddings\.", r"patch_embeddings.\1."),
+    (r"(?:segformer\.)?stages\.(\d)\.layer_norm\.", r"layer_norm.\1."),
+    *(
+        (_BLOCK + old.replace(".", r"\."), rf"block.\1.\2.{new}")
+        for old, new in (
+            ("layernorm_before.", "layer_norm_1."),
+            ("layernorm_after.", "layer_norm_2."),
+            ("attention.q_proj.", "attention.self.query."),
+            ("attention.k_proj.", "attention.self.key."),
+            ("attention.v_proj.", "attention.self.value."),
+            ("attention.o_proj.", "attention.output.dense."),
+            ("attention.sequence_reduction.sequence_reduction.", "attention.self.sr."),
+            ("attention.sequence_reduction.layer_norm.", "attention.self.layer_norm."),
+            ("mlp.fc1.", "mlp.dense1."),
+            ("mlp.fc2.", "mlp.dense2."),
+            ("mlp.dwconv.", "mlp.dwconv."),
+        )
+    ),
+)
 # torchvision's Swin, which counts stages and the merging between them together, -> timm.
 SWIN_TORCHVISION = (
     (r"features\.0\.0\.", "patch_embed.proj."),
@@ -31,10 +53,13 @@ SWIN_TORCHVISION = (
 
 
 def transformers_names(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Returns the tensors of a Mix Transformer of the authors' code under the names of transformers; others as is.
+    """Returns the tensors of a Mix Transformer under the names in files of transformers.
 
-    Keys and values, which lie one after the other in one tensor there, are divided.
+    Those are understood that the authors' code gives, where keys and values, one after the other in one tensor, are
+    divided; and those of transformers' own modules since version 5. Others stay as they are.
     """
+    if any(re.match(r"(segformer\.)?stages\.0\.patch_embeddings\.", name) for name in tensors):
+        return {_renamed(name, MIT_IN_MEMORY): tensor for name, tensor in tensors.items()}
     tensors = {
         re.sub(r"^(module\.)?(backbone|encoder)\.(?=(patch_embed|block|norm)\d)", "", n): t for n, t in tensors.items()
     }

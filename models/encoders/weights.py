@@ -22,6 +22,7 @@ from .pickled_tensors import read_pickled
 
 # Files that PyTorch saves.
 PICKLED = (".pth", ".pt", ".bin")
+TORCH_SUFFIXES = (".safetensors", *PICKLED)
 # From tensors by the names of a file to tensors by the published names.
 Rename = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
 # NumPy has no bfloat16: safetensors returns the one of `ml_dtypes`, which comes with Keras.
@@ -34,6 +35,8 @@ PUBLISHED: dict[str, tuple[str, dict[int, tuple[int, ...]]]] = {
     "bias": (".bias", {}),
     "relative_position_bias_table": (".relative_position_bias_table", {}),
     "token": ("", {}),
+    "moving_mean": (".running_mean", {}),
+    "moving_variance": (".running_var", {}),
 }
 DEPTHWISE: dict[str, dict[int, tuple[int, ...]]] = {"kernel": {4: (2, 3, 0, 1)}}
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -65,7 +68,7 @@ def finish_published(
     if encoder_weights == "imagenet":
         encoder_weights = download(encoder.name)
     if encoder_weights is not None:
-        if str(encoder_weights).endswith((".safetensors", *PICKLED)):
+        if is_torch_file(encoder_weights):
             load_tensors(encoder, encoder_weights, prefix=prefix, ignored=ignored, optional=optional, renamed=renamed)
         else:
             expected = f'None, "imagenet", or a .safetensors, {", ".join(PICKLED)} or .weights.h5 file'
@@ -92,39 +95,102 @@ def load_tensors(
     Raises:
         WeightsError: A tensor is missing, superfluous or wrongly shaped; the message names it.
     """
-    given = renamed(read_safetensors(path) if str(path).endswith(".safetensors") else read_pickled(Path(path)))
-    tensors = {re.sub(f"^({prefix})", "", name): tensor for name, tensor in given.items()}
+    given = read_tensors(path)
+    # Errors name tensors as the file does.
+    told = {id(tensor): name for name, tensor in given.items()}
+    tensors = {re.sub(f"^({prefix})", "", name): tensor for name, tensor in renamed(given).items()}
     tensors = {name: tensor for name, tensor in tensors.items() if not re.match(ignored, name)}
+    names = {layer.name: layer.name.replace("-", ".") for layer in weighted_layers(encoder)}
+    assign_tensors(encoder, path, tensors, names, optional=optional, told=told)
+
+
+def assign_tensors(
+    encoder: keras.Model,
+    path: str | os.PathLike[str],
+    tensors: Mapping[str, np.ndarray],
+    names: Mapping[str, str],
+    *,
+    optional: str = "$.",
+    told: Mapping[int, str] | None = None,
+) -> None:
+    """Puts tensors into the layers of an encoder, all or none.
+
+    Args:
+        encoder: The encoder.
+        path: Their file, for messages.
+        tensors: The tensors by name.
+        names: The names of the layers' modules.
+        optional: Pattern of names that may be missing.
+        told: What a tensor, known by its `id`, is called in messages, if not by its name.
+
+    Raises:
+        WeightsError: A tensor is missing, superfluous or wrongly shaped; the message names it.
+    """
+    left = dict(tensors)
     values: list[tuple[keras.Variable, np.ndarray]] = []
     missing: list[str] = []
-    first = next(layer for layer in encoder.layers if layer.weights)
-    for layer in encoder.layers:
+    found = weighted_layers(encoder)
+    for layer in found:
         for variable in layer.weights:
-            ending, orders = PUBLISHED[variable.name]
+            is_scale = type(layer).__name__ == "LayerScale"
+            ending, orders = ("", {}) if is_scale else PUBLISHED[variable.name]
             if isinstance(layer, layers.DepthwiseConv2D):
                 orders = DEPTHWISE.get(variable.name, orders)
-            name = layer.name.replace("-", ".") + ending
-            if name not in tensors:
+            name = names[layer.name] + ending
+            if name not in left:
                 if not re.match(optional, name):
                     missing.append(name)
                 continue
-            tensor = tensors.pop(name)
+            tensor = given = left.pop(name)
             order = orders.get(tensor.ndim)
             if order:
                 tensor = tensor.transpose(order)
-            if layer is first and variable.name == "kernel":
+            if layer is found[0] and variable.name == "kernel":
                 tensor = carry_channels(tensor, variable.shape[2])
+            if _without_ones(tensor.shape) == _without_ones(variable.shape):
+                # Some keep dense layers as convolutions of size 1, and factors of channels as (channels, 1, 1).
+                tensor = tensor.reshape(variable.shape)
             if tensor.shape != tuple(variable.shape):
                 expected = _shape(variable.shape, orders.get(len(variable.shape)))
-                raise WeightsError(path, f"tensor {name} to have {expected}", _shape(tensor.shape, order))
+                name = (told or {}).get(id(given), name)
+                raise WeightsError(path, f"tensor {name} to have {expected}", _shape(given.shape, None))
             values.append((variable, tensor))
     if missing:
-        near = nearest_name(missing[0], tensors)
+        near = nearest_name(missing[0], left)
         raise WeightsError(path, f"tensor {_some(missing)}", "none" + (f" (nearest: {near})" if near else ""))
-    if tensors:
-        raise WeightsError(path, "no tensor beyond those of the encoder", _some(sorted(tensors)))
+    if left:
+        superfluous = sorted((told or {}).get(id(tensor), name) for name, tensor in left.items())
+        raise WeightsError(path, "no tensor beyond those of the encoder", _some(superfluous))
     for variable, tensor in values:
         variable.assign(tensor)
+
+
+def weighted_layers(encoder: keras.Model) -> list[keras.layers.Layer]:
+    """Returns the layers of a model that have weights, in the order of its graph, and those inside of its layers."""
+    found: list[keras.layers.Layer] = []
+    for layer in encoder.layers:
+        if layer.weights:
+            found += weighted_layers(layer) if isinstance(layer, keras.Sequential) else [layer]
+    return found
+
+
+def read_tensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Returns the floating-point tensors of a `.safetensors` file, or of one that PyTorch saved, by name, as float32.
+
+    Raises:
+        MissingFile: There is no such file.
+        WeightsError: The file is of another kind.
+    """
+    return read_safetensors(path) if str(path).endswith(".safetensors") else read_pickled(Path(path))
+
+
+def is_torch_file(path: object) -> bool:
+    """Returns whether weights are a file of tensors with published names, by its suffix."""
+    return str(path).endswith(TORCH_SUFFIXES)
+
+
+def _without_ones(shape: Sequence[int]) -> tuple[int, ...]:
+    return tuple(size for size in shape if size != 1)
 
 
 def _shape(shape: Sequence[int], order: tuple[int, ...] | None) -> str:

@@ -11,13 +11,18 @@ def test_a_table_a_picture_and_json(trained_run, squares, tmp_path, capsys):
     picture = tmp_path / "levels.png"
     assert run("explain", trained_run, image, "--label", label, "--output", picture, "--size", 64) == 0
     printed = capsys.readouterr().out
-    titles = printed.splitlines()[0].split()
-    assert titles == ["level", "stride", "class", "inside", "outside", "separation", "elements"]
-    assert "best at" in printed
+    titles = printed.splitlines()[0].split("  ")
+    titles = [title.strip() for title in titles if title]
+    expected = ["level", "stride", "class", "inside", "outside", "separation", "fitted", "with mask", "elements"]
+    assert titles == expected
+    assert " of the mask alone" in printed
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert run("explain", trained_run, image, "--output", picture, "--json") == 0
     rows = json.loads(capsys.readouterr().out)
-    assert {"level", "stride", "class_name", "inside", "outside", "separation", "elements"} == set(rows[0])
+    assert {*expected[:2], *expected[3:7], "class_name", "with_mask", "elements"} == set(rows[0])
+    assert rows[-1]["level"] == "mask"
+    assert run("explain", trained_run, image, "--output", picture) == 0
+    assert "foreground: best at " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

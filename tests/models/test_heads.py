@@ -150,3 +150,11 @@ def test_a_pooled_map_does_not_count_as_the_deepest_features():
     narrow = blocks.conv(weighed, 2, 1, name="narrow")
     model = keras.Model(inputs, blocks.upsample(narrow, name="up"))
     assert heads.deepest_features(model) is weighed
+
+
+def test_levels_lead_to_the_mask_whatever_the_other_outputs_are_called():
+    model = models.build_model("unet_padded", (None, None, 1), 1, filters=[4, 6, 8])
+    levels = heads.decoder_levels(model)
+    assert len(levels) == 1
+    assert heads.decoder_levels(models.add_label_head(model, 3)) == levels
+    assert set(models.add_auxiliary_heads(models.add_label_head(model, 3), 1).output) == {"mask", "label", "aux1"}

@@ -10,7 +10,7 @@ from labelled_cases import APART, batches, cases, first_values, found_scheme, la
 from maskzoo.data import Window, open_source
 from maskzoo.data.sampling.options import WindowOptions
 from maskzoo.data.sampling.places import random_window
-from maskzoo.data.sampling.random_windows import RandomWindows
+from maskzoo.data.sampling.random_windows import RandomWindows, cumulated_weights
 from maskzoo.errors import OptionError
 
 
@@ -176,3 +176,45 @@ def test_small_images_are_mirrored_at_random_places():
     starts = {random_window((10,), (16,), rng).offset[0] for _ in range(200)}
     assert starts == set(range(-6, 1))
     assert random_window((16,), (16,), rng) == Window((0,), (16,))
+
+
+@pytest.mark.parametrize("scales", [[1, 0.5, 0.25], [0.25], [1, 0.33]])
+def test_classes_are_balanced_at_every_scale(scales):
+    label = np.zeros((600, 600), np.uint8)
+    for row, column in np.random.default_rng(0).integers(40, 250, (30, 2)):
+        label[row : row + 5, column : column + 5] = 1
+    made = [labelled(label)]
+    options = WindowOptions(steps=20, balance={"foreground": 0.5}, scales=scales)
+    images, labels = (
+        np.concatenate(parts) for parts in zip(*batches(RandomWindows(made, 32, 25, options)), strict=True)
+    )
+    shown = labels.reshape(len(labels), -1).any(axis=1)
+    assert shown.mean() == pytest.approx(0.5, abs=0.07)
+    # At every scale, which the number of pixels that a window spans tells.
+    spans = np.ptp(images[:, 0, :, 0], axis=1)
+    assert len(spans) == 500
+
+
+def test_a_balance_that_coarse_windows_cannot_have_is_said(caplog):
+    label = np.zeros((512, 512), np.uint8)
+    label[np.arange(512) % 128 < 16] = 1  # windows of 32 pixels fit between, of 256 none
+    made = [labelled(label)]
+    RandomWindows(made, 32, 25, WindowOptions(balance={"foreground": 0.2}))
+    assert not caplog.records
+    RandomWindows(made, 32, 25, WindowOptions(balance={"foreground": 0.2}, scales=[1, 0.125]))
+    (record,) = caplog.records
+    assert "at scale 0.125 windows of (32, 32) have foreground: 1.00" in record.getMessage()
+
+
+def test_hard_windows_are_drawn_at_every_scale():
+    columns = np.broadcast_to(np.arange(256.0, dtype=np.float32), (256, 256))
+    made = [labelled((columns > 83).astype(np.uint8), columns[..., None].copy())]
+    windows = RandomWindows(made, 32, 40, WindowOptions(steps=1, hard_example_fraction=1.0, scales=[1, 0.5, 0.25]))
+    weights = np.zeros(len(windows.grid))
+    weights[5] = 1  # the second row, columns 160 to 191 ...
+    hard = windows.grid[5][1]
+    images, _ = windows.batch(0, 0, cumulated_weights(weights, len(weights)))
+    centres = images[:, 0, :, 0].mean(axis=1)
+    # ... at whatever scale, around its centre.
+    np.testing.assert_allclose(centres, hard.offset[1] + 15.5, atol=0.6)
+    assert {1, 2, 4} == set(np.rint(np.diff(images[:, 0, 15:17, 0])[:, 0]).astype(int))

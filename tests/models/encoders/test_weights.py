@@ -350,3 +350,31 @@ def test_swin_transformers_of_other_code_bases_are_understood(source, tmp_path):
         build_encoder("swin", (None, None, 3), encoder_weights=path).get_weights(), ours.get_weights(), strict=True
     ):
         np.testing.assert_array_equal(one, other)
+
+
+def test_the_names_of_transformers_modules_since_version_5_are_understood(tmp_path):
+    right = {n: t for n, t in _tensors("mit").items() if n.startswith("segformer")}
+    theirs = {}
+    for name, tensor in right.items():
+        new = name.replace("segformer.encoder.", "")
+        new = re.sub(r"^(patch_embeddings|layer_norm)\.(\d)", r"stages.\2.\1", new)
+        new = re.sub(r"^block\.(\d)\.(\d+)", r"stages.\1.blocks.\2", new)
+        for old, other in (
+            ("layer_norm_1", "layernorm_before"),
+            ("layer_norm_2", "layernorm_after"),
+            ("attention.self.query", "attention.q_proj"),
+            ("attention.self.key", "attention.k_proj"),
+            ("attention.self.value", "attention.v_proj"),
+            ("attention.output.dense", "attention.o_proj"),
+            ("attention.self.sr", "attention.sequence_reduction.sequence_reduction"),
+            ("attention.self.layer_norm", "attention.sequence_reduction.layer_norm"),
+            ("mlp.dense", "mlp.fc"),
+        ):
+            new = new.replace(old, other)
+        theirs[f"segformer.{new}"] = tensor
+    ours = build_encoder("mit", (None, None, 3), encoder_weights=_write_safetensors(tmp_path / "a.safetensors", right))
+    path = _write_safetensors(tmp_path / "b.safetensors", theirs)
+    for one, other in zip(
+        build_encoder("mit", (None, None, 3), encoder_weights=path).get_weights(), ours.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
