@@ -34,9 +34,6 @@ from .tables import text_table
 
 logger = logging.getLogger(__name__)
 
-# Of the separation: less is within what another half of the image would give.
-LEAST_GAIN = 0.001
-
 
 def add_arguments(parser: Parser) -> None:
     """Adds the options of `explain`."""
@@ -87,7 +84,9 @@ def run(arguments: Namespace) -> None:
                 *(number(value, 3) for value in (r.separation, r.fitted, r.with_mask)),
                 str(r.elements),
             ]
+            for name in found.class_names
             for r in found.responses
+            if r.class_name == name
         ]
         print(text_table([titles, *rows], left=(0, 2)))
         for name in found.class_names:
@@ -106,10 +105,10 @@ def advice(found: evaluation.LevelResponses, class_name: str) -> str:
     if not found.by_label:
         return f"best at {place} ({best.separation:.3f})"
     mask = found.response("mask", class_name).separation
-    gained = f"with {place}, {best.with_mask:.3f} for {mask:.3f} of the mask alone"
-    if best.with_mask - mask < LEAST_GAIN:
-        return f"no level adds to the mask (most {gained})"
-    return f"a side branch may gain most {gained}: --option level={best.level} --option channels=[{index}]"
+    numbers = f"{best.with_mask:.3f} with {place}, {mask:.3f} by the mask alone"
+    if not found.adds_to_mask(best):
+        return f"no level adds to the mask ({numbers})"
+    return f"{numbers}; a branch there: --option level={best.level} --option channels=[{index}]"
 
 
 def number(value: float, digits: int) -> str:

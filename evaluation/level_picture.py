@@ -18,8 +18,8 @@ SHOWN_DEVIATIONS = 3
 def draw_levels(path: str | Path, found: LevelResponses, title: str = "") -> None:
     """Draws a row per class that is there: the image, where the class is, and a heat map per level and of the mask.
 
-    Levels are drawn finest first; that which a side branch would gain most from has a thick frame. Of a volume the
-    slice across the last axis with most of the class is shown.
+    Levels are drawn finest first; that which a side branch would gain most from, if any, has a thick frame. Of a volume
+    the slice across the last axis with most of the class is shown.
 
     Args:
         path: The PNG to write.
@@ -35,7 +35,7 @@ def draw_levels(path: str | Path, found: LevelResponses, title: str = "") -> Non
     rows, columns = max(len(shown), 1), 2 + len(found.maps)
     height, width = found.image.shape[:2]
     side = 2.4 * min(max(height / width, 0.4), 2.5)
-    figure = Figure(figsize=(2.4 * columns + 0.8, rows * (side + 0.5) + 1.0), layout="constrained")
+    figure = Figure(figsize=(2.4 * columns + 0.8, rows * (0.92 * side + 0.5) + 0.8), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
     colours = {"cmap": "coolwarm", "norm": Normalize(-SHOWN_DEVIATIONS, SHOWN_DEVIATIONS)}
     for axes in grid.flat:
@@ -53,7 +53,7 @@ def draw_levels(path: str | Path, found: LevelResponses, title: str = "") -> Non
         for axes, (level, maps) in zip(line[2:], found.maps.items(), strict=True):
             axes.imshow(flat(maps[..., number], share, 2), **colours)
             axes.set_title(f"{_what(found, level)}\n{_numbers(found, level, name)}", fontsize=8)
-            if best is not None and level == best.level:
+            if best is not None and level == best.level and (found.adds_to_mask(best) or not found.by_label):
                 for spine in axes.spines.values():
                     spine.set_linewidth(3)
     if absent:

@@ -19,6 +19,8 @@ from .level_answers import Grid, Sample, mean_separation, response_to, standardi
 from .separation import halves, sampled_pixels
 
 MASK = "mask"
+# Of the separation: less is within what other halves of an image give.
+LEAST_GAIN = 0.001
 # What labels have where a pixel does not count.
 IGNORED = 255
 
@@ -107,6 +109,10 @@ class LevelResponses:
 
         known = [r for r in self.responses if r.class_name == class_name and r.level != MASK]
         return max((r for r in known if not math.isnan(rank(r))), key=rank, default=None)
+
+    def adds_to_mask(self, response: Response) -> bool:
+        """Returns whether a level and the mask together separate a class better than the mask alone."""
+        return response.with_mask - self.response(MASK, response.class_name).separation >= LEAST_GAIN
 
 
 def level_responses(

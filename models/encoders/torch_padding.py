@@ -3,7 +3,7 @@
 from typing import Any
 
 import keras
-from keras import layers
+from keras import layers, tree
 
 from ..blocks import Tensor
 
@@ -34,7 +34,8 @@ def with_torch_padding(model: keras.Model, image: Tensor) -> keras.Model:
             x = layers.ZeroPadding2D(sizes, name=f"{layer.name}_pad")(x)
         return layer(x, *args, **kwargs)
 
-    return keras.models.clone_model(model, input_tensors=[image], clone_function=renewed, call_function=call)
+    inputs = tree.map_structure(lambda _: image, model.input)
+    return keras.models.clone_model(model, input_tensors=inputs, clone_function=renewed, call_function=call)
 
 
 def _pads_at_the_end(layer: layers.Layer) -> bool:

@@ -15,7 +15,7 @@ def test_a_table_a_picture_and_json(trained_run, squares, tmp_path, capsys):
     titles = [title.strip() for title in titles if title]
     expected = ["level", "stride", "class", "inside", "outside", "separation", "fitted", "with mask", "elements"]
     assert titles == expected
-    assert " of the mask alone" in printed
+    assert " by the mask alone" in printed
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert run("explain", trained_run, image, "--output", picture, "--json") == 0
     rows = json.loads(capsys.readouterr().out)

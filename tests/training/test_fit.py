@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+from types import SimpleNamespace
 
 import keras
 import nibabel
@@ -12,7 +13,7 @@ import pytest
 from maskzoo import data, evaluation, inference, models
 from maskzoo.errors import OptionError, RunError, TrainingError, WeightsError
 from maskzoo.training import Recipe, checkpoints, fit, read_history, recorder
-from maskzoo.training.fit import open_data
+from maskzoo.training.fit import describe, open_data
 from maskzoo.training.history import History
 
 
@@ -117,6 +118,32 @@ def test_a_training_says_what_it_trains_on_what(train_tiny, tmp_path, caplog):
         assert same == (layer.name not in ("decoder_conv", "mask")), layer.name
     assert {"epoch", "stage", "loss", "dice", "val_loss", "val_dice", "learning_rate"} <= rows[0].keys()
     assert "windows_per_second" not in rows[0]
+
+
+@pytest.mark.parametrize(
+    ("scales", "level", "said"),
+    [
+        ([[1, 0.5], [0.25]], logging.INFO, "scales     1, 0.5, 0.25 in training; 1 in validation, as in prediction"),
+        ([[0.5], None], logging.WARNING, "scales     [0.5] in training, but validation and prediction show images at"),
+        ([None, None], None, ""),
+    ],
+)
+def test_scales_are_said_and_warned_of_where_prediction_has_others(scales, level, said, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "maskzoo")
+    network = models.build_model("unet_padded", (None, None, 1), 1, filters=[2, 2])
+    dataset = SimpleNamespace(train=[None], validation=[], channels=1, task="binary", class_names=("a",))
+    session = SimpleNamespace(
+        network=network,
+        dataset=dataset,
+        geometry=models.analysis.geometry(network),
+        strategy=SimpleNamespace(num_replicas_in_sync=1),
+    )
+    describe(session, [Recipe(patch=(16, 16), scales=each) for each in scales], tmp_path)
+    found = [
+        (record.levelno, record.getMessage()) for record in caplog.records if record.getMessage().startswith("scales ")
+    ]
+    assert [each for each, _ in found] == [level] * bool(said)
+    assert all(text.startswith(said) for _, text in found)
 
 
 def test_several_outputs_train_together_and_the_mask_is_predicted(train_tiny, squares, tmp_path, caplog):

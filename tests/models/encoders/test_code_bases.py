@@ -75,6 +75,7 @@ def test_features_are_those_of_convolutions_padded_on_both_sides(mobilenet, tmp_
     np.testing.assert_allclose(halfway(image[None])[0], x.transpose(1, 2, 0), atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 5])
 def test_a_grey_image_gives_the_same_features_over_any_number_of_channels(channels, mobilenet, tmp_path):
     path = tmp_path / "mobilenet.safetensors"
@@ -92,7 +93,8 @@ def test_a_grey_image_gives_the_same_features_over_any_number_of_channels(channe
     np.testing.assert_allclose(carried(np.repeat(grey, channels, -1))[-1], expected, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("wrapper", ["module.", "encoder.", "module.backbone."])
+@pytest.mark.slow
+@pytest.mark.parametrize("wrapper", ["module.", "module.backbone.encoder."])
 def test_tensors_of_whole_models_are_found(wrapper, mobilenet, tmp_path):
     whole = {f"{wrapper}{name}": tensor for name, tensor in mobilenet.items()}
     whole["segmentation_head.0.weight"] = np.zeros((1, 16, 3, 3), "float32")

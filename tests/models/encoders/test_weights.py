@@ -1,5 +1,6 @@
 """Published weights by name, from every kind of file, and carried to other channels."""
 
+import hashlib
 import json
 import re
 
@@ -9,6 +10,7 @@ import pytest
 from small_models import OURS, arrays, build_encoder, shared_encoder
 
 from maskzoo import models
+from maskzoo.errors import WeightsError
 from maskzoo.models.encoders import addresses
 from maskzoo.models.encoders.swin import WindowAttention
 from maskzoo.models.encoders.weights import published_range
@@ -295,7 +297,25 @@ def test_the_addresses_are_those_that_the_packages_name():
     assert addresses.address_of("mit_b2").endswith("segmentation_models.pytorch/releases/download/v0.0.2/mit_b2.pth")
     swin = "https://huggingface.co/timm/swin_tiny_patch4_window7_224.ms_in1k/resolve/main/model.safetensors"
     assert addresses.address_of("swin_tiny") == swin
-    assert set(addresses.ADDRESSES) == {n for n in models.list_encoders() if n.startswith(("mit_", "swin_", "coat_"))}
+    assert addresses.address_of("resnet50_torch") == "https://download.pytorch.org/models/resnet50-0676ba61.pth"
+    assert set(addresses.ADDRESSES) == {
+        name
+        for name in models.list_encoders()
+        if name.startswith(("mit_", "swin_", "coat_")) or name.endswith("_torch")
+    }
+
+
+def test_a_file_has_the_checksum_that_its_published_name_states(file_server, monkeypatch):
+    folder, url = file_server
+    stated = hashlib.sha256(b"weights").hexdigest()[:8]
+    for name, number in (("right", stated), ("wrong", "0123abcd")):
+        (folder / f"{name}-{number}.pth").write_bytes(b"weights")
+        monkeypatch.setitem(addresses.ADDRESSES, f"{name}_torch", f"{url}/{name}-{number}.pth")
+    assert addresses.download("right_torch").read_bytes() == b"weights"
+    with pytest.raises(
+        WeightsError, match=r"wrong_torch_imagenet\.pth: expected a file whose SHA-256 .* with 0123abcd"
+    ):
+        addresses.download("wrong_torch")
 
 
 def test_the_names_of_the_authors_of_segformer_are_understood(tmp_path):
