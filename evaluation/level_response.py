@@ -169,12 +169,22 @@ def level_responses(
         scaled = standardised(odds[..., number], seen)
         inner = scaled[tuple(pixels.T)]
         measured = mean_separation(inner, inner, sample)
-        means = [float(inner[each].mean()) if each.any() else math.nan for each in (sample.inside, ~sample.inside)]
-        if math.isnan(measured):
-            means = [math.nan, math.nan]
+        known_here = not math.isnan(measured)
+        mean_inside = float(inner[sample.inside].mean()) if known_here else math.nan
+        mean_outside = float(inner[~sample.inside].mean()) if known_here else math.nan
         own = measured if label is not None else math.nan
         rows[MASK].append(
-            Response(MASK, int(fine.stride[0]), class_name, *means, measured, measured, own, int((inside & seen).sum()))
+            Response(
+                level=MASK,
+                stride=int(fine.stride[0]),
+                class_name=class_name,
+                inside=mean_inside,
+                outside=mean_outside,
+                separation=measured,
+                fitted=measured,
+                with_mask=own,
+                elements=int((inside & seen).sum()),
+            )
         )
         maps[MASK].append(scaled)
     inner_image = image[tuple(slice(begin, begin + n) for begin, n in zip(first, answer_window.size, strict=True))]

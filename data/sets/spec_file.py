@@ -20,6 +20,8 @@ from .folders import find_folders, image_files, spatial_dims_of_file
 from .specification import SYNTHETIC, DataSpec
 
 YAML_SUFFIXES = (".yaml", ".yml")
+# Keys that name folders, in that of the file unless it says another.
+FOLDERS = ("images", "labels", "channels")
 # What is said of joined sets together; everything else each set says itself.
 JOINED_KEYS = ("normalization", "stain", "rescale", "folds", "fold", "repeat")
 
@@ -134,6 +136,8 @@ def keys_of_file(path: Path) -> dict[str, Any]:  # values that `DataSpec` has ch
         keys["sets"] = {str(path.parent / name): weight for name, weight in sets.items()}
         if len(keys["sets"]) < len(sets):
             raise DataError(path, "different sets", ", ".join(map(str, sets)))
+    if sets is None and "path" not in keys and any(keys.get(name) is not None for name in FOLDERS):
+        keys["path"] = "."  # whoever names folders does not ask for synthetic images
     if sets is not None:
         keys["path"] = str(path)
     elif str(keys.get("path", SYNTHETIC)) != SYNTHETIC:

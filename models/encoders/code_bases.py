@@ -2,9 +2,11 @@
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
+
+import numpy as np
 
 from maskzoo.errors import WeightsError
 
@@ -25,7 +27,7 @@ from .module_names import (
 
 # What checkpoints of whole models, and of trainings, put before an encoder's names.
 WRAPPERS = r"(?:(?:module|model|_orig_mod|backbone|encoder|net|convnext|efficientnet|mobilenet_v[12]|resnet)\.)*"
-CLASSIFIER = r"(?:\w+\.)*(?:head|classifier|fc|pre_logits)\d?\."
+CLASSIFIER = r"(?:head|classifier|fc|pre_logits)\d?\."
 PADDING = {
     True: "pad convolutions with strides on both sides, as PyTorch does",
     False: "pad convolutions with strides at the end, as TensorFlow does",
@@ -262,6 +264,23 @@ def refuse_torch_file(encoder: str, path: str | os.PathLike[str]) -> NoReturn:
     raise WeightsError(
         path, f"a .h5 or .weights.h5 file for {encoder}", f"one of PyTorch, whose networks {differs}{other}"
     )
+
+
+@dataclass(frozen=True, eq=False)
+class TorchFile:
+    """The tensors of an encoder in a file of PyTorch.
+
+    Attributes:
+        path: The file.
+        tensors: Its tensors by name.
+        base: The code base that wrote it.
+        prefix: What stands before the names of the encoder's tensors; others are of other parts of a model.
+    """
+
+    path: str
+    tensors: Mapping[str, np.ndarray]
+    base: CodeBase
+    prefix: str
 
 
 def code_base_of(

@@ -3,11 +3,10 @@
 import inspect
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
 from .. import analysis
 from ..blocks import BATCH_NORM_MOMENTUM, Shape, Tensor
@@ -15,7 +14,7 @@ from ..checks import check_input_shape
 from ..registry import Builder, EncoderWeights, register_encoder
 from .addresses import download
 from .channels import copy_weights, reverse_channels
-from .code_bases import CLASSIFIER, CodeBase, code_base_of
+from .code_bases import CLASSIFIER, TorchFile, code_base_of
 from .downloads import downloading
 from .keras_files import is_published, load_keras, load_published
 from .torch_padding import with_torch_padding
@@ -110,19 +109,21 @@ def application(
     inputs = keras.Input(input_shape, name="image")
     if torch_padding and encoder_weights == "imagenet":
         encoder_weights = download(name)
+    file = None
     if is_torch_file(encoder_weights):
-        tensors = read_tensors(str(encoder_weights))
-        base, prefix = code_base_of(name, builder, tensors, str(encoder_weights), torch_padding=torch_padding)
-        image_range = base.image_range(name)
+        path = str(encoder_weights)
+        tensors = read_tensors(path)
+        file = TorchFile(path, tensors, *code_base_of(name, builder, tensors, path, torch_padding=torch_padding))
+        image_range = file.base.image_range(name)
     published = encoder_weights == "imagenet" or is_published(encoder_weights)
-    x = published_range(inputs, image_range) if published or is_torch_file(encoder_weights) else inputs
+    x = published_range(inputs, image_range) if published or file else inputs
     if torch_padding:
         whole = with_torch_padding(_instantiate(builder, keras.Input(input_shape), None), x)
     else:
         whole = _instantiate(builder, x, None)
     encoder = keras.Model(inputs, [_last(whole, pattern) for pattern in patterns], name=name)
-    if is_torch_file(encoder_weights):
-        load_code_base(encoder, str(encoder_weights), tensors, base, prefix)
+    if file:
+        load_torch_file(encoder, file)
     elif published and not torch_padding:
         if encoder_weights == "imagenet":
             with downloading(name):
@@ -140,22 +141,18 @@ def application(
     return encoder
 
 
-def load_code_base(
-    encoder: keras.Model, path: str, tensors: Mapping[str, np.ndarray], base: CodeBase, prefix: str
-) -> None:
+def load_torch_file(encoder: keras.Model, file: TorchFile) -> None:
     """Loads the tensors of a file of PyTorch, and takes over the epsilon of its normalisations.
 
     Args:
         encoder: The encoder.
-        path: The file, for messages.
-        tensors: Its tensors.
-        base: The code base that wrote it.
-        prefix: What stands before the names of the encoder's tensors there; others are of other parts of a model.
+        file: The file.
 
     Raises:
         WeightsError: A tensor is missing, superfluous or wrongly shaped; the message names it.
     """
-    own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    base, tensors = file.base, file.tensors
+    own = {name.removeprefix(file.prefix): tensor for name, tensor in tensors.items() if name.startswith(file.prefix)}
     names = base.names([layer.name for layer in weighted_layers(encoder)])
     modules = tuple(names.values())
     used = {
@@ -163,7 +160,7 @@ def load_code_base(
         for name, tensor in own.items()
         if name.rpartition(".")[0] in modules or not re.match(f"{CLASSIFIER}|{base.ignored}", name)
     }
-    assign_tensors(encoder, path, used, names, told={id(tensor): name for name, tensor in tensors.items()})
+    assign_tensors(encoder, file.path, used, names, told={id(tensor): name for name, tensor in tensors.items()})
     for layer in encoder.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.epsilon = base.epsilon_of(encoder.name)

@@ -10,6 +10,7 @@ from keras import layers
 from ..blocks import BATCH_NORM_MOMENTUM, Shape, Tensor
 from ..checks import check_choice, check_input_shape
 from ..registry import Builder, EncoderWeights, register_encoder
+from .attention import Initializer
 from .weights import finish_published
 
 # Blocks per stage, and convolutions per block.
@@ -116,6 +117,7 @@ def _block(x: Tensor, width: int, convolutions: int, stride: int, dilation: int,
 def _conv_norm(
     x: Tensor, width: int, kernel: int, *, strides: int = 1, dilation: int = 1, conv: str, norm: str
 ) -> Tensor:
+    fan_out: Initializer = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
     if kernel > 1:
         x = layers.ZeroPadding2D(dilation * (kernel // 2), name=f"{conv}-pad")(x)
     x = layers.Conv2D(
@@ -124,7 +126,7 @@ def _conv_norm(
         strides=strides,
         dilation_rate=dilation,
         use_bias=False,
-        kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
+        kernel_initializer=fan_out,
         name=conv,
     )(x)
     return layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, epsilon=1e-5, name=norm)(x)

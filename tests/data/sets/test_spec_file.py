@@ -36,6 +36,19 @@ def test_yaml_keys_and_options(tmp_path, save_folder, pictures, masks):
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("place", ["beside", "absolute"])
+def test_a_file_that_names_folders_but_no_path_is_not_synthetic(place, tmp_path, save_folder, pictures, masks):
+    save_folder(tmp_path, pictures(4), masks(4))
+    (images, labels) = (folder.rename(tmp_path / f"my_{folder.name}") for folder in sorted(tmp_path.iterdir()))
+    path = tmp_path / "set.yaml"
+    names = [str(folder if place == "absolute" else folder.name) for folder in (images, labels)]
+    path.write_text(yaml.safe_dump(dict(zip(("images", "labels"), names, strict=True))))
+    found = load_data(read_spec(path), spatial_dims=2)
+    assert len(found.train) + len(found.validation) == len(list(images.iterdir()))
+    path.write_text("task: binary")
+    assert read_spec(path).path == "synthetic"
+
+
 def test_paths_that_are_no_data_set(tmp_path):
     check_path("synthetic")
     check_path(tmp_path)
