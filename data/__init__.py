@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from .sets.normalization import Normalizer as Normalizer
     from .sets.occurrence import require_every_class as require_every_class
     from .sets.pairs import image_names as image_names
+    from .sets.pairs import largest_shape as largest_shape
     from .sets.parts import images_held_out as images_held_out
     from .sets.parts import images_to_split as images_to_split
     from .sets.regions import ReceptiveField as ReceptiveField
@@ -145,7 +146,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "sets.normalization": ["Normalizer"],
         "sets.occurrence": ["require_every_class"],
-        "sets.pairs": ["image_names"],
+        "sets.pairs": ["image_names", "largest_shape"],
         "sets.parts": ["images_held_out", "images_to_split"],
         "sets.regions": ["ReceptiveField", "Region"],
         "sets.spec_file": [

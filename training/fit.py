@@ -4,13 +4,11 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 
 import keras
 
-from maskzoo.errors import OptionError
-from maskzoo.names import counted, one_of
+from maskzoo.names import counted
 
 from .. import data, losses, models
 from ..data.sampling.places import require_names
@@ -23,9 +21,10 @@ from .averaging import AveragedWeights
 from .checkpoints import State, load_last, restore_optimizer, restore_random
 from .choice import Choice, measured_on
 from .devices import check_devices, open_devices
+from .early_checks import EarlyChecks, check_output_weights, check_without_scores
 from .feedback import Feedback, FiniteLoss, log_epoch_time
 from .history import History, read_history
-from .network import bare_network, encoder_layers, new_network, receptive_field_of, regions_of
+from .network import encoder_layers, new_network, regions_of
 from .options import Value
 from .pictures import Pictures
 from .recipe import Recipe
@@ -85,7 +84,8 @@ def train(recipe: Recipe, run: Path) -> data.DataSet:
     state = last[1] if last else None
     session = Session(network, dataset, strategy)
     check_stages(session, stages)
-    check_validation(dataset, recipe, stages)
+    if not dataset.validation:
+        check_without_scores(recipe)
     history = History(run, read_history(run)[: int(state["epochs"])] if state else [])
     choice = Choice.read(run) if state else Choice(run)
     describe(session, stages, run)
@@ -123,17 +123,14 @@ def open_data(recipe: Recipe) -> data.DataSet:
         spec = data.resumed_spec(spec, recipe.data, read_run_data(Path(recipe.run)).spec)
     default = 3 if recipe.slices else models.spatial_dims_of(recipe.model)
     found = data.spatial_dims_of(spec)
-    if found is not None and found != default and not recipe.slices:
-        # Built once to be refused, if it is for others, before the images are read and measured.
-        network = bare_network(recipe, found)
-        for stage in recipe.each_stage():
-            input_patch(network, stage.patch)
     spatial_dims = found or default
+    checks = EarlyChecks(recipe, spec, spatial_dims)
+    checks.run()
     dataset = data.load_data(
         spec,
         spatial_dims=spatial_dims,
         seed=recipe.seed,
-        receptive_field=cache(lambda: receptive_field_of(recipe, spatial_dims)),
+        receptive_field=checks.receptive_field,
     )
     for stage in recipe.each_stage():
         require_names(stage.balance or {}, dataset.class_names)
@@ -147,43 +144,6 @@ def check_stages(session: Session, stages: Sequence[Recipe]) -> None:
         input_patch(session.network, stage.patch)
         check_output_weights(session.network, stage)
         losses.WeightSchedule(build_loss(stage, session.dataset), stage.loss_weights or {})
-
-
-def check_output_weights(network: keras.Model, stage: Recipe) -> None:
-    """Refuses weights of outputs that the network does not have, and a stage that trains no output.
-
-    Raises:
-        OptionError: If it is so.
-    """
-    several = isinstance(network.output, dict)
-    masks = [name for name in network.output if name != "label"] if several else ["mask"]
-    objective = Objective(losses.build_loss("dice"), stage.output_weights)
-    for name in stage.output_weights or {}:
-        if name == "label":
-            raise OptionError("output_weights", "`label_head` for the weight of the image-level output", name)
-        if name not in masks:
-            raise OptionError("output_weights", one_of(name, masks), name)
-    has_label = several and "label" in network.output
-    if not any(objective.weight(name) for name in masks) and not (has_label and stage.label_head != 0):
-        raise OptionError("output_weights", "an output with a weight above 0, or `label_head`", stage.output_weights)
-
-
-def check_validation(dataset: data.DataSet, recipe: Recipe, stages: Sequence[Recipe]) -> None:
-    """Refuses options that go by the score of held-out images where none are held out.
-
-    Raises:
-        OptionError: If there is one.
-    """
-    if dataset.validation:
-        return
-    plateau = any(stage.schedule == "plateau" for stage in stages)
-    for name, is_used in (
-        ("patience", any(stage.patience for stage in stages)),
-        ("schedule", plateau),
-        ("average_best", recipe.average_best is not None),
-    ):
-        if is_used:
-            raise OptionError(name, "none that needs held-out images, with `validation` 0", getattr(recipe, name))
 
 
 def write_description(session: Session, recipe: Recipe, stages: Sequence[Recipe], run: Path) -> None:

@@ -31,8 +31,7 @@ def take_weights(network: keras.Model, source: str | Path) -> None:
         WeightsError: If the file is not a Keras model.
         OptionError: If no layer matches.
     """
-    path = Path(source)
-    path = path / BEST if path.is_dir() else path
+    path = model_file(source)
     known = renamed(weights_by_layer(path), [layer.name for layer in network.layers if layer.weights])
     taken: list[str] = []
     left: list[str] = []
@@ -56,6 +55,19 @@ def take_weights(network: keras.Model, source: str | Path) -> None:
         logger.info("           not used: %s", ", ".join(unused))
 
 
+def model_file(source: str | Path) -> Path:
+    """Returns the file of a model, of a run folder that of its best epoch.
+
+    Raises:
+        MissingFile: If there is none.
+    """
+    path = Path(source)
+    path = path / BEST if path.is_dir() else path
+    if not path.is_file():
+        raise MissingFile(path, "a run folder or a .keras file for `init_from`", "none")
+    return path
+
+
 def renamed(known: dict[str, list[np.ndarray]], names: Sequence[str]) -> dict[str, list[np.ndarray]]:
     """Returns weights by layer under the names of another network.
 
@@ -75,11 +87,8 @@ def weights_by_layer(path: Path) -> dict[str, list[np.ndarray]]:
     """Returns the weights in a model file by the names of layers; those of segmentation_models by the names of ours.
 
     Raises:
-        MissingFile: If there is no such file.
         WeightsError: If it is not a Keras model, or its weights are not finite.
     """
-    if not path.is_file():
-        raise MissingFile(path, "a run folder or a .keras file for `init_from`", "none")
     if path.suffix == ".h5" or models.holds_segmentation_models(path):
         return models.read_segmentation_models(path)
     try:

@@ -2,6 +2,8 @@
 
 import logging
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -10,7 +12,6 @@ from keras import layers
 from maskzoo.errors import OptionError
 
 from .. import data, models
-from ..models import analysis
 from .initial_weights import take_weights
 from .keras_types import Tensor
 from .recipe import Recipe
@@ -23,12 +24,48 @@ ENCODER_PREFIXES = ("encoder", "stem", "bottom", "bottleneck")
 MOST_GROUPS = 32
 
 
+@dataclass(frozen=True)
+class ImageFacts:
+    """What a network depends on of the data.
+
+    Attributes:
+        task: `binary`, `multilabel` or `multiclass`.
+        class_names: One name per output channel.
+        channels: Channels of the images.
+        spatial_dims: Number of their spatial axes.
+    """
+
+    task: str
+    class_names: Sequence[str]
+    channels: int
+    spatial_dims: int
+
+    @property
+    def num_classes(self) -> int:
+        """Number of output channels."""
+        return len(self.class_names)
+
+
 def new_network(recipe: Recipe, dataset: data.DataSet) -> keras.Model:
-    """Builds the recipe's model with free spatial sizes, its heads and its norms.
+    """Builds the recipe's model with free spatial sizes, its heads and its norms, and gives it its first weights.
 
     Raises:
         OptionError: If it has several inputs, for which there are no images, no output named `mask` among several,
             or an output that is no logits.
+    """
+    network = assembled_network(recipe, dataset)
+    if recipe.init_from:
+        take_weights(network, recipe.init_from)
+    return network
+
+
+def assembled_network(recipe: Recipe, dataset: data.DataSet | ImageFacts, level: int = logging.INFO) -> keras.Model:
+    """Builds the recipe's model: see `new_network`.
+
+    Args:
+        recipe: The recipe.
+        dataset: The data, or what is known of them.
+        level: Level at which it is logged that an activation is cut off.
     """
     spatial_dims = 2 if recipe.slices else dataset.spatial_dims
     input_shape = (*(None,) * spatial_dims, dataset.channels)
@@ -40,7 +77,7 @@ def new_network(recipe: Recipe, dataset: data.DataSet) -> keras.Model:
         expected = "one with a single input, or `roi_classes` for its second one"
         raise OptionError("model", expected, f"{recipe.model}, which has {len(network.inputs)} inputs")
     if (logits := models.with_logits(network)) is not network:
-        logger.info("model      ends in an activation, which is cut off: outputs are logits")
+        logger.log(level, "model      ends in an activation, which is cut off: outputs are logits")
         network = logits
     if recipe.auxiliary:
         network = models.add_auxiliary_heads(network, recipe.auxiliary, dataset.num_classes)
@@ -52,32 +89,7 @@ def new_network(recipe: Recipe, dataset: data.DataSet) -> keras.Model:
     if len(network.outputs) > 1 and not (isinstance(network.output, dict) and "mask" in network.output):
         received = f"{recipe.model}, which has {len(network.outputs)} outputs"
         raise OptionError("model", "one with an output named mask", received)
-    network = network if recipe.norm == "batch" else with_norms(network, recipe.norm)
-    if recipe.init_from:
-        take_weights(network, recipe.init_from)
-    return network
-
-
-def receptive_field_of(recipe: Recipe, spatial_dims: int) -> tuple[int, ...] | None:
-    """Returns how many pixels per axis the recipe's model sees, before there are data; `None` for the whole image.
-
-    Args:
-        recipe: The recipe.
-        spatial_dims: Number of spatial axes of the images.
-    """
-    if recipe.roi_classes:
-        return None  # the region around the large classes may be anywhere
-    network = bare_network(recipe, 2 if recipe.slices else spatial_dims)
-    if recipe.slices:
-        network = models.inflate_25d(network, recipe.slices)
-    geometry = analysis.geometry(network)
-    return None if geometry.is_global else geometry.receptive_field
-
-
-def bare_network(recipe: Recipe, spatial_dims: int) -> keras.Model:
-    """Builds the recipe's model for one channel and one class, without weights from files."""
-    options = {name: value for name, value in recipe.option.items() if name != "encoder_weights"}
-    return models.build_model(recipe.model, (*(None,) * spatial_dims, 1), 1, **options)
+    return network if recipe.norm == "batch" else with_norms(network, recipe.norm)
 
 
 def label_head_of(recipe: Recipe) -> float | None:
@@ -85,7 +97,9 @@ def label_head_of(recipe: Recipe) -> float | None:
     return next((stage.label_head for stage in recipe.each_stage() if stage.label_head is not None), None)
 
 
-def two_stage_network(recipe: Recipe, dataset: data.DataSet, input_shape: tuple[int | None, ...]) -> keras.Model:
+def two_stage_network(
+    recipe: Recipe, dataset: data.DataSet | ImageFacts, input_shape: tuple[int | None, ...]
+) -> keras.Model:
     """Builds a model with two inputs, for large classes and small ones.
 
     Raises:
@@ -105,7 +119,7 @@ def two_stage_network(recipe: Recipe, dataset: data.DataSet, input_shape: tuple[
     return models.build_model(recipe.model, input_shape, large, fine_classes=fine, **recipe.option)
 
 
-def regions_of(recipe: Recipe, dataset: data.DataSet) -> Regions | None:
+def regions_of(recipe: Recipe, dataset: data.DataSet | ImageFacts) -> Regions | None:
     """Returns how the classes are divided between the whole image and a region; `None` without `roi_classes`.
 
     Raises:

@@ -14,12 +14,12 @@ from ..images.source import Source
 from ..labels.finding import band_scheme, find_scheme
 from ..labels.scheme import LabelScheme, Palette
 from ..labels.values import by
-from ..synthetic.objects import synthetic_cases
+from ..synthetic.objects import SIZE, synthetic_cases
 from .alike_images import read_alike
 from .folders import find_folders, image_files, left_out
 from .image_opening import open_image, settled
 from .label_opening import declared_classes, label_opener, settled_labels
-from .spec_file import read_spec, spatial_dims_of
+from .spec_file import read_part, read_spec, spatial_dims_of
 from .specification import SYNTHETIC, DataSpec
 
 logger = logging.getLogger(__name__)
@@ -67,6 +67,24 @@ def image_names(spec: DataSpec | str | os.PathLike[str], *, spatial_dims: int | 
     """
     spec = spec if isinstance(spec, DataSpec) else read_spec(spec)
     return [pair.name for pair in open_pairs(spec, spatial_dims or spatial_dims_of(spec) or 2, 0)[0]]
+
+
+def largest_shape(spec: DataSpec, spatial_dims: int) -> tuple[int, ...]:
+    """Returns how many pixels the images of a data set have at most along each axis; no pixel is read.
+
+    Args:
+        spec: The data set, or one that joins others.
+        spatial_dims: Number of spatial axes.
+    """
+    if spec.path == SYNTHETIC and spec.sets is None:
+        return (SIZE[spatial_dims],) * spatial_dims
+    parts = [spec] if spec.sets is None else [read_part(spec, place) for place in spec.sets]
+    shapes = []
+    for part in (settled(part, spatial_dims) for part in parts):
+        for path in image_files(part).values():
+            with open_image(path, part, spatial_dims) as image:
+                shapes.append(image.shape)
+    return tuple(max(lengths) for lengths in zip(*shapes, strict=True))
 
 
 def open_pairs(
