@@ -92,3 +92,15 @@ def test_two_boxes_of_one_size_are_not_taken_for_each_other(tmp_path):
     image = open_source(tmp_path / "a.tif")
     boxes = [CroppedSource(image, Window((start, 0), (1500, 3000))) for start in (0, 1500)]
     assert [Normalizer.measured("dataset", [box]).mean for box in boxes] == [(10.0,), (20.0,)]
+
+
+def test_the_overview_of_a_box_is_that_part_of_the_image_s(tmp_path):
+    values = np.add.outer(np.arange(1200) // 8, np.arange(1600) // 16).astype(np.uint8)
+    profile = {"driver": "GTiff", "width": 1600, "height": 1200, "count": 1, "dtype": "uint8"}
+    with open_raster(tmp_path / "a.tif", "w", **profile) as file:
+        file.write(values[None])
+    box = CroppedSource(open_source(tmp_path / "a.tif"), Window((80, 32), (1100, 1280)))
+    thumbnail = box.thumbnail((275, 320))
+    # A thinned pixel is one of the four by four that it stands for.
+    np.testing.assert_allclose(thumbnail[..., 0], values[80:1180:4, 32:1312:4], atol=2)
+    assert CroppedSource(open_source(values, spatial_dims=2), BOX).thumbnail((4, 4)) is None
