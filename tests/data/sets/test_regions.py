@@ -175,10 +175,17 @@ def test_seeds_choose_among_what_is_as_good(one_image):
     assert len(boxes) > 1
 
 
-def test_regions_are_known_by_what_they_show(one_image):
+def test_regions_are_known_by_what_they_show(one_image, tmp_path):
     """A region is no copy of another region of its image; the whole image is one of both."""
-    dataset = load_data(spec_of(one_image((40, 36, 50))), spatial_dims=3)
-    held_out = dataset.identities[dataset.validation[0].name]
+    folder = one_image((40, 36, 50))
+    region = Region("scene", (40, 36, 50), (0, 0, 20), (12, 36, 30))
+    write_folds(tmp_path / "folds.json", {"scene-region1": 0}, regions={"scene-region1": region})
+
+    def loaded(**options):
+        return load_data(spec_of(folder, folds=str(tmp_path / "folds.json"), **options), spatial_dims=3)
+
+    dataset = loaded()
+    held_out = dataset.identities["scene-region1"]
     trained = KnownImages([dataset.identities[case.name] for case in dataset.train])
     assert held_out not in trained
     (whole,) = identities_of([open_source(dataset.validation[0].path, spatial_dims=3)])
@@ -187,12 +194,12 @@ def test_regions_are_known_by_what_they_show(one_image):
     assert identities_of([dataset.validation[0].image]) == [held_out]
     assert ImageIdentity.from_mapping(held_out.as_mapping()) == held_out
     # The file's first axis is read from behind: the region is named by where it lies in the file.
-    box = dataset.regions[dataset.validation[0].name].box
-    np.testing.assert_allclose(held_out.region[0], [1 - box.stop[0] / 40, 1 - box.offset[0] / 40])
-    np.testing.assert_allclose(held_out.region[2], [box.offset[2] / 50, box.stop[2] / 50])
-    stored = load_data(spec_of(dataset.spec.path, orientation="stored"), spatial_dims=3)
-    met = [dataset.identities[c.name].meets(stored.identities[s.name]) for c in dataset.train for s in stored.train]
-    assert any(met)
+    np.testing.assert_allclose(held_out.region, [[1 - 12 / 40, 1], [0, 1], [20 / 50, 1]])
+    # Read as it is stored, the same box is another part of the volume.
+    stored = loaded(orientation="stored").identities["scene-region1"]
+    np.testing.assert_allclose(stored.region, [[0, 12 / 40], [0, 1], [20 / 50, 1]])
+    assert not stored.meets(held_out)
+    assert stored in trained
 
 
 def test_the_whole_image_in_another_set_is_left_out(one_image, tmp_path, caplog, save_blocks):
