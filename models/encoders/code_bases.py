@@ -1,5 +1,6 @@
 """PyTorch's code bases: which wrote a file of weights, and how its networks differ from those of keras.applications."""
 
+import logging
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -24,6 +25,8 @@ from .module_names import (
     transformers_part,
     vgg,
 )
+
+logger = logging.getLogger(__name__)
 
 # What checkpoints of whole models, and of trainings, put before an encoder's names.
 WRAPPERS = r"(?:(?:module|model|_orig_mod|backbone|encoder|net|convnext|efficientnet|mobilenet_v[12]|resnet)\.)*"
@@ -314,6 +317,11 @@ def code_base_of(
                     f"weights of networks that {PADDING[torch_padding]}, for encoder {encoder}",
                     f"those of {base.title}, which {PADDING[not torch_padding]}: encoder {other} does",
                 )
+            if base.torch_padding is None and builder.startswith("EfficientNet"):
+                root = encoder.removesuffix("_torch").removesuffix("_expanded")
+                taken, other = ("", f"tf_{root}") if torch_padding else ("tf_", root)
+                needed = root if torch_padding else f"{root}_torch"
+                logger.info("%s: taken as timm's %s%s; its %s needs encoder %s", path, taken, root, other, needed)
             return base, found[1]
     titles = ", ".join(base.title for base in known)
     raise WeightsError(path, f"weights of {encoder} as {titles} name them", f"others: {', '.join(names[:3])}, ...")

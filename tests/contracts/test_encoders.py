@@ -11,7 +11,8 @@ from maskzoo.models import analysis
 from maskzoo.models.encoders import feature_strides
 
 # Trainable and all parameters without classifier. MiT and Swin: transformers 5.23 (SegformerModel, SwinBackbone);
-# CoaT: timm 1.0.31 without the norms of its classifier; EfficientNet: timm's features; others: keras.applications.
+# CoaT: timm 1.0.31 without the norms of its classifier; EfficientNet: timm's features; those as in PyTorch: torchvision;
+# others: keras.applications.
 PUBLISHED = {
     "mit_b1": (13151424, 13151424),
     "swin_small": (48840138, 48840138),
@@ -22,6 +23,8 @@ PUBLISHED = {
     "efficientnet_b2": (7202562, 7267314),
     "resnet50": (23534592, 23587712),
     "resnet50v2": (23519360, 23564800),
+    "resnet18_torch": (11176512, 11186112),
+    "resnet50_torch": (23508032, 23561152),
     "vgg16": (14714688, 14714688),
     "densenet121": (6953856, 7037504),
     "mobilenetv2": (2223872, 2257984),
@@ -35,6 +38,8 @@ COSTS = {"swin_tiny": 4.5, "coat_tiny": 4.4, "coat_lite_small": 4.0, "coat_lite_
 
 LIBRARIES = (
     "resnet18",
+    "resnet18_torch",
+    "mobilenetv2_torch",
     "resnet50",
     "resnet50v2",
     "vgg16",

@@ -1,5 +1,6 @@
 """Files of PyTorch's code bases, made by hand, in encoders of keras.applications; test_peers.py has real ones."""
 
+import logging
 import re
 
 import keras
@@ -9,7 +10,7 @@ from safetensors.numpy import save_file
 
 from maskzoo import models
 from maskzoo.errors import WeightsError
-from maskzoo.models.encoders.code_bases import CODE_BASES
+from maskzoo.models.encoders.code_bases import CODE_BASES, code_base_of
 from maskzoo.models.encoders.torch_padding import with_torch_padding
 from maskzoo.models.encoders.torch_resnet import torch_resnet
 from maskzoo.models.encoders.weights import IMAGENET_MEAN, IMAGENET_STD
@@ -140,6 +141,29 @@ def test_networks_that_are_padded_in_another_way_are_refused(mobilenet, tmp_path
     save_file({"mobilenet_v1.conv_stem.convolution.weight": np.zeros((32, 3, 3, 3), "float32")}, path)
     with pytest.raises(WeightsError, match="at the end, as TensorFlow does: encoder mobilenet does"):
         models.build_encoder("mobilenet_torch", (32, 32, 3), encoder_weights=path)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "said"),
+    [
+        (
+            "efficientnet_b0",
+            "taken as timm's tf_efficientnet_b0; its efficientnet_b0 needs encoder efficientnet_b0_torch",
+        ),
+        (
+            "efficientnet_b0_torch",
+            "taken as timm's efficientnet_b0; its tf_efficientnet_b0 needs encoder efficientnet_b0",
+        ),
+    ],
+)
+def test_which_of_two_networks_with_the_same_names_is_meant_is_said(encoder, said, caplog):
+    caplog.set_level(logging.INFO, "maskzoo")
+    base, _ = code_base_of(
+        encoder, "EfficientNetB0", ["conv_stem.weight"], "x.pth", torch_padding=encoder.endswith("_torch")
+    )
+    assert base.title == "timm"
+    assert base.epsilon_of(encoder) == (1e-5 if encoder.endswith("_torch") else 1e-3)
+    assert [record.getMessage() for record in caplog.records] == [f"x.pth: {said}"]
 
 
 @pytest.mark.parametrize(

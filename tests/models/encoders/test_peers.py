@@ -115,6 +115,23 @@ def swin_of_timm(model, image):
     return [x.permute(0, 3, 1, 2) for x in levels]
 
 
+def coat(model, image):
+    """Of timm: what leaves the last blocks of each level, without the class token."""
+    found, sizes = {}, [(image.shape[2] // stride, image.shape[3] // stride) for stride in (4, 8, 16, 32)]
+
+    def keep(level):
+        return lambda module, given, made: found.update({level: made})
+
+    for level in range(4):
+        getattr(model, f"serial_blocks{level + 1}")[-1].register_forward_hook(keep(level))
+    if model.parallel_blocks is not None:
+        model.parallel_blocks[-1].register_forward_hook(
+            lambda module, given, made: found.update({level: made[level] for level in (1, 2, 3)})
+        )
+    model(image)
+    return [found[level][:, 1:].reshape(len(image), *size, -1).permute(0, 3, 1, 2) for level, size in enumerate(sizes)]
+
+
 def unit_range(image):
     """From standardised values to -1 to 1."""
     torch = pytest.importorskip("torch")
@@ -195,6 +212,8 @@ PEERS = {
         functools.partial(timm, "swin_tiny_patch4_window7_224"),
         swin_of_timm,
     ),
+    "coat_lite_mini, timm": ("coat_lite_mini", functools.partial(timm, "coat_lite_mini"), coat),
+    "coat_mini, timm": ("coat_mini", functools.partial(timm, "coat_mini"), coat),
     "mit_b0, transformers": ("mit_b0", functools.partial(transformers, "Segformer"), hidden_states(0, 1, 2, 3)),
 }
 
@@ -230,8 +249,8 @@ def test_features_are_those_of_the_peer(name, suffix, torch, tmp_path):
         pytest.importorskip("safetensors.torch").save_file(
             {name: tensor.contiguous() for name, tensor in model.state_dict().items()}, path
         )
-    # timm's Swin takes images of one size.
-    size = (224, 224) if name == "swin_tiny, timm" else (64, 96)
+    # timm's Swin and CoaT take images of one size.
+    size = (224, 224) if name in ("swin_tiny, timm", "coat_mini, timm", "coat_lite_mini, timm") else (64, 96)
     image = np.random.default_rng(0).normal(size=(1, *size, 3)).astype("float32")
     theirs = torch.from_numpy(image.transpose(0, 3, 1, 2).copy())
     for change in image_range:
