@@ -11,7 +11,7 @@ from maskzoo.models import analysis
 from maskzoo.models.encoders import feature_strides
 
 # Trainable and all parameters without classifier. MiT and Swin: transformers 5.23 (SegformerModel, SwinBackbone);
-# CoaT: timm 1.0.31 without the norms of its classifier; EfficientNet: timm's features; those as in PyTorch: torchvision;
+# CoaT: timm 1.0.31 without the norms of its classifier; EfficientNet: timm's features; as in PyTorch: torchvision;
 # others: keras.applications.
 PUBLISHED = {
     "mit_b1": (13151424, 13151424),
