@@ -23,10 +23,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from maskzoo.errors import MissingFile, OptionError, UnreadableFile
-from maskzoo.files import check_no_input
+from maskzoo.errors import MaskzooError, MissingFile, OptionError, RunError, readable
+from maskzoo.files import check_no_input, read_json, read_yaml
 
 from .. import inference, training
 from .parser import Parser
@@ -117,11 +115,12 @@ def describe(path: Path) -> Row:
     """What is known of a run, as values that JSON can hold; `None` where no file says it."""
     row: Row = dict.fromkeys((*COLUMNS, "problem")) | {"run": str(path), "state": "broken"}
     try:
-        recipe = read_yaml(path / training.RECIPE)
-        row |= from_recipe(recipe)
-        row |= from_start(path)
-        row |= from_epochs(path, recipe)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        with readable(path, "the files of a run", RunError):
+            recipe = recipe_of(path / training.RECIPE)
+            row |= from_recipe(recipe)
+            row |= from_start(path)
+            row |= from_epochs(path, recipe)
+    except MaskzooError as error:
         row["problem"] = " ".join(str(error).split())
     return row
 
@@ -143,7 +142,7 @@ def from_recipe(recipe: Row) -> Row:
 
 def from_start(path: Path) -> Row:
     """What the files say that training writes when it begins."""
-    manifest, description = read_json(path / "manifest.json"), read_json(path / "data.json")
+    manifest, description = object_in(path / "manifest.json"), object_in(path / "data.json")
     found = {"started": manifest.get("started"), "parameters": manifest.get("parameters")}
     return found | ({"size": short(description["patch"])} if "patch" in description else {})
 
@@ -152,9 +151,9 @@ def from_epochs(path: Path, recipe: Row) -> Row:
     """How far the run got and how good it is."""
     rows = training.read_history(path)
     # Without held-out images there is no Dice to go by.
-    judged = not rows or "val_dice" in rows[0] or read_json(path / "data.json").get("validation") != []
+    judged = not rows or "val_dice" in rows[0] or object_in(path / "data.json").get("validation") != []
     dice = [float(row["val_dice"]) if judged else math.nan for row in rows]
-    scores, chosen = read_json(path / "scores.json"), read_json(path / training.CHOICE)
+    scores, chosen = object_in(path / "scores.json"), object_in(path / training.CHOICE)
     whole = [value for value in scores.get("dice", ()) if value is not None]
     stages = recipe.get("stages") or [{}]
     epochs = sum(stage.get("epochs", recipe["epochs"]) for stage in stages)
@@ -169,21 +168,20 @@ def from_epochs(path: Path, recipe: Row) -> Row:
     }
 
 
-def read_yaml(path: Path) -> Row:
-    """A YAML file with a mapping; read by the fast reader if PyYAML was built with it."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), loader)
-    except yaml.YAMLError as error:
-        raise UnreadableFile(path.name, "YAML", error) from error
+def recipe_of(path: Path) -> Row:
+    """A YAML file with a mapping."""
+    content = read_yaml(path, RunError)
     if not isinstance(content, dict):
-        raise UnreadableFile(path.name, "keys with values", "no mapping")
+        raise RunError(path, "options by name", content)
     return content
 
 
-def read_json(path: Path) -> Row:
+def object_in(path: Path) -> Row:
     """A JSON object; an empty one where there is no file."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    content = read_json(path, RunError) if path.is_file() else {}
+    if not isinstance(content, dict):
+        raise RunError(path, "a JSON object", content)
+    return content
 
 
 def short(value: object) -> str | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from maskzoo.errors import RunError, readable
 from maskzoo.files import write_json
 
 from ..inference.run_files import checked_format, read_object
@@ -116,7 +117,8 @@ def read_scores(path: Path) -> Scores:
         MissingFile: There is none.
         RunError: It is damaged, or was written by a newer version.
     """
-    return Scores.from_mapping(read_object(path), path)
+    with readable(path, "the scores of a run", RunError):
+        return Scores.from_mapping(read_object(path), path)
 
 
 def flat(scores: Scores | ImageScores) -> dict[str, Any]:  # JSON values

@@ -7,6 +7,7 @@ import zipfile
 from functools import lru_cache
 from pathlib import Path
 
+from maskzoo.errors import RunError, readable
 from maskzoo.files import file_checksum
 
 # Entries of a .keras file that say nothing about its answers: when it was saved, and the state of its training.
@@ -24,7 +25,7 @@ def identity_at(path: Path, modified: int) -> str:
     if not zipfile.is_zipfile(path):
         return file_checksum(path)
     digest = hashlib.sha256()
-    with zipfile.ZipFile(path) as file:
+    with readable(path, "a Keras model that can be read", RunError), zipfile.ZipFile(path) as file:
         for name in sorted(set(file.namelist()) - set(LEFT_OUT)):
             digest.update(name.encode())
             with file.open(name) as entry:

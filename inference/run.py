@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import keras
 
-from maskzoo.errors import ImageError, OptionError, RunError
+from maskzoo.errors import ImageError, OptionError, RunError, readable
 from maskzoo.files import JSON
 from maskzoo.names import counted
 
@@ -151,12 +151,10 @@ def read_run(path: str | os.PathLike[str]) -> Run:
     if len(decision.thresholds) != described.num_classes:
         expected = f"{counted(described.num_classes, 'threshold')}, one per class"
         raise RunError(folder / DECISION_FILE, expected, list(decision.thresholds))
-    try:
+    with readable(folder / model_file, "a Keras model that can be read", RunError):
         model: keras.Model = keras.saving.load_model(  # pyright: ignore[reportAssignmentType] (what a run holds)
             folder / model_file, compile=False
         )
-    except (OSError, ValueError, KeyError) as error:
-        raise RunError(folder / model_file, "a Keras model that can be read", error) from error
     if (broken := models.broken_weights(model)) is not None:
         expected = "finite weights, as in a checkpoint from before its training diverged"
         raise RunError(folder / model_file, expected, broken)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
-from maskzoo.errors import MaskzooError, MissingFile, RunError
-from maskzoo.files import JSON, write_json
+from maskzoo.errors import MaskzooError, MissingFile, RunError, readable
+from maskzoo.files import JSON, read_json, write_json
 
 from .. import data
 from .run_folders import DATA_FILE, DECISION_FILE, files_of_run, run_folder, split_epoch
@@ -259,23 +258,22 @@ def read_run_data(folder: Path) -> RunData:
         RunError: If it is damaged, or was written by a newer version.
     """
     path = split_epoch(folder)[0] / DATA_FILE
-    return RunData.from_mapping(read_object(path), path)
+    with readable(path, "the description of a trained run", RunError):
+        return RunData.from_mapping(read_object(path), path)
 
 
 def read_decision(folder: Path) -> Decision:
     """Reads the `decision.json` of a run folder; raises as `read_run_data`."""
     path = folder / DECISION_FILE
-    return Decision.from_mapping(read_object(path), path)
+    with readable(path, "what was chosen for a run", RunError):
+        return Decision.from_mapping(read_object(path), path)
 
 
 def read_object(path: Path) -> dict[str, JSON]:
     """Reads a JSON object."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise MissingFile(path, "a file of a trained run", "none") from None
-    except ValueError as error:
-        raise RunError(path, "a JSON file", error) from None
+    if not path.exists():
+        raise MissingFile(path, "a file of a trained run", "none")
+    values = read_json(path, RunError)
     if not isinstance(values, dict):
         raise RunError(path, "a JSON object", "a list" if isinstance(values, list) else values)
     return values

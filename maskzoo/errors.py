@@ -5,7 +5,12 @@ An error of another class that leaves the library is a bug. Arguments that a mes
 backquotes, as `tile`: the command line shows them as its options.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Self
+
+# Characters of what a library says that a message repeats.
+LONGEST_REASON = 300
 
 
 class MaskzooError(Exception):
@@ -118,3 +123,39 @@ class MissingPackage(MaskzooError, ImportError):
 
     def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
         return type(self), (self.package, self.extra)
+
+
+@contextmanager
+def readable(path: object, expected: str, kind: type[FileProblem] = UnreadableFile) -> Iterator[None]:
+    """A context at the border to a library that reads a file: whatever it raises becomes one error that names the file.
+
+    Libraries let through whatever damaged bytes provoke, of any class: lack of memory for what a header declares,
+    endless nesting, errors in their own code. Errors written for people pass as they are.
+
+    Args:
+        path: The file, or the name of what is read.
+        expected: What the file was expected to be, or to hold.
+        kind: Class of the error.
+
+    Raises:
+        FileProblem: Of the class `kind`, for any other exception.
+    """
+    try:
+        yield
+    except MaskzooError:
+        raise
+    except Exception as error:
+        raise kind(path, expected, reason(error)) from error
+
+
+def reason(error: BaseException) -> str:
+    """Returns what went wrong in one line of bounded length, in GDAL's own words where rasterio only points at them."""
+    text = " ".join(str(error.__cause__ or error).split())
+    if isinstance(error, MemoryError):
+        return f"something that takes more memory than there is ({text or 'its size'})"
+    if isinstance(error, RecursionError):
+        return "parts nested too deeply"
+    # Of the others of Python's own classes the text alone may say nothing, such as the name of a missing key.
+    is_sentence = isinstance(error, OSError | ValueError | RuntimeError) or type(error).__module__ != "builtins"
+    text = text if is_sentence and text else f"{type(error).__name__} {text}".strip()
+    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]} ..."

@@ -12,10 +12,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
-from maskzoo.errors import BusyFile, ExistingFile, UnwritableFile
+from maskzoo.errors import BusyFile, ExistingFile, FileProblem, UnreadableFile, UnwritableFile, readable
 
 # A value as JSON holds it: numbers, texts, and lists and dictionaries of such values, which no type says shorter.
 JSON: TypeAlias = Any
+# Values of a YAML file, those behind anchors counted wherever they are used.
+MOST_VALUES = 1_000_000
 
 
 @contextmanager
@@ -158,6 +160,50 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def write_json(path: str | os.PathLike[str], content: JSON) -> None:
     """Writes values as indented JSON."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path, kind: type[FileProblem] = UnreadableFile, expected: str = "a JSON file") -> JSON:
+    """Reads a JSON file, in UTF-8 or UTF-16, with or without byte-order mark.
+
+    Args:
+        path: The file.
+        kind: Class of the error.
+        expected: What the file was expected to be.
+
+    Raises:
+        FileProblem: Of the class `kind`, if it cannot be read.
+    """
+    with readable(path, expected, kind):
+        return json.loads(path.read_bytes())
+
+
+def read_yaml(path: Path, kind: type[FileProblem] = UnreadableFile, expected: str = "a YAML file") -> JSON:
+    """Reads a YAML file; arguments and errors as of `read_json`."""
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # many times faster, where PyYAML was built with it
+    with readable(path, expected, kind):
+        content = yaml.load(path.read_text(encoding="utf-8-sig"), loader)
+        require_bounded(content)
+        return content
+
+
+def require_bounded(content: JSON) -> None:
+    """Refuses values that anchors of YAML make endless, or much longer than the file.
+
+    Raises:
+        ValueError: If they are.
+    """
+    waiting, seen = [content], 0
+    while waiting:
+        value = waiting.pop()
+        seen += 1
+        if seen > MOST_VALUES:
+            raise ValueError(f"more than {MOST_VALUES} values")
+        if isinstance(value, dict):
+            waiting += [*value.keys(), *value.values()]
+        elif isinstance(value, (list, tuple)):
+            waiting += value
 
 
 def file_checksum(path: Path) -> str:

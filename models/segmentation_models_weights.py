@@ -11,7 +11,7 @@ import h5py
 import keras
 import numpy as np
 
-from maskzoo.errors import MissingFile, WeightsError
+from maskzoo.errors import MissingFile, WeightsError, readable
 
 from .encoders.inception import stable_names
 
@@ -146,14 +146,11 @@ def named_weights(path: str | os.PathLike[str], *, names_only: bool = False) -> 
         raise WeightsError(path, f"a file that ends in {' or '.join(SUFFIXES)}", path.suffix or "no suffix")
     if not path.is_file():
         raise MissingFile(path, f"a {' or '.join(SUFFIXES)} file", "no such file")
-    try:
+    with readable(path, "weights of a Keras model, with the names of its layers", WeightsError):
         if path.suffix == ".keras":
             with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as file:
                 return _read(file, names_only)
         return _read(path, names_only)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        reason = " ".join(str(error).split())
-        raise WeightsError(path, "weights of a Keras model, with the names of its layers", f"none: {reason}") from error
 
 
 def _read(source: Path | IO[bytes], names_only: bool) -> dict[str, list[np.ndarray]]:

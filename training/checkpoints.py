@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from maskzoo.errors import RunError
+from maskzoo.errors import RunError, readable
 from maskzoo.files import written_atomically
 
 from .. import models
@@ -50,7 +50,7 @@ def load_last(run: Path) -> tuple[keras.Model, State] | None:
     path = run / LAST
     if not path.is_file():
         return None
-    with zipfile.ZipFile(path) as file:
+    with readable(path, "a model with the state of its training", RunError), zipfile.ZipFile(path) as file:
         if STATE not in file.namelist():
             raise RunError(path, "a model with the state of its training, to resume it", "a model alone")
         with np.load(io.BytesIO(file.read(STATE))) as stored:

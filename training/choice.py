@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from maskzoo.files import JSON, write_json
+from maskzoo.errors import RunError, readable
+from maskzoo.files import JSON, read_json, write_json
 
 from .history import MONITOR, History, Row
 from .recipe import Recipe
@@ -49,12 +49,13 @@ class Choice:
     def read(cls, run: Path) -> Choice:
         """Reads the file of a run folder; an empty one where there is none, as in runs of earlier versions."""
         path = run / CHOICE
-        values: dict[str, JSON] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        carried = {
-            int(stage): Carried(entry["after"], {int(epoch): score for epoch, score in entry["scores"].items()})
-            for stage, entry in values.pop("carried", {}).items()
-        }
-        return cls(run, values, carried)
+        with readable(path, "a JSON file of the choice of the best epoch", RunError):
+            values: dict[str, JSON] = read_json(path, RunError) if path.is_file() else {}
+            carried = {
+                int(stage): Carried(entry["after"], {int(epoch): score for epoch, score in entry["scores"].items()})
+                for stage, entry in values.pop("carried", {}).items()
+            }
+            return cls(run, values, carried)
 
     def write(self) -> None:
         """Writes the file."""

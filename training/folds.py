@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import logging
 import shutil
 import statistics
@@ -11,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from maskzoo.errors import OptionError, TrainingError
-from maskzoo.files import write_json, write_text
+from maskzoo.errors import OptionError, RunError, TrainingError, readable
+from maskzoo.files import read_json, write_json, write_text
 from maskzoo.names import counted
 
 from .. import data
@@ -181,7 +180,8 @@ def is_finished(job: Job, recipe: Recipe) -> bool:
 def score(job: Job) -> dict[str, float]:
     """Returns the scores of a finished training: Dice of the best and the last epoch, and of whole held-out images."""
     dice = [float(row["val_dice"]) for row in read_history(job.run)]
-    whole = json.loads((job.run / SCORES).read_text(encoding="utf-8"))["dice"]
+    with readable(job.run / SCORES, "the scores of a run", RunError):
+        whole = read_json(job.run / SCORES, RunError)["dice"]
     best = max(range(len(dice)), key=dice.__getitem__)
     chosen = read_choice(job.run)
     return {

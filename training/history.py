@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+from maskzoo.errors import RunError, readable
 from maskzoo.files import write_text
 
 HISTORY = "history.csv"
@@ -56,9 +57,20 @@ def score_of(row: Row) -> float:
 
 
 def read_history(run: Path) -> list[Row]:
-    """Returns the rows of a run's table; none if there is no table."""
+    """Returns the rows of a run's table; none if there is no table.
+
+    Raises:
+        RunError: If it is damaged.
+    """
     path = run / HISTORY
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    with readable(path, "a table with a row for each epoch", RunError):
+        with path.open(newline="", encoding="utf-8") as file:
+            rows: list[Row] = [*csv.DictReader(file, strict=True)]
+        for number, row in enumerate(rows, 1):
+            if None in row or None in row.values():
+                raise RunError(path, "a value for every column", f"more or fewer in row {number}")
+            int(row.get("stage", 0))
+            score_of(row)
+        return rows

@@ -6,6 +6,8 @@ from typing import Any, cast
 import keras
 import numpy as np
 
+from maskzoo.errors import RunError, readable
+
 # A tensor of the backend, or what stands for one while a step is traced: Keras has no type for all of them.
 Tensor = Any
 # The values of an epoch or a batch: numbers and tensors, as Keras and other callbacks put them in.
@@ -20,8 +22,13 @@ SgdBase: Any = keras.optimizers.SGD
 
 
 def load_model(path: Path) -> keras.Model:
-    """Returns the model in a `.keras` file, without an optimizer."""
-    return cast(keras.Model, keras.saving.load_model(path, compile=False))
+    """Returns the model in a `.keras` file, without an optimizer.
+
+    Raises:
+        RunError: If it cannot be read.
+    """
+    with readable(path, "a Keras model that can be read", RunError):
+        return cast(keras.Model, keras.saving.load_model(path, compile=False))
 
 
 def to_numpy(tensor: Tensor) -> np.ndarray:

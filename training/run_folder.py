@@ -16,7 +16,7 @@ from pathlib import Path
 import yaml
 
 from maskzoo.errors import ExistingFile, MissingFile, OptionError, RunError
-from maskzoo.files import remove_abandoned, write_json, write_text
+from maskzoo.files import read_yaml, remove_abandoned, write_json, write_text
 
 from .history import read_history
 from .options import Value
@@ -164,10 +164,7 @@ def read_recipe(run: Path) -> Recipe:
     path = Path(run) / RECIPE
     if not path.is_file():
         raise MissingFile(run, f"a run folder, with a {RECIPE}", "none")
-    try:
-        mapping: Value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise RunError(path, "a YAML file", error) from error
+    mapping: Value = read_yaml(path, RunError)
     if not isinstance(mapping, dict):
         raise RunError(path, "options by name", mapping)
     # Nobody has to change a run that is there.

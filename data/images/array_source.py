@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from maskzoo.errors import UnreadableFile
+from maskzoo.errors import readable
 
 from ..windows import Window
-from .reading import read_mirrored, reason, require_finite, require_numbers, spatial_and_channels
+from .reading import read_mirrored, require_finite, require_numbers, spatial_and_channels
 from .source import Frame, Source
 
 
@@ -37,10 +37,9 @@ class ArraySource(Source):
     def _open(self) -> np.ndarray:
         if isinstance(self._image, np.ndarray):
             return self._image
-        try:
+        # Products of absurd sizes overflow.
+        with readable(self.name, "a readable NPY file"), np.errstate(over="ignore"):
             return np.load(self._image, mmap_mode="r", allow_pickle=False)
-        except Exception as error:  # a damaged header is parsed as Python, with all that this may raise
-            raise UnreadableFile(self.name, "a readable NPY file", reason(error)) from None
 
     def read(self, window: Window) -> np.ndarray:
         """Returns the pixels of a window as an array `(*size, channels)`, mirrored outside the image."""

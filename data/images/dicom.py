@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from maskzoo.errors import ImageError, UnreadableFile
+from maskzoo.errors import ImageError, UnreadableFile, readable
 from maskzoo.names import counted
 
-from .reading import ignored_warnings, reason
+from .image_files import is_dicom_file
+from .reading import ignored_warnings
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -35,14 +36,13 @@ def require_whole_elements(path: str | os.PathLike[str]) -> None:
     """
     import pydicom
 
-    try:
-        with ignored_warnings():
-            content = pydicom.dcmread(path, defer_size=LARGEST_VALUE)
-            encoding = content.file_meta.get("TransferSyntaxUID")
-            is_whole = elements_fit(content.file_meta, path) and (encoding == DEFLATED or elements_fit(content, path))
-            has_pixels = any(tag in content for tag in PIXELS)
-    except Exception as error:  # pydicom lets whatever a damaged element provokes pass through
-        raise UnreadableFile(path, "a readable DICOM file", reason(error)) from None
+    with readable(path, "a readable DICOM file"), ignored_warnings():
+        content = pydicom.dcmread(path, defer_size=LARGEST_VALUE)
+        encoding = content.file_meta.get("TransferSyntaxUID")
+        if encoding == DEFLATED:  # its values lie nowhere in the file
+            content = pydicom.dcmread(path)
+        is_whole = elements_fit(content.file_meta, path) and elements_fit(content, path)
+        has_pixels = any(tag in content for tag in PIXELS)
     if encoding is None or not has_pixels:
         missing = "pixels" if encoding else "the name of its encoding"
         raise UnreadableFile(path, "a readable DICOM file", f"one without {missing}, or one that is cut off")
@@ -102,11 +102,14 @@ def series_files(folder: Path) -> list[str]:
     """Returns the files of the one DICOM series in a folder, in order along its axis.
 
     Raises:
-        UnreadableFile: If there is no series.
+        UnreadableFile: If there is no series, or a file of it is damaged.
         ImageError: If there are several.
     """
     import SimpleITK as sitk
 
+    files = [file for file in sorted(folder.iterdir()) if is_dicom_file(file)]
+    for file in files:
+        require_whole_elements(file)
     series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
     if not series:
         raise UnreadableFile(folder, "a readable DICOM series", "files of none")
@@ -114,7 +117,10 @@ def series_files(folder: Path) -> list[str]:
         names = ", ".join(series_in_words(folder, identity) for identity in series[:4])
         received = f"{len(series)} series: {names}{', ...' if len(series) > 4 else ''}"
         raise ImageError(folder, "the slices of one DICOM series", received)
-    return list(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]))
+    found = list(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]))
+    if left_out := {file.name for file in files} - {Path(file).name for file in found}:
+        raise UnreadableFile(folder / min(left_out), "a slice of the series of the others", "one of none")
+    return found
 
 
 def series_in_words(folder: Path, identity: str) -> str:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from maskzoo.errors import ImageError, UnreadableFile
+from maskzoo.errors import ImageError, readable
 
 from .dicom import SAME, slice_step
-from .reading import ignored_warnings, reason
+from .reading import ignored_warnings
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -46,16 +46,13 @@ def read_frames(path: str | os.PathLike[str]) -> Frames | None:
     """
     import pydicom
 
-    try:
-        with ignored_warnings():
-            content = pydicom.dcmread(path, stop_before_pixels=True)
-            number = int(content.get("NumberOfFrames", None) or 1)
-            is_slide = str(content.get("SOPClassUID", "")) == WHOLE_SLIDE
-            facts = [frame_facts(content, index) for index in range(number)] if not is_slide else []
-    except ImageError:
-        raise
-    except Exception as error:  # pydicom lets whatever a damaged element provokes pass through
-        raise UnreadableFile(path, "frames whose places can be read", reason(error)) from None
+    with readable(path, "frames whose places can be read"), ignored_warnings():
+        content = pydicom.dcmread(path, stop_before_pixels=True)
+        number = int(content.get("NumberOfFrames", None) or 1)
+        if not 0 < number <= os.path.getsize(path):
+            raise ImageError(path, f"a number of frames that fits into {os.path.getsize(path)} bytes", number)
+        is_slide = str(content.get("SOPClassUID", "")) == WHOLE_SLIDE
+        facts = [frame_facts(content, index) for index in range(number)] if not is_slide else []
     if is_slide:
         raise ImageError(path, "a DICOM image or volume", "a slide in tiles; convert it to TIFF or SVS")
     placed = [fact for fact in facts if fact.position is not None]
@@ -166,12 +163,9 @@ def slice_thickness(path: str | os.PathLike[str]) -> float | None:
     import pydicom
 
     names = ("SpacingBetweenSlices", "SliceThickness")
-    try:
-        with ignored_warnings():
-            content = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(names))
-            found = [numbers(content[name].value)[0] for name in names if content.get(name) not in (None, "")]
-    except Exception as error:  # see `read_frames`
-        raise UnreadableFile(path, "a slice whose thickness can be read", reason(error)) from None
+    with readable(path, "a slice whose thickness can be read"), ignored_warnings():
+        content = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(names))
+        found = [numbers(content[name].value)[0] for name in names if content.get(name) not in (None, "")]
     return next((size for size in found if 0 < size < np.inf), None)
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from maskzoo.errors import UnreadableFile
+from maskzoo.errors import readable
 
 from .dicom_frames import Frames, frame_facts
-from .reading import ignored_warnings, reason
+from .reading import ignored_warnings
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -79,12 +79,10 @@ def read_values(files: Sequence[str | os.PathLike[str]], frames: Frames | None) 
     contents: dict[str | os.PathLike[str], Dataset] = {}
     found = []
     for file, frame in places:
-        try:
+        with readable(file, "values whose meaning can be read"):
             if file not in contents:
                 contents[file] = read_elements(file)
             found.append(values_of(contents[file], frame))
-        except Exception as error:  # pydicom lets whatever a damaged element provokes pass through
-            raise UnreadableFile(file, "values whose meaning can be read", reason(error)) from None
     is_inverted = any(is_white(content) for content in contents.values())
     return SliceValues(np.array(found, float), is_inverted)
 

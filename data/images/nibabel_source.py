@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from maskzoo.errors import ImageError, UnreadableFile
+from maskzoo.errors import ImageError, readable
 
 from ..windows import Window
 from . import reader_cache
 from .image_files import file_suffix, file_version
-from .reading import read_mirrored, reason, require_finite, require_numbers, spatial_and_channels
+from .packed_streams import require_whole_stream
+from .reading import ignored_warnings, read_mirrored, require_finite, require_numbers, spatial_and_channels
 from .source import Frame, Source
 
 if TYPE_CHECKING:
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
 
 # In voxels: how far two affines of one header may differ.
 SAME_PLACE = 0.1
+# Beyond any distance.
+LARGEST_PLACE = 1e30
 
 
 class NibabelSource(Source):
@@ -56,17 +62,18 @@ class NibabelSource(Source):
     def _load(self) -> Any:
         import nibabel
 
-        try:
+        with readable(self.name, "a readable NIfTI file"), nothing_said():
             # Without a memory map no file stays open; only what a window needs is read all the same.
             return nibabel.load(self._file, mmap=False)
-        except Exception as error:  # nibabel lets whatever a damaged header provokes pass through
-            raise UnreadableFile(self.name, "a readable NIfTI file", reason(error)) from None
 
     def _voxels(self) -> reader_cache.Voxels:
         proxy = self._load().dataobj
-        bytes_needed = int(np.prod(proxy.shape, dtype=object)) * self.dtype.itemsize
+        number = prod(proxy.shape)
+        stored_bytes, bytes_needed = number * proxy.dtype.itemsize, number * self.dtype.itemsize
         if file_suffix(self._file) == ".nii.gz" and bytes_needed <= reader_cache.VOLUME_BYTES_PER_PROCESS:
-            return np.asarray(proxy, dtype=self.dtype)
+            voxels = np.asarray(proxy, dtype=self.dtype)
+            require_whole_stream(self._version, int(proxy.offset) + stored_bytes)
+            return voxels
         return proxy
 
     def read(self, window: Window) -> np.ndarray:
@@ -74,12 +81,35 @@ class NibabelSource(Source):
         return require_finite(read_mirrored(self, window, self._read), self.name, window)
 
     def _read(self, window: Window) -> np.ndarray:
-        try:
+        with readable(self.name, "readable voxels"):
             voxels = reader_cache.volumes.get(self._version, self._voxels)
             slices = window.slices + (slice(None),) * (len(voxels.shape) - window.ndim)
             return np.array(voxels[slices], dtype=self.dtype).reshape((*window.size, self.channels))
-        except (OSError, EOFError, ValueError, zlib.error, MemoryError) as error:
-            raise UnreadableFile(self.name, "readable voxels", reason(error)) from None
+
+
+@contextmanager
+def nothing_said() -> Iterator[None]:
+    """A context in which nibabel does not write to the console what it puts right in a header; one thread at a time."""
+    from nibabel import imageglobals
+
+    with ignored_warnings():
+        handlers = imageglobals.logger.handlers[:]
+        imageglobals.logger.handlers[:] = [logging.NullHandler()]
+        try:
+            yield
+        finally:
+            imageglobals.logger.handlers[:] = handlers
+
+
+def require_place(name: str, affine: ArrayLike) -> None:
+    """Refuses an affine `(4, 4)` with which nothing can be computed.
+
+    Raises:
+        ImageError: If it has numbers that are not finite, or larger than any distance.
+    """
+    values = np.asarray(affine, float)
+    if not (np.abs(values) < LARGEST_PLACE).all():
+        raise ImageError(name, "a place and a size of voxels in finite numbers", values.tolist())
 
 
 def header_frame(header: Nifti1Header, shape: tuple[int, ...]) -> tuple[Frame, tuple[str, ...]]:
@@ -111,7 +141,7 @@ def header_frame(header: Nifti1Header, shape: tuple[int, ...]) -> tuple[Frame, t
 
 def is_grid(affine: np.ndarray) -> bool:
     """Says whether an affine `(4, 4)` gives every voxel a place of its own."""
-    return bool(np.isfinite(affine).all()) and np.linalg.matrix_rank(affine[:3, :3]) == 3
+    return bool((np.abs(affine) < LARGEST_PLACE).all()) and np.linalg.matrix_rank(affine[:3, :3]) == 3
 
 
 def voxel_spacing(affine: ArrayLike, spatial_dims: int) -> tuple[float, ...]:

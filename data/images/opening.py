@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from maskzoo.errors import ImageError, MissingFile, OptionError, UnreadableFile
+from maskzoo.errors import ImageError, MissingFile, OptionError, UnreadableFile, readable
 
 from .array_source import ArraySource
 from .image_files import (
@@ -84,7 +84,8 @@ def open_source(
             return at_only_level(with_bands(ArraySource(image, spatial_dims), pixels), number)
         return open_file(Path(image), spatial_dims, pixels, number)
 
-    return open_level(level or 0) if resolution is None else at_resolution(open_level, resolution)
+    with readable("array" if isinstance(image, np.ndarray) else image, "a readable image"):
+        return open_level(level or 0) if resolution is None else at_resolution(open_level, resolution)
 
 
 def open_file(path: Path, spatial_dims: int | None, pixels: PixelOptions, level: int) -> Source:

@@ -5,25 +5,27 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from maskzoo.errors import ImageError, MaskzooError, UnreadableFile
+from maskzoo.errors import ImageError, MaskzooError, readable, reason
+from maskzoo.names import counted
 
 from ..windows import Window
 from .image_files import FileVersion, file_version
+from .orientation import is_placed
 from .pixel_meaning import DEFAULT_PIXELS, LOSSY, PixelOptions, StoredPixels, clear_and_opaque, meaning_of
 from .pyramid import chosen_level, is_smaller, pixel_scale, with_downsample
-from .raster_files import RasterFile, check_raster, open_raster, raster_driver
+from .raster_files import RasterFile, check_beside, check_raster, is_harmless, open_raster, raster_driver
 from .raster_frame import raster_frame
 from .reader_cache import ReaderCache
 from .reading import (
     read_mirrored,
-    reason,
     require_finite,
     require_numbers,
     unreadable_window,
@@ -32,6 +34,7 @@ from .source import Frame, Level, Source, is_label_value
 from .statistics import MEASURED_PIXELS, measured_windows
 
 OPEN_FILES_PER_THREAD = 32
+MANY_BANDS = 1000
 
 # What rasterio opens, and the options to open it with.
 Place = tuple[str, dict[str, Any]]
@@ -58,15 +61,23 @@ class RasterioSource(Source):
         check_raster(path, self._driver)
         if level:
             _, self._place = chosen_level(path, raster_levels(self._file), level)
-        try:
+        with self._reading("a readable image"):
             self._describe(self._dataset(), pixels)
+            full = self.frame
             if level:
                 full = self._full_frame()
                 self.frame = full.scaled(pixel_scale(full.shape, self.shape), self.shape)
+            check_beside(self._file, full.shape, has_place=is_placed(full))
+
+    @contextmanager
+    def _reading(self, expected: str) -> Iterator[None]:
+        """A context in which whatever GDAL raises is said in one line, and the file is closed: see `readable`."""
+        try:
+            with readable(self.name, expected):
+                yield
         except MaskzooError:
+            self.close()
             raise
-        except Exception as error:  # rasterio lets GDAL's errors, of a class of their own, pass through
-            raise UnreadableFile(path, "a readable image", reason(error)) from None
 
     def _describe(self, dataset: RasterFile, pixels: PixelOptions) -> None:
         path = self.name
@@ -107,7 +118,8 @@ class RasterioSource(Source):
     @property
     def levels(self) -> list[Level]:
         """Shape and downsample of the levels that the file holds, the finest first."""
-        return with_downsample([shape for shape, _ in raster_levels(self._file)])
+        with readable(self.name, "levels that can be read"):
+            return with_downsample([shape for shape, _ in raster_levels(self._file)])
 
     def _full_frame(self) -> Frame:
         # Of an overview GDAL returns a transform from memory that nobody has written to, where the file has none.
@@ -120,11 +132,9 @@ class RasterioSource(Source):
 
     def _dataset(self) -> RasterFile:
         def make() -> RasterFile:
-            try:
+            with readable(self.name, "a readable image"):
                 name, options = self._place
                 return open_raster(name, driver=self._driver, **options)
-            except (OSError, ValueError) as error:
-                raise UnreadableFile(self.name, "a readable image", reason(error)) from None
 
         return _thread.files.get((self._version, self._place[0], str(self._place[1])), make)
 
@@ -149,22 +159,28 @@ class RasterioSource(Source):
 
     def _stored(self, bands: Sequence[int], window: Window) -> np.ndarray:
         """Returns stored values `(bands, *size)`."""
-        try:
-            return self._dataset().read([band + 1 for band in bands], window=box_of(window))
-        except Exception as error:  # see above
-            raise UnreadableFile(self.name, unreadable_window(window), reason(error)) from None
+        with self._reading(unreadable_window(window)):
+            numbers = [band + 1 for band in bands]
+            try:
+                return self._dataset().read(numbers, window=box_of(window))
+            except Exception as error:
+                if self._driver != "JPEG" or not is_harmless(self._file, reason(error)):
+                    raise
+            import rasterio
+
+            self.close()  # libjpeg has stopped
+            with rasterio.Env(GDAL_ERROR_ON_LIBJPEG_WARNING="FALSE"):
+                return self._dataset().read(numbers, window=box_of(window))
 
     def _valid(self, window: Window) -> np.ndarray:
         shape = (*window.size, self.channels)
         valid = np.ones((*window.size, 1), bool)
-        try:
+        with self._reading(unreadable_window(window, "mask")):
             if self._mask == "band" and self._meaning.colors is None:
                 numbers = [band + 1 for band in self._meaning.bands]
                 valid = interleaved(self._dataset().read_masks(numbers, window=box_of(window))) != 0
             elif self._mask is not None:
                 valid = self._dataset().dataset_mask(window=box_of(window))[..., None] != 0
-        except Exception as error:  # see above
-            raise UnreadableFile(self.name, unreadable_window(window, "mask"), reason(error)) from None
         if self._meaning.alpha is not None:
             valid = valid & (self._stored([self._meaning.alpha], window)[0, ..., None] != 0)
         return np.broadcast_to(valid, shape)
@@ -180,7 +196,7 @@ class RasterioSource(Source):
                 if not plain or file.colorinterp[0].name == "palette":
                     return None
                 return np.stack(list(file.read(out_shape=(file.count, *shape))), axis=-1)
-        except OSError:
+        except Exception:  # of whatever class; damaged overviews are made again from the pixels
             return None
 
 
@@ -249,9 +265,9 @@ def raster_levels(path: Path) -> list[tuple[tuple[int, ...], Place]]:
 
 def needs_tifffile(path: str | os.PathLike[str]) -> bool:
     """Says whether a TIFF is more to tifffile than to GDAL: an unknown codec, OME's planes, a stack of pages."""
-    if raster_driver(path) != "GTiff":
-        return False
     try:
+        if raster_driver(path) != "GTiff":
+            return False
         with open_raster(path, driver="GTiff") as file:
             description = file.tags().get("TIFFTAG_IMAGEDESCRIPTION", "")
             if "<OME" in description or re.search(r"^ImageJ=.*^images=(?!1\b)", description, re.DOTALL | re.MULTILINE):
@@ -282,8 +298,13 @@ def require_possible_blocks(path: str, dataset: RasterFile, itemsize: int) -> No
     """
     height, width = dataset.block_shapes[0]
     size = os.path.getsize(path)
-    if height * width * itemsize > max(1 << 26, 2000 * size):
-        raise ImageError(path, f"blocks that fit into a file of {size} bytes", f"{height} x {width} pixels")
+    # The values of a pixel lie together, or those of a band.
+    together = dataset.count if dataset.profile.get("interleave") == "pixel" else 1
+    if dataset.count > MANY_BANDS:  # which GDAL reads one by one: no blocks of them may be missing
+        (height, width), together = dataset.shape, dataset.count
+    if height * width * itemsize * together > max(1 << 26, 2000 * size):
+        received = f"{height} x {width} pixels of {counted(dataset.count, 'band')}"
+        raise ImageError(path, f"blocks that fit into a file of {size} bytes", received)
 
 
 def read_colors(dataset: RasterFile) -> np.ndarray | None:

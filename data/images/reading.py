@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import DTypeLike
 
-from maskzoo.errors import ImageError
+from maskzoo.errors import ImageError, readable
 
 from ..windows import Window, mirrored
 from .source import Source
@@ -18,7 +18,8 @@ from .source import Source
 # Just below the greatest number of four bytes, which marks missing pixels: no measurement has it.
 LARGEST = 3.4e38
 # Python's warning filters belong to the process: two threads that change and restore them at once leave a mess.
-_filters = threading.Lock()
+# So do the handlers of libraries' logs.
+library_lock = threading.RLock()
 
 
 def read_mirrored(source: Source, window: Window, read: Callable[[Window], np.ndarray]) -> np.ndarray:
@@ -31,8 +32,12 @@ def read_mirrored(source: Source, window: Window, read: Callable[[Window], np.nd
 
     Returns:
         Array `(*size, channels)`.
+
+    Raises:
+        UnreadableFile: If the function raises anything that is not written for people.
     """
-    return read_mirrored_box(source.name, source.shape, window, read)
+    with readable(source.name, unreadable_window(window)):
+        return read_mirrored_box(source.name, source.shape, window, read)
 
 
 def read_mirrored_box(
@@ -85,15 +90,10 @@ def spatial_and_channels(name: str, shape: tuple[int, ...], spatial_dims: int | 
     return tuple(int(length) for length in shape[:spatial_dims]), channels
 
 
-def reason(error: BaseException) -> str:
-    """Returns what went wrong in one line, in GDAL's own words where rasterio only points at them."""
-    return " ".join(str(error.__cause__ or error or type(error).__name__).split())
-
-
 @contextmanager
 def ignored_warnings(category: type[Warning] = Warning) -> Iterator[None]:
     """A context in which Python's warnings of a category are ignored; one thread at a time is in it."""
-    with _filters, warnings.catch_warnings():
+    with library_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore", category)
         yield
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 
 import numpy as np
 
-from maskzoo.errors import ImageError, UnreadableFile
+from maskzoo.errors import LONGEST_REASON, ImageError, UnreadableFile, readable
 
 from ..windows import Window
 from . import reader_cache
@@ -19,9 +20,10 @@ from .dicom import require_one_grid, require_whole_elements, series_files, slice
 from .dicom_frames import Frames, read_frames, slice_thickness
 from .dicom_values import SliceValues, read_values
 from .image_files import file_suffix, file_version, holds_slices, is_dicom_file
-from .nibabel_source import nifti_frame, voxel_spacing
+from .nibabel_source import nifti_frame, require_place, voxel_spacing
 from .pixel_meaning import INVERTED
-from .reading import read_mirrored, reason, require_finite, require_numbers
+from .reading import read_mirrored, require_finite, require_numbers
+from .scan_files import data_file, is_compressed, require_whole_scan, says_place
 from .source import Source
 
 
@@ -36,15 +38,14 @@ class SimpleITKSource(Source):
     def __init__(self, path: str | os.PathLike[str], spatial_dims: int | None = None) -> None:
         self.path = Path(path)
         self.name = str(path)
-        try:
+        with readable(self.name, "a readable scan"), itk_errors(self.name, "a readable scan"):
             scan = read_headers(self.path)
-        except RuntimeError as error:
-            raise UnreadableFile(self.name, "a readable scan", itk_reason(error)) from None
         self._scan = scan
         self._version = file_version(path), *map(file_version, scan.data_files)
         if scan.values is not None and scan.values.is_inverted:
             self.notes = (INVERTED,)
         self.dtype, self.channels = require_numbers(self.name, scan.dtype), scan.channels
+        require_place(self.name, scan.affine)
         size = scan.size
         flat = len(size) == 2 or size[2] == 1
         spatial_dims = spatial_dims or (2 if len(size) == 2 or (flat and scan.is_dicom) else 3)
@@ -94,14 +95,12 @@ class SimpleITKSource(Source):
         """Returns the values of a window inside the image as they are stored, rescaled."""
         flat = len(self.shape) == 2
         box = Window((*window.offset[::-1], 0), (*window.size[::-1], 1)) if flat else window
-        try:
+        with readable(self.name, "readable voxels"), itk_errors(self.name, "readable voxels"):
             if self._scan.is_streamed or self._bytes > reader_cache.VOLUME_BYTES_PER_PROCESS:
                 voxels = self._region(box)
             else:
                 everything = Window((0, 0, 0), (*self._scan.size, 1)[:3])
                 voxels = reader_cache.volumes.get(self._version, lambda: self._region(everything))[box.slices]
-        except RuntimeError as error:
-            raise UnreadableFile(self.name, "readable voxels", itk_reason(error)) from None
         return np.array(voxels[:, :, 0].swapaxes(0, 1) if flat else voxels)
 
     def _region(self, box: Window) -> np.ndarray:
@@ -192,10 +191,12 @@ def read_headers(path: Path) -> Scan:
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     is_dicom = holds_slices(path) or is_dicom_file(path)
     files = series_files(path) if holds_slices(path) else [str(path)]
+    if not is_dicom:
+        require_whole_scan(path)
+    elif not holds_slices(path):
+        require_whole_elements(path)
     heads = []
     for file in files:
-        if is_dicom:
-            require_whole_elements(file)
         reader = sitk.ImageFileReader()
         reader.SetFileName(file)
         reader.ReadImageInformation()
@@ -281,33 +282,11 @@ def pixel_type(path: Path, number: int) -> np.dtype:
     raise ImageError(path, "pixels that are real numbers", sitk.GetPixelIDValueAsString(number))
 
 
-def is_compressed(path: Path) -> bool:
-    """Says whether a MetaImage is compressed."""
-    return re.search(rb"CompressedData\s*=\s*T", header_text(path)) is not None
-
-
-def header_text(path: Path) -> bytes:
-    """Returns the header of a MetaImage or a NRRD."""
-    with open(path, "rb") as file:
-        return re.split(rb"ElementDataFile|\r?\n\r?\n", file.read(1 << 14), maxsplit=1)[0]
-
-
-def says_place(path: Path) -> bool:
-    """Says whether the header of a MetaImage or a NRRD says where the volume lies, which ITK does not tell."""
-    said = rb"^\s*(TransformMatrix|Rotation|Orientation|Offset|Position|Origin)\s*=|^space( directions| origin)?\s*:"
-    return re.search(said, header_text(path), re.MULTILINE | re.IGNORECASE) is not None
-
-
-def data_file(path: Path) -> Path | None:
-    """Returns the file beside a header that holds the voxels, `None` if they are in the same file or in several."""
-    if file_suffix(path) not in (".mhd", ".nhdr"):
-        return None
-    with open(path, "rb") as file:
-        found = re.search(rb"^(?:ElementDataFile\s*=|data ?file:)\s*(\S.*?)\s*$", file.read(1 << 14), re.M | re.I)
-    data = path.parent / found[1].decode("utf-8", "replace") if found and b"\0" not in found[1] else None
-    return data if data is not None and data.is_file() else None
-
-
-def itk_reason(error: BaseException) -> str:
-    """Returns what ITK says went wrong, in one line, without the lines of its own code."""
-    return re.sub(r"^.*ERROR: *", "", reason(error))[:300]
+@contextmanager
+def itk_errors(name: str, expected: str) -> Iterator[None]:
+    """A context in which what ITK says went wrong is said without the lines of its own code: see `readable`."""
+    try:
+        yield
+    except RuntimeError as error:
+        text = re.sub(r"^.*ERROR: *|^Exception thrown in \S+ \w+: \S+:\d+[^:]*: *", "", " ".join(str(error).split()))
+        raise UnreadableFile(name, expected, re.sub(r"\(0x[0-9a-f]+\)", "", text)[:LONGEST_REASON]) from error

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -104,7 +107,7 @@ def read_facts(path: Path) -> TiffFacts:
     """
     import tifffile
 
-    with tifffile.TiffFile(path) as file:
+    with tifffile.TiffFile(path) as file, no_errors_logged():
         levels = read_series(file)
         first, key = levels[0][0], levels[0][2].keyframe
         if key.dtype is None or key.shaped[1] != 1 or min(first) < 1:
@@ -128,6 +131,29 @@ def read_facts(path: Path) -> TiffFacts:
             bits=key.bitspersample if key.bitspersample < 8 * key.dtype.itemsize else None,
             spacing=sizes,
         )
+
+
+@contextmanager
+def no_errors_logged() -> Iterator[None]:
+    """A context in which what tifffile logs as an error, going on with a part of the pages, is one.
+
+    Raises:
+        ValueError: If it logs one in this thread.
+    """
+    logger, thread, found = logging.getLogger("tifffile"), threading.get_ident(), []
+
+    def hear(record: logging.LogRecord) -> bool:
+        if record.thread == thread and record.levelno >= logging.ERROR:
+            found.append(record.getMessage())
+        return True
+
+    logger.addFilter(hear)
+    try:
+        yield
+    finally:
+        logger.removeFilter(hear)
+    if found:
+        raise ValueError(re.sub(r"^<[^>]*> ", "", found[0]))
 
 
 def sample_roles(key: TiffPage, samples: int) -> tuple[str, ...]:

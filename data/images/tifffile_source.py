@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from maskzoo.errors import ImageError, MaskzooError, UnreadableFile
+from maskzoo.errors import ImageError, readable
 
 from ..windows import Window
 from .image_files import file_version
@@ -17,7 +17,7 @@ from .nibabel_source import nifti_frame
 from .pixel_meaning import DEFAULT_PIXELS, PixelOptions, StoredPixels, clear_and_opaque, meaning_of
 from .pyramid import chosen_level, pixel_scale, with_downsample
 from .reader_cache import ReaderCache
-from .reading import read_mirrored, reason, require_finite, require_numbers, unreadable_window
+from .reading import read_mirrored, require_finite, require_numbers, unreadable_window
 from .source import Frame, Level, Source
 from .statistics import MEASURED_PIXELS, measured_windows
 from .tiff_pages import Planes, TiffFacts, from_ycbcr, is_ycbcr, read_facts, read_planes
@@ -107,12 +107,8 @@ class TifffileSource(Source):
             _levels.drop((self._version, level))
 
     def _facts(self) -> TiffFacts:
-        try:
+        with readable(self.name, "a readable image"):
             return read_facts(self._file)
-        except MaskzooError:
-            raise
-        except Exception as error:  # tifffile lets whatever a damaged header provokes pass through
-            raise UnreadableFile(self.name, "a readable image", reason(error)) from None
 
     def _planes(self) -> Planes:
         return _levels.get((self._version, self._level), lambda: read_planes(self._file, self._level))
@@ -140,10 +136,8 @@ class TifffileSource(Source):
         return pixels
 
     def _stored(self, window: Window) -> np.ndarray:
-        try:
+        with readable(self.name, unreadable_window(window)):
             return self._read_planes(window)
-        except Exception as error:  # so do the codecs with damaged tiles
-            raise UnreadableFile(self.name, unreadable_window(window), reason(error)) from None
 
     def _read_planes(self, window: Window) -> np.ndarray:
         """Returns the stored values of a window, `(*size, bands)`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from maskzoo.errors import LabelError
+from maskzoo.errors import LabelError, readable
+from maskzoo.files import read_json
 
 # A JSON value; its parts are looked at one by one.
 Json = Any
@@ -71,10 +71,7 @@ def read_geojson(path: Path) -> Json:
     Raises:
         LabelError: If it is none.
     """
-    try:
-        content = json.loads(path.read_bytes())  # which tells UTF-8 and UTF-16 apart
-    except (ValueError, RecursionError) as error:
-        raise LabelError(path, "a GeoJSON file", error) from None
+    content = read_json(path, LabelError, "a GeoJSON file")
     known = isinstance(content, dict) and (content.get("type") in TYPES or "features" in content)
     if not isinstance(content, list) and not known:
         raise LabelError(path, "a GeoJSON file", other_format(content))
@@ -100,7 +97,7 @@ def shapes_of(path: Path, content: Json, class_property: str | None, width: floa
     Raises:
         LabelError: If coordinates are no points.
     """
-    try:
+    with readable(path, "coordinates that are points", LabelError):
         for properties, geometry in geometries(content, {}):
             name = class_name(properties.get(class_property)) if class_property else None
             has_class = class_property in properties
@@ -117,8 +114,6 @@ def shapes_of(path: Path, content: Json, class_property: str | None, width: floa
                     yield Shape(name, [lines] if own else [], own, "lines without `width`", has_class)
             elif coordinates:
                 yield Shape(name, [], None, "points", has_class)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise LabelError(path, "coordinates that are points", f"{error}" or "others") from None
 
 
 def geometries(content: Json, properties: Mapping[str, Json]) -> Iterator[tuple[Mapping[str, Json], dict[str, Json]]]:

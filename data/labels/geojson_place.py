@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from maskzoo.errors import LabelError, MisplacedLabel
+from maskzoo.errors import LabelError, MisplacedLabel, readable
 
 from ..images.source import Source
 
@@ -72,10 +72,8 @@ def transformed(path: Path, points: np.ndarray, source: CRS, target: CRS | None)
 
     if not len(points):
         return points
-    try:
+    with readable(path, f"points that lie in {target}", MisplacedLabel):
         moved = np.stack(transform(source, target, *points.T), axis=1)
-    except Exception as error:  # PROJ's errors have classes of their own
-        raise MisplacedLabel(path, f"points that lie in {target}", error) from None
     if not np.isfinite(moved).all():
         x, y = points[~np.isfinite(moved).all(axis=1)][0]
         raise MisplacedLabel(path, f"points that lie in {target}", f"{x:.10g}, {y:.10g}")

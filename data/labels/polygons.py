@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from maskzoo.errors import LabelError, MisplacedLabel
+from maskzoo.errors import LabelError, MisplacedLabel, readable
 from maskzoo.names import one_of
 
 from ..images.reading import read_mirrored
@@ -68,11 +68,23 @@ class PolygonSource(Source):
         self._image_name = image.name
         # How the file is read, in text that differs if that does.
         self.reading = repr((class_property, None if classes is None else list(classes), crs, width))
-        content = read_geojson(self.path)
+        with readable(self.path, "outlines that can be read", LabelError):
+            self._read_outlines(Path(path), image, class_property, classes, crs, width)
+
+    def _read_outlines(
+        self,
+        path: Path,
+        image: Source,
+        class_property: str | None,
+        classes: Sequence[str] | None,
+        crs: str | None,
+        width: float | None,
+    ) -> None:
+        content = read_geojson(path)
         self.left_out: Counter[str] = Counter()
         self.joined = {} if class_property else classes_in(content)
-        shapes = self._counted(list(shapes_of(self.path, content, class_property, width)), class_property)
-        to_pixels = pixel_mapping(self.path, content, image, crs, [points for s in shapes for points in s.points])
+        shapes = self._counted(list(shapes_of(path, content, class_property, width)), class_property)
+        to_pixels = pixel_mapping(path, content, image, crs, [points for s in shapes for points in s.points])
         per_unit = pixels_per_unit(image)
         # Of every area its polygons, of every polygon its rings, each `(points, 2)` with x before y.
         self._areas: list[list[list[np.ndarray]]] = []

@@ -175,6 +175,11 @@ def parse_runs(runs: Runs, shape: Sequence[int], dialect: Dialect) -> np.ndarray
     numbers = run_numbers(runs)
     if len(numbers) % 2:
         raise OptionError("runs", "pairs of numbers", counted(len(numbers), "number"))
+    if len(numbers) and np.abs(numbers).max() > prod(shape) + 1:
+        # Sums of them may not fit into 64 bits.
+        raise OptionError(
+            "runs", f"runs inside a mask of {' x '.join(map(str, shape))}", f"one with {np.abs(numbers).max()}"
+        )
     starts, lengths = numbers.reshape(-1, 2).T
     if dialect.relative and len(starts):
         starts = np.cumsum(starts + np.concatenate([[0], lengths[:-1]]))

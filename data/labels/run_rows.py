@@ -5,12 +5,11 @@ from __future__ import annotations
 import csv
 import itertools
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
-from maskzoo.errors import LabelError
+from maskzoo.errors import LabelError, readable
 
 ID_COLUMNS = ("imageid", "image", "id", "imagelabel", "imageidclassid", "filename", "img")
 RUN_COLUMNS = (
@@ -65,23 +64,20 @@ def read_rows(path: Path, classes: Sequence[str] = ()) -> Iterator[RunRow]:
     Raises:
         LabelError: If it has no column of runs.
     """
-    csv.field_size_limit(sys.maxsize)
-    try:
-        with open(path, encoding=encoding_of(path), newline="") as file:
-            stripped = ([cell.strip() for cell in row] for row in csv.reader(file, delimiter=delimiter_of(file)))
-            rows = (row for row in stripped if any(row))
-            head = next(rows, None)
-            if head is None:
-                raise LabelError(path, "a CSV with images and runs", "an empty file")
-            found = find_columns(path, head)
-            every = rows if found is not None else itertools.chain([head], rows)
-            columns = found or Columns(0, None, len(head) - 1, None, None)
-            for row in every:
-                if len(row) != len(head):
-                    raise LabelError(path, f"{len(head)} columns in every row", ", ".join(row)[:60])
-                yield run_row(row, columns, classes)
-    except (UnicodeError, csv.Error) as error:
-        raise LabelError(path, "a CSV file", error) from None
+    csv.field_size_limit((1 << 31) - 1)  # what fits everywhere
+    with readable(path, "a CSV file", LabelError), open(path, encoding=encoding_of(path), newline="") as file:
+        stripped = ([cell.strip() for cell in row] for row in csv.reader(file, delimiter=delimiter_of(file)))
+        rows = (row for row in stripped if any(row))
+        head = next(rows, None)
+        if head is None:
+            raise LabelError(path, "a CSV with images and runs", "an empty file")
+        found = find_columns(path, head)
+        every = rows if found is not None else itertools.chain([head], rows)
+        columns = found or Columns(0, None, len(head) - 1, None, None)
+        for row in every:
+            if len(row) != len(head):
+                raise LabelError(path, f"{len(head)} columns in every row", ", ".join(row)[:60])
+            yield run_row(row, columns, classes)
 
 
 def run_row(row: Sequence[str], columns: Columns, classes: Sequence[str]) -> RunRow:

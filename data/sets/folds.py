@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -10,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from maskzoo.errors import DataError, OptionError, UnreadableFile
-from maskzoo.files import JSON, write_json
+from maskzoo.errors import DataError, OptionError
+from maskzoo.files import JSON, read_json, write_json
 from maskzoo.names import one_of
 
 from ..images.statistics import measured_windows
@@ -271,10 +270,7 @@ def regions_in(path: str | os.PathLike[str]) -> dict[str, Region]:
 
 def content_of(path: str | os.PathLike[str]) -> dict[str, JSON]:
     """Returns the JSON object in a file of `write_folds`; raises as `read_folds`."""
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UnreadableFile(path, "a JSON file with the fold of every image", error) from None
+    content = read_json(Path(path), expected="a JSON file with the fold of every image")
     if not isinstance(content, dict):
         raise DataError(path, "a JSON file with the fold of every image", "one without `folds`")
     return content

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from maskzoo.errors import UnreadableFile
-from maskzoo.files import JSON, write_json
+from maskzoo.errors import readable
+from maskzoo.files import JSON, read_json, write_json
 
 from .image_identity import ImageIdentity, KnownImages
 
@@ -74,16 +73,14 @@ def read_makers(folder: Path) -> Makers | None:
     path = folder / MAKERS
     if not path.is_file():
         return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+    with readable(path, expected := "a JSON file of the runs that made the labels"):
+        content = read_json(path, expected=expected)
         runs = tuple(
             LabelMaker(run["name"], run["path"], run["model"], identities_from(run["seen"])) for run in content["runs"]
         )
         images = {name: tuple(numbers) for name, numbers in content["images"].items()}
         if any(not 0 <= number < len(runs) for numbers in images.values() for number in numbers):
             raise ValueError("a number of no run")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UnreadableFile(path, "a JSON file of the runs that made the labels", error) from None
     return Makers(runs, images)
 
 

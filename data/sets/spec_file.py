@@ -8,9 +8,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from maskzoo.errors import DataError, MissingFile, OptionError, UnreadableFile
+from maskzoo import files
+from maskzoo.errors import DataError, MissingFile, OptionError
 from maskzoo.names import one_of
 
 from ..images.image_files import holds_slices, parts_of_file
@@ -156,10 +155,7 @@ def keys_of_file(path: Path) -> dict[str, Any]:  # values that `DataSpec` has ch
 
 def read_yaml(path: Path) -> dict[str, Any]:  # values that `DataSpec` checks
     """Reads the keys of a specification file and refuses those that are unknown."""
-    try:
-        keys = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UnreadableFile(path, "a YAML file", " ".join(str(error).split())) from None
+    keys = files.read_yaml(path)
     known = [field.name for field in fields(DataSpec)]
     if not isinstance(keys, dict):
         raise DataError(path, f"a mapping with keys such as {', '.join(known)}", f"{keys!r:.60}")

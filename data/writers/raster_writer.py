@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from maskzoo.errors import reason
 from maskzoo.files import written_atomically
 
 from ..images.image_files import file_suffix
 from ..images.raster_files import check_png, open_raster
-from ..images.reading import reason
 from ..palette import OKABE_ITO
 from ..windows import Window
 from .format_writer import FormatWriter, WriterOptions

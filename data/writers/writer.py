@@ -14,12 +14,11 @@ from typing import Self
 import numpy as np
 from numpy.typing import DTypeLike
 
-from maskzoo.errors import ImageError, UnwritableFile
+from maskzoo.errors import ImageError, UnwritableFile, reason
 from maskzoo.files import check_writable, written_atomically
 from maskzoo.files import lock_file as lock_file  # callers know it as `data.lock_file`
 
 from ..images.image_files import file_suffix
-from ..images.reading import reason
 from ..images.source import Source
 from ..windows import Window, window_grid
 from .array_writer import ArrayWriter

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import tree
 
-from maskzoo.errors import MissingFile, OptionError, WeightsError
+from maskzoo.errors import MissingFile, OptionError, WeightsError, readable
 
 from .channels import copy_weights
 
@@ -111,19 +111,15 @@ def published_layers(path: str | os.PathLike[str]) -> list[tuple[str, list[np.nd
     """
     if not Path(path).is_file():
         raise MissingFile(path, "a .h5 file of Keras", "no such file")
-    try:
-        with h5py.File(path) as file:
-            # Types of h5py cannot say which items are groups themselves.
-            root: Any = file["model_weights"] if "layer_names" not in file.attrs and "model_weights" in file else file
-            found: list[tuple[str, list[np.ndarray]]] = []
-            for layer in map(_text, root.attrs["layer_names"]):
-                weights = [np.asarray(root[layer][_text(weight)]) for weight in root[layer].attrs["weight_names"]]
-                if weights:
-                    found.append((layer, weights))
-            return found
-    except (OSError, KeyError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())
-        raise WeightsError(path, "weights as keras.applications publishes them", f"another file: {reason}") from error
+    with readable(path, "weights as keras.applications publishes them", WeightsError), h5py.File(path) as file:
+        # Types of h5py cannot say which items are groups themselves.
+        root: Any = file["model_weights"] if "layer_names" not in file.attrs and "model_weights" in file else file
+        found: list[tuple[str, list[np.ndarray]]] = []
+        for layer in map(_text, root.attrs["layer_names"]):
+            weights = [np.asarray(root[layer][_text(weight)]) for weight in root[layer].attrs["weight_names"]]
+            if weights:
+                found.append((layer, weights))
+        return found
 
 
 def _text(name: bytes | str) -> str:

@@ -92,7 +92,7 @@ def test_the_table_and_its_other_forms_say_the_same(folder, tmp_path, capsys):
     ("name", "content", "problem"),
     [
         ("recipe.yaml", "model: [", "recipe.yaml"),
-        ("recipe.yaml", "- unet", "no mapping"),
+        ("recipe.yaml", "- unet", "recipe.yaml: expected options by name"),
         ("history.csv", "epoch,dice\n1,0.5\n", "val_dice"),
         ("history.csv", "epoch,val_dice\n1,half\n", "half"),
         ("data.json", "{", "Expecting"),

@@ -197,7 +197,7 @@ def test_incomplete_and_mixed_series_are_refused(tmp_path, write_series):
         open_source(folder)
     (tmp_path / "text").mkdir()
     (tmp_path / "text" / "a.dcm").write_text("no DICOM\n" * 99)
-    with pytest.raises(OSError, match=r"text: expected a readable DICOM series; received files of none"):
+    with pytest.raises(OSError, match=r"text.a.dcm: expected a readable DICOM file; received"):
         open_source(tmp_path / "text")
     sitk.WriteImage(scan(), str(tmp_path / "scan.mhd"))
     (tmp_path / "scan.raw").unlink()
