@@ -72,7 +72,7 @@ def nrrd(lines):
 )
 def test_a_header_that_says_no_place_has_none(tmp_path, name, header, has_place):
     # The voxels look like a header, which they are not.
-    (tmp_path / name).write_bytes(header + b"\nOffset = 0\nspace: LPS"[:24])
+    (tmp_path / name).write_bytes(header + b"\nOffset = 0\nspace: LPS".ljust(24))
     frame = open_source(tmp_path / name).frame
     assert (frame.has_place, frame.orientation) == (has_place, "LPS" if has_place else None)
 
@@ -201,7 +201,7 @@ def test_incomplete_and_mixed_series_are_refused(tmp_path, write_series):
         open_source(tmp_path / "text")
     sitk.WriteImage(scan(), str(tmp_path / "scan.mhd"))
     (tmp_path / "scan.raw").unlink()
-    with pytest.raises(OSError, match=r"scan.mhd: expected readable voxels"):
+    with pytest.raises(OSError, match=r"scan.mhd: expected a readable scan"):
         whole(open_source(tmp_path / "scan.mhd"))
 
 
