@@ -15,6 +15,8 @@ from ..images.source import Source
 if TYPE_CHECKING:
     from rasterio.crs import CRS
 
+# Degrees from which on outlines in an image may cross the date line.
+FAR_EAST = 170
 WGS84 = "OGC:CRS84"  # what GeoJSON means if it names no coordinate system
 
 
@@ -49,7 +51,14 @@ def pixel_mapping(
         return lambda some: some / image.scale[::-1]
     a, b, c, d, e, f = (~frame.transform)[:6]
 
+    rows, columns = frame.shape
+    middle = (frame.transform @ (columns / 2, rows / 2))[0]
+    is_far_east = frame.crs is not None and frame.crs.is_geographic and abs(middle) > FAR_EAST
+
     def in_image(some: np.ndarray) -> np.ndarray:
+        if is_far_east:
+            # Longitudes on the other side of the date line go on from those of the image.
+            some = some + np.outer(360 * np.round((middle - some[:, 0]) / 360), [1, 0])
         return some @ [[a, d], [b, e]] + [c, f]
 
     if crs == "image" or frame.crs is None:

@@ -47,12 +47,16 @@ def say_unlike_values(sources: Sequence[Source], *, scale_matters: bool) -> None
     groups: dict[str, list[tuple[Source, ValueRange]]] = {}
     for source in some:
         groups.setdefault(str(source.dtype), []).append((source, ValueRange.of([source], EXAMINED_PIXELS)))
+    said: dict[str, list[str]] = {}
     for group in groups.values():
         usual = usual_range([own for _, own in group])
         for source, own in group:
             for words in (unlike(own, usual) if scale_matters else None, marked_missing(own)):
                 if words:
-                    logger.warning("%s: %s", source.name, words)
+                    said.setdefault(words, []).append(source.name)
+    for words, names in said.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        logger.warning("%s%s: %s", names[0], more, words)
 
 
 def in_range_of_run(pairs: Sequence[Pair], mapping: Mapping[str, JSON]) -> list[Pair]:

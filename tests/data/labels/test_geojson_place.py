@@ -124,3 +124,15 @@ def test_the_width_of_lines_is_in_units_of_the_map(tmp_path):
     source = PolygonSource(tmp_path / "a.geojson", open_source(tmp_path / "image.tif"), crs="image", width=3)
     # 3 metres are 6 pixels, around row 20.
     assert burned(source)[:, 5].nonzero()[0].tolist() == list(range(17, 23))
+
+
+@pytest.mark.parametrize("west", [179.8, -180.2, 179.0])
+def test_outlines_across_the_date_line_go_on_from_the_image(tmp_path, west):
+    """Of an image that ends there, that begins before it, or lies beside it."""
+    options = {"height": 64, "width": 64, "count": 1, "dtype": "uint8", "crs": "EPSG:4326"}
+    grid = Affine(0.01, 0, west, 0, -0.01, 10)
+    open_raster(tmp_path / "image.tif", "w", driver="GTiff", transform=grid, **options).close()
+    points = (BOX - [500_000, 5_000_000]) * 0.01 + [west, 10]
+    points[:, 0] = (points[:, 0] + 180) % 360 - 180
+    source = outlines(tmp_path, points, image=open_source(tmp_path / "image.tif"))
+    np.testing.assert_array_equal(burned(source), INSIDE)

@@ -60,3 +60,10 @@ def test_the_last_number_before_infinity_is_refused(save_arrays):
     path = save_arrays([np.where(image < 30, least, image).astype(np.float32) for image in pictures(3)])
     with pytest.raises(ImageError, match=r"such as -3.40282e\+38, which the file does not declare as nodata"):
         load_data(DataSpec(path=path), spatial_dims=2)
+
+
+def test_what_holds_for_many_images_is_said_once(save_arrays, caplog):
+    path = save_arrays([np.where(image < 30, -9999, image).astype(np.float32) for image in pictures(5)])
+    load_data(DataSpec(path=path), spatial_dims=2)
+    (line,) = caplog.messages
+    assert "0.npy and 4 more: -9999, which marks missing pixels" in line
