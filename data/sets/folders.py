@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -92,10 +92,15 @@ def left_out(spec: DataSpec) -> list[str]:
             continue
         # Where there are folders alone they are what is read: a file for each object in that of each image.
         inner = inner_folders(place) if any(map(is_image, place.iterdir())) else []
-        found += [f"the images in the folder {folder}" for folder in inner if folder.resolve() not in used]
-        unread = Counter(file.suffix.lower() for file in place.iterdir() if file.suffix.lower() in UNREAD_SUFFIXES)
-        found += [f"{counted(number, 'file')} of type {suffix} in {place}" for suffix, number in unread.items()]
+        found += unread(place, [folder for folder in inner if folder.resolve() not in used])
     return found
+
+
+def unread(place: Path, inner: Iterable[Path]) -> list[str]:
+    """Returns what lies in a folder of images and is not read, one line each: inner folders, files by their type."""
+    types = Counter(file.suffix.lower() for file in place.iterdir() if file.suffix.lower() in UNREAD_SUFFIXES)
+    lines = [f"{counted(number, 'file')} of type {suffix} in {place}" for suffix, number in types.items()]
+    return [*(f"the images in the folder {folder}" for folder in inner), *lines]
 
 
 def inner_folders(place: Path) -> list[Path]:

@@ -20,7 +20,7 @@ from ..images.placement import brought_onto, places_in_words
 from ..images.scale import Scale
 from ..images.source import Source
 from .channels import are_endings, case_name, channel_files, joined, place_of
-from .folders import image_files, with_channels
+from .folders import image_files, inner_folders, unread, with_channels
 from .specification import MEDIAN, SYNTHETIC, DataSpec
 
 logger = logging.getLogger(__name__)
@@ -100,6 +100,8 @@ def images_as_trained(folder: Path, trained: Mapping[str, Any]) -> list[Path]:  
         images = [path for path in images if file_stem(path).endswith(first)]
     if not images:
         raise MissingFile(folder, "a folder with images", "one without any")
+    for line in unread(folder, inner_folders(folder)):
+        logger.warning("left out: %s", line)
     return images
 
 

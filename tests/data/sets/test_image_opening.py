@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from maskzoo.data import DataSpec, Window, labelled_cases, load_data, open_as_trained, read_spec, resumed_spec
-from maskzoo.data.sets.image_opening import scale_as_trained, settled
+from maskzoo.data.sets.image_opening import images_as_trained, scale_as_trained, settled
 from maskzoo.data.sets.parts import open_parts
 from maskzoo.errors import LabelError, OptionError
 
@@ -145,3 +145,15 @@ def test_impossible_scales_are_refused(keys, message):
 
 def test_a_resolution_per_axis_is_a_spacing():
     assert (DataSpec(resolution=[1, 1, 3]).spacing, DataSpec(resolution=[1, 1, 3]).resolution) == ([1, 1, 3], None)
+
+
+def test_what_is_left_out_of_a_folder_to_predict_is_said(tmp_path, pictures, caplog):
+    (tmp_path / "more").mkdir()
+    for name in ("a.png", "more/b.png"):
+        cv2.imwrite(str(tmp_path / name), pictures(1)[0])
+    (tmp_path / "c.czi").write_bytes(b"x")
+    assert images_as_trained(tmp_path, {}) == [tmp_path / "a.png"]
+    assert caplog.messages == [
+        f"left out: the images in the folder {tmp_path / 'more'}",
+        f"left out: 1 file of type .czi in {tmp_path}",
+    ]
