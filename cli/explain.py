@@ -66,9 +66,10 @@ def run(arguments: Namespace) -> None:
     data.check_writable(picture)
     load_keras()
     trained = inference.read_run(folder)
-    spatial_dims = trained.data.spatial_dims
-    label = None if arguments.label is None else data.open_source(arguments.label, spatial_dims=spatial_dims)
-    with data.open_source(arguments.image, spatial_dims=spatial_dims) as source:
+    described = trained.data
+    with data.open_as_trained(arguments.image, described.spec, described.spatial_dims) as source:
+        given = arguments.label
+        label = None if given is None else data.open_label_as_trained(given, source, described.spec)
         found = evaluation.level_responses(trained, source, label, size=arguments.size, seed=arguments.seed)
     evaluation.draw_levels(picture, found, f"How the levels of {folder.name} answer to {Path(arguments.image).name}")
     if arguments.json:

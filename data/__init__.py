@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from .sets.image_opening import open_as_trained as open_as_trained
     from .sets.image_opening import place_as_trained as place_as_trained
     from .sets.image_opening import scale_as_trained as scale_as_trained
+    from .sets.label_as_trained import open_label_as_trained as open_label_as_trained
     from .sets.makers import LabelMaker as LabelMaker
     from .sets.makers import Makers as Makers
     from .sets.makers import read_makers as read_makers
@@ -144,6 +145,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "place_as_trained",
             "scale_as_trained",
         ],
+        "sets.label_as_trained": ["open_label_as_trained"],
         "sets.normalization": ["Normalizer"],
         "sets.occurrence": ["require_every_class"],
         "sets.pairs": ["image_names", "largest_shape"],
