@@ -19,7 +19,7 @@ from .child_process import run_logged
 from .choice import read_choice
 from .history import MONITOR, read_history
 from .recipe import Recipe
-from .run_folder import LAST, LOG, RECIPE, create_run, read_recipe, write_recipe
+from .run_folder import BEST, LAST, LOG, RECIPE, create_run, read_recipe, write_recipe
 
 logger = logging.getLogger(__name__)
 
@@ -94,11 +94,11 @@ def overview(run: Path, folds: int, seeds: int, images: str) -> str:
 
 @contextmanager
 def discarding_on_failure(run: Path, jobs: Sequence[Job]) -> Iterator[None]:
-    """A context after whose failure the folder is removed, unless a training got as far as a checkpoint."""
+    """A context after whose failure the folder is removed, unless a training got as far as a model."""
     try:
         yield
     except TrainingError:
-        if not any((job.run / LAST).exists() for job in jobs):
+        if not any((job.run / name).exists() for job in jobs for name in (LAST, BEST)):
             shutil.rmtree(run)
         raise
 

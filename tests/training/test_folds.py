@@ -121,6 +121,16 @@ def test_a_failure_of_the_options_ends_all_and_leaves_nothing(folder, program, t
     assert not (tmp_path / "run").exists()
 
 
+def test_a_failure_does_not_remove_models_without_their_last_epoch(folder, program, tmp_path, monkeypatch):
+    run, _ = training.train_folds(recipe(folder, tmp_path / "run", folds=2, epochs=3), program)
+    for model in run.glob("fold*/last.keras"):
+        model.rename(model.with_name("best.keras"))
+    monkeypatch.setenv("FAIL", "0")
+    with pytest.raises(ValueError, match="fold 0, seed 0: loss: expected a finite one"):
+        training.train_folds(recipe(folder, run, folds=2, epochs=4, resume=True), program)
+    assert len(list(run.glob("fold*/best.keras"))) == 2
+
+
 def test_a_failure_in_the_middle_does_not_keep_the_others(folder, program, tmp_path, monkeypatch):
     monkeypatch.setenv("FAIL", "0")
     monkeypatch.setenv("TRAINED", "yes")
