@@ -1,5 +1,6 @@
 """The search for what is best for trained runs on held-out images: thresholds, holes, minimum areas, weights."""
 
+import logging
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,8 @@ from .held_out import HeldOutImage, in_order_of, predict_held_out, weighted_mean
 from .object_sizes import class_mask, search_sizes
 from .search_space import METRICS, SearchSpace
 from .thresholds import ChosenThresholds, label_counts, search_thresholds
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ def decide(
     images are the same models trained on another fold; there is one decision for all folds of a model.
 
     Args:
-        runs: The runs; every fold has as many, of the same architectures.
+        runs: The runs; every fold has as many.
         metric: One of `METRICS`.
         shared: One threshold for all classes.
         groups: Regular expression that finds the group of an image in its name.
@@ -172,22 +175,24 @@ def arrange_folds(runs: Sequence[Run]) -> list[list[Run]]:
 def aligned(folds: Sequence[Sequence[Run]]) -> list[list[Run]]:
     """The folds with their runs in one order of architectures, that of the first fold: a weight is an architecture's.
 
-    Raises:
-        OptionError: If the folds differ in their architectures.
+    Runs whose architecture the first fold does not have take the places that are left, in their own order.
     """
     order = [architecture(run) for run in folds[0]]
     found = []
     for fold in folds:
         left = list(fold)
-        if sorted(order) != sorted(map(architecture, left)):
-            expected = "the same architectures for each set of held-out images"
-            raise OptionError(
-                "runs", expected, f"{distinct_names(folds[0])} for one and {distinct_names(fold)} for another"
+        column: list[Run | None] = [None] * len(order)
+        for place, kind in enumerate(order):
+            if (number := next((n for n, run in enumerate(left) if architecture(run) == kind), None)) is not None:
+                column[place] = left.pop(number)
+        if len(left) > 0 and len(order) > 1:
+            others = [run for place, run in enumerate(folds[0]) if column[place] is None]
+            logger.warning(
+                "%s take the places of %s, whose architectures their fold lacks, and share their weights",
+                ", ".join(distinct_names(left)),
+                ", ".join(distinct_names(others)),
             )
-        column = []
-        for kind in order:
-            column.append(left.pop(next(n for n, run in enumerate(left) if architecture(run) == kind)))
-        found.append(column)
+        found.append([left.pop(0) if run is None else run for run in column])
     return found
 
 

@@ -9,7 +9,7 @@ import keras
 from maskzoo.errors import OptionError
 from maskzoo.names import one_of
 
-from .target import TASKS, Tensor, check_values, check_weighted_classes, ops, prepare
+from .target import TASKS, Tensor, check_number_of_weights, check_values, check_weighted_classes, ops, prepare
 from .terms import parse_terms
 
 
@@ -86,6 +86,14 @@ class SegmentationLoss(keras.losses.Loss):
         y_true, y_pred = (ops.cast(ops.convert_to_tensor(y), self.dtype) for y in (y_true, y_pred))
         target = prepare(y_true, y_pred, self.task, self.class_weights, self.ignore_index)
         return sum(weight * function(target) for weight, function in zip(self.weights, self._functions, strict=True))
+
+    def check_classes(self, channels: int) -> None:
+        """Refuses class weights that are not one for each of a number of classes, before there are any logits.
+
+        Raises:
+            OptionError: If they are not.
+        """
+        check_number_of_weights(self.class_weights, channels)
 
     # What Keras writes as JSON.
     def get_config(self) -> dict[str, Any]:

@@ -75,8 +75,7 @@ def prepare(
     ):
         logits = f"for {task} logits of shape {tuple(y_pred.shape)}"
         raise OptionError("labels", f"shape {tuple(expected)} {logits}", tuple(y_true.shape))
-    if class_weights is not None and len(class_weights) != channels:
-        raise OptionError("class_weights", f"one number per class, here {channels}", len(class_weights))
+    check_number_of_weights(class_weights, channels)
     if len(y_pred.shape) == 2:
         y_true, y_pred = ops.expand_dims(y_true, 1), ops.expand_dims(y_pred, 1)
     valid = ops.ones_like(y_true) if ignore_index is None else ops.cast(y_true != ignore_index, y_pred.dtype)
@@ -99,6 +98,16 @@ def check_weighted_classes(task: str, class_weights: Sequence[float]) -> None:
             f"weighs against each other{', and two or more classes' if task != 'binary' else ''}"
         )
         raise OptionError("class_weights", expected, list(class_weights))
+
+
+def check_number_of_weights(class_weights: Sequence[float] | None, channels: int) -> None:
+    """Refuses class weights that are not one per class.
+
+    Raises:
+        OptionError: There are more, or fewer.
+    """
+    if class_weights is not None and len(class_weights) != channels:
+        raise OptionError("class_weights", f"one number per class, here {channels}", len(class_weights))
 
 
 def check_values(y_true: Tensor, task: str, channels: int, ignore_index: int | None) -> None:

@@ -130,11 +130,39 @@ def sidecars(path: Path) -> list[Path]:
     return [file for file in path.parent.iterdir() if file.name.lower().startswith(f"{path.name.lower()}.")]
 
 
-def lock_file(file: IO[str] | IO[bytes], path: str | os.PathLike[str], expected: str) -> None:
+@contextmanager
+def locked_folder(folder: str | os.PathLike[str], expected: str) -> Iterator[None]:
+    """A context in which a folder is held for this process alone, where the system has locks of folders.
+
+    Args:
+        folder: The folder.
+        expected: What a process that comes second expected of it.
+
+    Raises:
+        BusyFile: If another process holds it.
+    """
+    try:
+        number = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # Windows opens no folders
+        yield
+        return
+    try:
+        try:
+            lock_file(number, folder, expected)
+        except BusyFile:
+            raise
+        except OSError:  # a file system that has no locks of folders
+            pass
+        yield
+    finally:
+        os.close(number)
+
+
+def lock_file(file: IO[str] | IO[bytes] | int, path: str | os.PathLike[str], expected: str) -> None:
     """Holds an open file for this process alone, until it is closed or the process ends, where the system has locks.
 
     Args:
-        file: An open file.
+        file: An open file, or its number.
         path: What it stands for, as the message to a process that comes second names it.
         expected: What that process expected of it.
 

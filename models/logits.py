@@ -4,6 +4,7 @@ import logging
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers, tree
 
 from maskzoo.errors import OptionError
@@ -18,6 +19,36 @@ logger = logging.getLogger(__name__)
 
 # Activations whose inputs are logits.
 OF_LOGITS = ("sigmoid", "softmax", "log_sigmoid", "log_softmax")
+# Activations that are layers or operations of their own: what they answer has no logits either.
+ACTIVATIONS = (
+    "relu",
+    "relu6",
+    "leakyrelu",
+    "prelu",
+    "elu",
+    "selu",
+    "celu",
+    "gelu",
+    "silu",
+    "mish",
+    "softplus",
+    "softsign",
+    "sparseplus",
+    "sparsesigmoid",
+    "sparsemax",
+    "tanh",
+    "hardtanh",
+    "hardsigmoid",
+    "hardsilu",
+    "clip",
+    "absolute",
+    "exp",
+    "square",
+)
+# How layers of one's own are tried out: pixels per axis where a size is free, and the spread of the noise.
+TRIED_SIZE, TRIED_SPREAD = 16, 10.0
+# The packages whose layers are known.
+OURS = ("keras", "tf_keras", "maskzoo", "models")
 # Layers that only move or enlarge values: an activation in front of them is one at the end.
 MOVING = (
     layers.Identity,
@@ -72,7 +103,10 @@ def _before(x: Tensor, model: keras.Model, mover: layers.Layer | None = None) ->
     """
     name = model.name
     layer = analysis.layer_behind(x)
-    if isinstance(layer, keras.Model):
+    if isinstance(layer, keras.Sequential):
+        # The same layers as a graph.
+        return _before_inner(x, keras.Model(layer.inputs, layer.outputs, name=layer.name))
+    if isinstance(layer, keras.Function):
         return _before_inner(x, layer)
     kind = _activation(layer)
     if kind in OF_LOGITS:
@@ -83,6 +117,7 @@ def _before(x: Tensor, model: keras.Model, mover: layers.Layer | None = None) ->
             f"output of {name}", "logits, or a sigmoid or softmax of them", f"{kind} in the layer {layer.name}"
         )
     if not isinstance(layer, MOVING):
+        check_values_of(x, layer, model)
         return x
     given = analysis.arguments_of(x)
     read = tree.flatten(given)
@@ -106,18 +141,75 @@ def _before_inner(x: Tensor, inner: keras.Model) -> Tensor:
     return made[analysis.output_index(x)]
 
 
+def check_values_of(x: Tensor, layer: layers.Layer, model: keras.Model) -> None:
+    """Refuses values that cannot be logits, of a layer that is no activation itself.
+
+    A layer without weights, such as a pooling or an average, makes no logits of probabilities. What a layer of one's
+    own does is not known; it is tried out.
+
+    Args:
+        x: What the layer returns.
+        layer: The layer, or an operation.
+        model: The model.
+
+    Raises:
+        OptionError: They are no logits.
+    """
+    if getattr(layer, "weights", ()):
+        return
+    read = [value for value in tree.flatten(analysis.arguments_of(x)) if isinstance(value, keras.KerasTensor)]
+    if read and all(_is_activated(value, model, layer) for value in read):
+        raise OptionError(
+            f"output of {model.name}", "logits", f"activated values, which the layer {layer.name} changes"
+        )
+    if _is_own(layer) and len(read) == 1 and (limits := _limits(layer, read[0])) is not None and limits[0] >= 0:
+        received = f"no values below {limits[0]:.2g} from the layer {layer.name}"
+        raise OptionError(f"output of {model.name}", "logits, which may be negative", received)
+
+
+def _is_activated(x: Tensor, model: keras.Model, mover: layers.Layer) -> bool:
+    """Returns whether a tensor holds the values of an activation, which are no logits."""
+    try:
+        return _before(x, model, mover) is not x
+    except OptionError:
+        return True
+
+
+def _is_own(layer: Any) -> bool:
+    """Returns whether nobody knows what a layer does: its class is neither Keras' nor ours, or it is a `Lambda`."""
+    place = type(layer).__module__.partition(".")[0]
+    return isinstance(layer, layers.Lambda) or (isinstance(layer, layers.Layer) and place not in OURS)
+
+
+def _limits(layer: layers.Layer, read: Tensor) -> tuple[float, float] | None:
+    """Returns the least and the greatest value that a layer makes of noise; `None` where it cannot be tried out."""
+    shape = [TRIED_SIZE if size is None else size for size in read.shape[1:]]
+    noise = TRIED_SPREAD * np.random.default_rng(0).normal(size=(1, *shape)).astype(np.float32)
+    try:
+        values = np.asarray(keras.ops.convert_to_numpy(layer(noise)))
+    except Exception:  # whatever somebody's layer raises
+        return None
+    return float(values.min()), float(values.max())
+
+
 def _activation(layer: layers.Layer) -> str | None:
     """Returns the name of the activation that a layer ends in; `None` if there is none."""
+    if isinstance(layer, layers.Wrapper):
+        kind = _activation(layer.layer)
+        return None if kind is None else f"{kind} inside of {type(layer).__name__}"
     if isinstance(layer, layers.Softmax):
         return "softmax"
     name = type(layer).__name__.lower()
     if not isinstance(layer, layers.Layer):  # an operation such as `keras.ops.sigmoid(x)`
-        return {
+        known = {
             "sigmoid": "sigmoid",
             "softmax": "softmax",
             "logsoftmax": "log_softmax",
             "logsigmoid": "log_sigmoid",
-        }.get(name)
+        }
+        return known.get(name, name if name in ACTIVATIONS else None)
+    if name in ACTIVATIONS:
+        return name
     activation = getattr(layer, "activation", None)
     if activation is None or activation is keras.activations.linear:
         return None

@@ -1,18 +1,21 @@
 """Checkpoints: the last model, and in the same file the state of everything that is not a weight, to resume from."""
 
 import io
+import shutil
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from maskzoo.errors import RunError, readable
+from maskzoo.errors import DiskFull, RunError, readable
 from maskzoo.files import written_atomically
 
 from .. import models
+from ..inference.scratch import NO_SPACE, in_bytes
 from .keras_types import load_model, to_numpy
 from .run_folder import LAST
 from .step import Trainer
@@ -21,6 +24,26 @@ from .step import Trainer
 STATE = "training.npz"
 
 State = Mapping[str, np.ndarray]
+
+
+@contextmanager
+def full_disk_explained(run: Path) -> Iterator[None]:
+    """A context that says what to do when a run folder cannot be written because the disk is full.
+
+    Raises:
+        DiskFull: If it is.
+    """
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, DiskFull) or error.errno not in NO_SPACE:
+            raise
+        free = in_bytes(shutil.disk_usage(run).free)
+        resume = "continue with `resume` after the last finished epoch" if (run / LAST).is_file() else "start again"
+        raise DiskFull(
+            f"{run.absolute()}: no space left: expected room for its models and pictures; received {free} free; make "
+            f"room and {resume}"
+        ) from error
 
 
 def save_model(network: keras.Model, path: Path, state: State | None = None) -> None:
@@ -45,7 +68,7 @@ def load_last(run: Path) -> tuple[keras.Model, State] | None:
     """Returns the model of a run's last checkpoint and its state; `None` if no epoch was finished.
 
     Raises:
-        RunError: If the file holds no state, or its weights are not finite.
+        RunError: If the file cannot be read or holds no state, or its weights are not finite.
     """
     path = run / LAST
     if not path.is_file():

@@ -12,7 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from .. import data
-from .run_folder import LOG
+from .run_folder import LOG, TRAINED_BY_NONE
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def run_logged(command: Sequence[str], folder: Path, title: str) -> str | None:
     folder.mkdir(exist_ok=True)
     path = folder / LOG
     with open(path, "ab") as log:
-        data.lock_file(log, folder, "a run that no other process trains")
+        data.lock_file(log, folder, TRAINED_BY_NONE)
         begin = log.tell()
         child = subprocess.Popen(
             command,

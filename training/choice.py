@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,12 +12,14 @@ from typing import TYPE_CHECKING
 from maskzoo.errors import RunError, readable
 from maskzoo.files import JSON, read_json, write_json
 
-from .history import MONITOR, History, Row
+from .history import History, Row, score_of
 from .recipe import Recipe
-from .run_folder import CHOICE
+from .run_folder import BEST, CHOICE
 
 if TYPE_CHECKING:
     from .. import data
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -39,15 +43,21 @@ class Choice:
         run: The run folder.
         described: The epoch, its score, why it is the best, and what it was measured on.
         carried: By stage, what it started with.
+        first: The first epoch whose model can be chosen: those of earlier ones are lost.
     """
 
     run: Path
     described: dict[str, JSON] = field(default_factory=dict)
     carried: dict[int, Carried] = field(default_factory=dict)
+    first: int = 1
 
     @classmethod
     def read(cls, run: Path) -> Choice:
-        """Reads the file of a run folder; an empty one where there is none, as in runs of earlier versions."""
+        """Reads the file of a run folder; an empty one where there is none, as in runs of earlier versions.
+
+        Raises:
+            RunError: If it is damaged.
+        """
         path = run / CHOICE
         with readable(path, "a JSON file of the choice of the best epoch", RunError):
             values: dict[str, JSON] = read_json(path, RunError) if path.is_file() else {}
@@ -55,12 +65,32 @@ class Choice:
                 int(stage): Carried(entry["after"], {int(epoch): score for epoch, score in entry["scores"].items()})
                 for stage, entry in values.pop("carried", {}).items()
             }
-            return cls(run, values, carried)
+            return cls(run, values, carried, values.pop("first", 1))
 
     def write(self) -> None:
         """Writes the file."""
         carried = {str(n): {"after": entry.after, "scores": entry.scores} for n, entry in self.carried.items()}
-        write_json(self.run / CHOICE, self.described | ({"carried": carried} if carried else {}))
+        others = ({"carried": carried} if carried else {}) | ({"first": self.first} if self.first > 1 else {})
+        write_json(self.run / CHOICE, self.described | others)
+
+    def has(self, epoch: int) -> bool:
+        """Returns whether `best.keras` is the model of an epoch, or an average that was no worse than it."""
+        if not (self.run / BEST).is_file():
+            return False
+        average: list[int] = self.described.get("average_of") or []
+        return epoch == self.described.get("epoch") or epoch in average[:1]
+
+    def forget_lost(self, history: History) -> None:
+        """Leaves out the epochs before the last one if the best model is no longer there, and says so."""
+        lost = not (self.run / BEST).is_file()
+        if lost and len(history) > 1:
+            logger.warning(
+                "%s is gone: the best is chosen among the models of epoch %d, the last one, and later ones",
+                self.run / BEST,
+                len(history),
+            )
+        if lost and len(history):
+            self.first, self.described = len(history), {}
 
     def scores(self, history: History, stage: int, minimum: int = 0) -> dict[int, float]:
         """Returns the scores among which the best is chosen in a stage, by epoch: all on the same windows.
@@ -79,12 +109,15 @@ class Choice:
         else:
             earlier = carried.scores
         ripe = dict(list(own.items())[max(0, minimum - 1) :])
-        return earlier | (ripe if ripe or earlier else own)
+        found = earlier | (ripe if ripe or earlier else own)
+        there = {epoch: score for epoch, score in found.items() if epoch >= self.first}
+        return there or {epoch: score for epoch, score in own.items() if epoch >= self.first}
 
 
 def chosen_by(row: Row) -> float:
     """Returns the validation score of an epoch; where nothing is held out its number, so that the last is taken."""
-    return float(row.get(MONITOR) or row["epoch"])
+    score = score_of(row)
+    return float(row["epoch"]) if math.isnan(score) else score
 
 
 def read_choice(run: Path) -> dict[str, JSON]:
@@ -103,11 +136,14 @@ def minimum_of(recipe: Recipe) -> int:
 
 
 def measured_on(validation: data.WindowDataset) -> dict[str, JSON]:
-    """Returns what scores were measured on: numbers of windows, images and pixels, and the size of a window."""
+    """Returns what scores were measured on: numbers of windows, images and pixels, and the size of a window.
+
+    Pixels of windows that reach beyond their image do not count.
+    """
     shown = validation.shown
-    size = shown[0][1].size
-    pixels = len(shown)
-    for extent in size:
-        pixels *= extent
+    pixels = 0
+    for case, window in shown:
+        inside = zip(window.offset, window.stop, case.image.shape, strict=True)
+        pixels += math.prod(min(stop, size) - max(start, 0) for start, stop, size in inside)
     images = len({id(case) for case, _ in shown})
-    return {"windows": len(shown), "images": images, "pixels": pixels, "window": list(size)}
+    return {"windows": len(shown), "images": images, "pixels": pixels, "window": list(shown[0][1].size)}

@@ -3,7 +3,8 @@
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -12,30 +13,28 @@ from maskzoo.names import counted
 
 from .. import data, losses, models
 from ..data.sampling.places import require_names
-from ..inference.run_files import Decision, RunData, read_run_data
-from ..inference.run_folders import DATA_FILE, DECISION_FILE, split_epoch
-from ..inference.seen_images import SeenImages, seen_by
+from ..inference.run_files import read_run_data
+from ..inference.run_folders import DATA_FILE
 from ..models import analysis
 from . import optimisation
 from .averaging import AveragedWeights
-from .checkpoints import State, load_last, restore_optimizer, restore_random
+from .checkpoints import State, full_disk_explained, load_last, restore_optimizer, restore_random
 from .choice import Choice, measured_on
+from .description import check_same_data, write_description
 from .devices import check_devices, open_devices
 from .early_checks import EarlyChecks, check_output_weights, check_without_scores
 from .feedback import Feedback, FiniteLoss, log_epoch_time
-from .history import History, read_history
-from .network import encoder_layers, new_network, regions_of
-from .options import Value
+from .history import History, finished_epochs
+from .network import encoder_layers, new_network
 from .pictures import Pictures
 from .recipe import Recipe
-from .recorder import RunRecorder, Throughput
-from .run_folder import Manifest, write_recipe
+from .recorder import RunRecorder, Throughput, lacks_kept
 from .schedules import FrozenLayers, HardExamples, LearningRate
 from .selection import average_best, carry_over
 from .session import Session, build_loss, new_objective, new_trainer
 from .step import Objective
 from .step_time import step_seconds
-from .strategy import make_deterministic, reading_errors
+from .strategy import lost_hosts, make_deterministic, reading_errors
 from .tracking import Tracker, open_trackers
 from .windows import grid_of_training_windows, input_patch, training_windows, validation_windows
 
@@ -86,17 +85,38 @@ def train(recipe: Recipe, run: Path) -> data.DataSet:
     check_stages(session, stages)
     if not dataset.validation:
         check_without_scores(recipe)
-    history = History(run, read_history(run)[: int(state["epochs"])] if state else [])
+    history = History(run, finished_epochs(run, int(state["epochs"])) if state else [])
     choice = Choice.read(run) if state else Choice(run)
+    if state:
+        check_same_data(run, dataset)
+        choice.forget_lost(history)
     describe(session, stages, run)
-    write_description(session, recipe, stages, run)
-    trackers = open_trackers(None if recipe.host else recipe.track, run, recipe)
+    with full_disk_explained(run), lost_hosts() if recipe.hosts else nullcontext():
+        write_description(session, recipe, run)
+        fit_stages(session, recipe, history, choice, state)
+    return dataset
+
+
+def fit_stages(session: Session, recipe: Recipe, history: History, choice: Choice, state: State | None) -> None:
+    """Fits the stages of a recipe, or what is left of them, and averages the best epochs.
+
+    Args:
+        session: What is trained, on what.
+        recipe: The recipe.
+        history: The finished epochs.
+        choice: What is chosen so far.
+        state: The state of the checkpoint to continue from, or `None`.
+    """
+    stages = recipe.each_stage()
+    trackers = open_trackers(None if recipe.host else recipe.track, history.run, recipe)
     try:
         for number, stage in enumerate(stages, 1):
             done = history.stage_scores(number)
-            if optimisation.is_over(done, stage.epochs, stage.patience, stage.min_epochs):
+            begun = state is not None and int(state["stage"]) == number
+            over = optimisation.is_over(done, stage.epochs, stage.patience, stage.min_epochs)
+            if over and not (begun and lacks_kept(history, choice, number, stage)):
                 continue
-            if len(stages) > 1:
+            if len(stages) > 1 and not over:
                 logger.info("stage      %d of %d, %s", number, len(stages), counted(stage.epochs, "epoch"))
             if not done:
                 carry_over(session, stages, number, history, choice)
@@ -107,7 +127,6 @@ def train(recipe: Recipe, run: Path) -> data.DataSet:
             tracker.close()
     if recipe.average_best:
         average_best(session, stages[-1], len(stages), history, choice)
-    return dataset
 
 
 def set_precision(recipe: Recipe) -> None:
@@ -143,46 +162,9 @@ def check_stages(session: Session, stages: Sequence[Recipe]) -> None:
     for stage in stages:
         input_patch(session.network, stage.patch)
         check_output_weights(session.network, stage)
-        losses.WeightSchedule(build_loss(stage, session.dataset), stage.loss_weights or {})
-
-
-def write_description(session: Session, recipe: Recipe, stages: Sequence[Recipe], run: Path) -> None:
-    """Writes what a run folder says about its training: recipe, data, first thresholds, circumstances."""
-    dataset = session.dataset
-    patch = input_patch(session.network, stages[-1].patch)
-    regions = regions_of(recipe, dataset)
-    described: dict[str, Value] = {**dataset.as_mapping(), "patch": patch}
-    if regions:
-        described["fine"] = asdict(regions)
-    if before := seen_by_first_weights(recipe):
-        warn_of_seen(recipe, dataset, before)
-        described["seen_before"] = [*described["seen_before"], *(image.as_mapping() for image in before.images.images)]
-    write_recipe(recipe, run)
-    RunData.from_mapping(described).write(run)
-    if not (run / DECISION_FILE).exists():
-        # What was decided for a run that is resumed holds as long as its model is the same, which is looked at later.
-        Decision((0.5,) * dataset.num_classes).write(run)
-    Manifest.now(recipe, dataset.fingerprint, analysis.parameters(session.network)[0]).write(run)
-
-
-def seen_by_first_weights(recipe: Recipe) -> SeenImages | None:
-    """Returns the images that the run was trained on whose weights this one begins with; `None` if there is no run."""
-    if recipe.init_from is None:
-        return None
-    folder = split_epoch(recipe.init_from)[0]
-    folder = folder if folder.is_dir() else folder.parent
-    return seen_by(read_run_data(folder), folder) if (folder / DATA_FILE).is_file() else None
-
-
-def warn_of_seen(recipe: Recipe, dataset: data.DataSet, before: SeenImages) -> None:
-    """Warns of held-out images that the first weights of the network were trained on."""
-    names = [
-        case.name
-        for case in dataset.validation
-        if before.has(dataset.identities.get(case.name, data.ImageIdentity()), case.name)
-    ]
-    if names:
-        logger.warning("held out, but seen by %s in training: %s", recipe.init_from, data.listed_names(names))
+        loss = build_loss(stage, session.dataset)
+        loss.check_classes(session.dataset.num_classes)
+        losses.WeightSchedule(loss, stage.loss_weights or {})
 
 
 def describe(session: Session, stages: Sequence[Recipe], run: Path) -> None:
@@ -251,6 +233,13 @@ def fit_stage(
             restore_random(session.network, state)
             if int(state["stage"]) == stage.number:
                 restore_optimizer(trainer, state)
+    recorder = RunRecorder(history, recipe, stage.number, choice, measured_on(validation) if validation else {})
+    if state and int(state["stage"]) == stage.number:
+        recorder.set_model(trainer)
+        if lacks_kept(history, choice, stage.number, recipe):
+            recorder.keep()
+        if recorder.is_over:
+            return
     # Frozen layers make another step. Replicas are equal at the beginning, not after the epochs of an earlier stage.
     is_equal = stage.number == 1 or state is not None or session.strategy.num_replicas_in_sync == 1
     estimated = is_equal and not recipe.freeze_encoder_epochs
@@ -262,7 +251,7 @@ def fit_stage(
         *([HardExamples(training, grid_of_training_windows(session, recipe))] if recipe.hard_example_fraction else []),
         *([AveragedWeights()] if recipe.ema else []),
         FiniteLoss(recipe),
-        RunRecorder(history, recipe, stage.number, choice, measured_on(validation) if validation else {}),
+        recorder,
         Pictures(history.run, validation or grid_of_training_windows(session, recipe), session.dataset),
         Throughput(training, recipe.batch_size),
         Feedback(stage.first + recipe.epochs, recipe.steps, piped=not sys.stdout.isatty(), estimated=estimated),

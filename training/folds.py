@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maskzoo.errors import OptionError, RunError, TrainingError, readable
-from maskzoo.files import read_json, write_json, write_text
+from maskzoo.files import locked_folder, read_json, write_json, write_text
 from maskzoo.names import counted
 
 from .. import data
@@ -19,12 +19,14 @@ from .child_process import run_logged
 from .choice import read_choice
 from .history import MONITOR, read_history
 from .recipe import Recipe
-from .run_folder import BEST, LAST, LOG, RECIPE, create_run, read_recipe, write_recipe
+from .run_folder import BEST, LAST, LOG, RECIPE, TRAINED_BY_NONE, create_run, read_recipe, write_recipe
 
 logger = logging.getLogger(__name__)
 
 FOLDS, SCORES, OUT_OF_FOLD = "folds.json", "scores.json", "out_of_fold"
 
+# The fold of every image, the regions that are split in their place if any are, and the folds to train.
+AssignedFolds = tuple[dict[str, int], dict[str, data.Region], list[int]]
 # A row of the table of scores: of a training, or a mean over all of them.
 ScoreRow = dict[str, float | str]
 
@@ -65,8 +67,22 @@ def train_folds(recipe: Recipe, program: Sequence[str]) -> tuple[Path, list[Scor
             that failed had finished an epoch: then the options were not at fault.
     """
     spec = data.read_spec(recipe.data, recipe.data_options())
-    folds, regions, numbers = assign_folds(recipe, spec)
+    assigned = assign_folds(recipe, spec)
     run = create_run(recipe)
+    with locked_folder(run, TRAINED_BY_NONE):
+        return run, train_in(run, recipe, program, assigned)
+
+
+def train_in(run: Path, recipe: Recipe, program: Sequence[str], assigned: AssignedFolds) -> list[ScoreRow]:
+    """Trains into the run folders of a folder, as `train_folds` says; returns the rows of the scores.
+
+    Args:
+        run: The folder, which is there.
+        recipe: The recipe.
+        program: Command to which the options of a single training are added.
+        assigned: What `assign_folds` returned.
+    """
+    folds, regions, numbers = assigned
     if recipe.resume:
         folds = data.read_folds(run / FOLDS, folds)
     else:
@@ -83,7 +99,7 @@ def train_folds(recipe: Recipe, program: Sequence[str]) -> tuple[Path, list[Scor
             f"folds: expected all of {len(jobs)} trainings to succeed; {len(failed)} failed: "
             f"{', '.join(map(str, failed))}; see {LOG} in their folders, and continue with `run` {run} and `resume`"
         )
-    return run, rows
+    return rows
 
 
 def overview(run: Path, folds: int, seeds: int, images: str) -> str:
@@ -137,7 +153,7 @@ def options_of(job: Job, run: Path) -> list[str]:
     return [str(option) for option in options]
 
 
-def assign_folds(recipe: Recipe, spec: data.DataSpec) -> tuple[dict[str, int], dict[str, data.Region], list[int]]:
+def assign_folds(recipe: Recipe, spec: data.DataSpec) -> AssignedFolds:
     """Returns the fold of every image, and the folds to train: only the held-out one if the recipe has no `folds`.
 
     Args:

@@ -52,8 +52,31 @@ class History:
 
 
 def score_of(row: Row) -> float:
-    """Returns the validation score of an epoch; NaN if nothing is held out."""
-    return float(row.get(MONITOR) or math.nan)
+    """Returns the validation score of an epoch, which may be 0; NaN if nothing is held out."""
+    value = row.get(MONITOR, "")
+    return math.nan if value == "" else float(value)
+
+
+def finished_epochs(run: Path, number: int) -> list[Row]:
+    """Returns the rows of the epochs that a run's checkpoint has behind it; later ones were lost with their checkpoint.
+
+    Args:
+        run: The run folder.
+        number: Number of these epochs.
+
+    Raises:
+        RunError: If the table lacks some of them.
+    """
+    rows = read_history(run)[:number]
+    try:
+        found = [int(row["epoch"]) for row in rows if int(row["stage"]) > 0]
+    except (KeyError, ValueError, TypeError):
+        found = []
+    if found != list(range(1, number + 1)):
+        raise RunError(
+            run / HISTORY, f"a row for each of the {number} epochs of its checkpoint, to resume the run", len(found)
+        )
+    return rows
 
 
 def read_history(run: Path) -> list[Row]:

@@ -11,15 +11,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from maskzoo.errors import OptionError
+from maskzoo.files import locked_folder
 
+from ..inference.run_folders import DATA_FILE
 from .history import HISTORY
 from .recipe import Recipe
-from .run_folder import BEST, CHOICE, LAST, RECIPE, create_run
+from .run_folder import BEST, CHOICE, LAST, RECIPE, TRAINED_BY_NONE, create_run
 
 PORT = 20000
 PORTS = 10000
 # What a host reads from a run that is resumed.
-CHECKPOINT = (RECIPE, HISTORY, LAST, BEST, CHOICE, "kept")
+CHECKPOINT = (RECIPE, HISTORY, LAST, BEST, CHOICE, DATA_FILE, "kept")
 
 
 def find_hosts(recipe: Recipe, environment: Mapping[str, str] | None = None) -> Recipe:
@@ -114,9 +116,12 @@ def folder_of_host(recipe: Recipe) -> Iterator[Path]:
 
     Raises:
         MaskzooError: As `create_run`.
+        BusyFile: If another process trains in the folder.
     """
     if not recipe.host or recipe.run is None:
-        yield create_run(recipe)
+        run = create_run(recipe)
+        with locked_folder(run, TRAINED_BY_NONE):
+            yield run
         return
     with tempfile.TemporaryDirectory(prefix="maskzoo-host-") as folder:
         run = Path(folder)

@@ -80,7 +80,10 @@ def assembled_network(recipe: Recipe, dataset: data.DataSet | ImageFacts, level:
         logger.log(level, "model      ends in an activation, which is cut off: outputs are logits")
         network = logits
     if recipe.auxiliary:
-        network = models.add_auxiliary_heads(network, recipe.auxiliary, dataset.num_classes)
+        try:
+            network = models.add_auxiliary_heads(network, recipe.auxiliary, dataset.num_classes)
+        except OptionError as error:
+            raise OptionError("auxiliary", error.expected, error.received) from error
     if label_head_of(recipe) is not None and "label" not in network.output_names:
         kinds = dataset.num_classes - (dataset.task == "multiclass")
         network = models.add_label_head(network, kinds)

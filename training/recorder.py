@@ -1,5 +1,6 @@
 """What is recorded of every epoch: the history, the best model, the checkpoint from which to resume, and the speed."""
 
+import math
 import time
 from collections.abc import Mapping
 
@@ -10,10 +11,10 @@ from maskzoo.errors import TrainingError
 from maskzoo.files import JSON
 
 from . import optimisation
-from .averaging import averaged, keep_model
+from .averaging import averaged, keep_model, kept_model
 from .checkpoints import broken_state, save_model, training_state
 from .choice import Choice, minimum_of, ranked
-from .history import MONITOR, History
+from .history import MONITOR, History, score_of
 from .keras_types import Logs
 from .recipe import Recipe
 from .run_folder import BEST, LAST
@@ -27,12 +28,13 @@ LATEST = "the last epoch: nothing is held out"
 
 
 class RunRecorder(TrainerCallback):
-    """Writes `history.csv`, then `best.keras` and `best.json` if the epoch is the best, then `last.keras`.
+    """Writes `history.csv`, then `last.keras`, then `best.keras` and `best.json` if the epoch is the best.
 
     Where nothing is held out, no epoch is known to be better than another: the last one is kept as the best.
 
-    The table is written before the checkpoint, and a resumed run cuts it to the epochs of the checkpoint: whenever the
-    process is killed, the two agree again. Whether a stage stops early is decided from the table too.
+    The table is written before the checkpoint, and a resumed run cuts it to the epochs of the checkpoint; the best
+    model is written after it, and a resumed run writes it again if it is that of the checkpoint: whenever the process
+    is killed, all of them agree again. Whether a stage stops early is decided from the table too.
 
     Args:
         history: The finished epochs.
@@ -63,25 +65,52 @@ class RunRecorder(TrainerCallback):
         # Before anything is written: the last finite checkpoint stays, to go on from.
         check_finite(values, epoch, self.recipe, self.trainer)
         self.history.add({"epoch": epoch + 1, "stage": self.stage, **values, "seconds": seconds})
-        recipe, run = self.recipe, self.history.run
+        state = training_state(self.trainer, epoch + 1, self.stage)
+        save_model(self.trainer.network, self.history.run / LAST, state)
+        self.keep()
+        if self.is_over:
+            self.trainer.stop_training = True
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the stage is over."""
+        recipe, scores = self.recipe, self.history.stage_scores(self.stage)
+        return optimisation.is_over(scores, recipe.epochs, recipe.patience, recipe.min_epochs)
+
+    def keep(self) -> None:
+        """Keeps the model of the last epoch if it is the best so far, or one of the best that are averaged."""
+        recipe, run, epoch = self.recipe, self.history.run, len(self.history)
         scores = self.choice.scores(self.history, self.stage, minimum_of(recipe))
         best = ranked(scores)
-        if best[0] == epoch + 1:
+        if best[0] == epoch:
             with averaged(self.trainer):
                 save_model(self.trainer.network, run / BEST)
+            is_measured = not math.isnan(score_of(self.history.rows[-1]))
             self.choice.described = {
-                "epoch": epoch + 1,
+                "epoch": epoch,
                 "stage": self.stage,
-                "why": why(len(scores), self.stage, minimum_of(recipe)) if MONITOR in values else LATEST,
+                "why": why(len(scores), self.stage, minimum_of(recipe)) if is_measured else LATEST,
                 "measured_on": self.measured,
-            } | ({MONITOR: scores[best[0]]} if MONITOR in values else {})
+            } | ({MONITOR: scores[epoch]} if is_measured else {})
             self.choice.write()
         if recipe.average_best:
-            keep_model(self.trainer, run, epoch + 1, best[: recipe.average_best])
-        save_model(self.trainer.network, run / LAST, training_state(self.trainer, epoch + 1, self.stage))
-        scores = self.history.stage_scores(self.stage)
-        if optimisation.is_over(scores, recipe.epochs, recipe.patience, recipe.min_epochs):
-            self.trainer.stop_training = True
+            keep_model(self.trainer, run, epoch, best[: recipe.average_best])
+
+
+def lacks_kept(history: History, choice: Choice, stage: int, recipe: Recipe) -> bool:
+    """Returns whether a run was stopped before it had kept the model of its last epoch, which it would have.
+
+    Args:
+        history: The finished epochs, at least one of the stage.
+        choice: What is chosen so far.
+        stage: Number of the stage.
+        recipe: Its recipe.
+    """
+    epoch, best = len(history), ranked(choice.scores(history, stage, minimum_of(recipe)))
+    is_averaged = epoch in best[: recipe.average_best or 0]
+    return (best[0] == epoch and not choice.has(epoch)) or (
+        is_averaged and not kept_model(history.run, epoch).is_file()
+    )
 
 
 def why(number: int, stage: int, minimum: int) -> str:

@@ -27,8 +27,11 @@ BEST, LAST, RECIPE, MANIFEST = "best.keras", "last.keras", "recipe.yaml", "manif
 CHOICE = "best.json"
 # What a training that another process started prints.
 LOG = "train.log"
-# What a resumed run may do differently: train longer, at another rate, on other devices, tracked elsewhere.
-MAY_CHANGE = ("epochs", "learning_rate", "encoder_learning_rate", "devices", "track", "seeds")
+# What a process expects of a run folder that it writes.
+TRAINED_BY_NONE = "a run that no other process trains"
+# What a resumed run may do differently: train longer, at another rate, on other devices, tracked elsewhere, on the same
+# data at another place.
+MAY_CHANGE = ("epochs", "learning_rate", "encoder_learning_rate", "devices", "track", "seeds", "data")
 # The same in each of its stages.
 STAGE_MAY_CHANGE = ("epochs", "learning_rate", "encoder_learning_rate")
 MANIFEST_FORMAT = 1
@@ -187,13 +190,17 @@ def check_same(recipe: Recipe, earlier: Recipe) -> None:
         earlier: That of the run.
 
     Raises:
-        OptionError: If an option that shapes the model, the data or the steps differs.
+        OptionError: If an option that shapes the model, the data or the steps differs, or one that has no effect.
     """
+    # Which images the file holds out is compared with what they are.
+    may_change = (*MAY_CHANGE, "folds") if recipe.fold is not None else MAY_CHANGE
     for name, value in earlier.as_mapping().items():
         received = getattr(recipe, name)
         same = lasting(received) == lasting(value) if name == "stages" else received == value
-        if name not in MAY_CHANGE and not same:
+        if name not in may_change and not same:
             raise OptionError(name, f"{value} to resume {recipe.run}", received)
+        if name in STAGE_MAY_CHANGE and not same and all(name in stage for stage in recipe.stages or [{}]):
+            raise OptionError(name, f"another value in `stages`, each of which has its own {name}", received)
 
 
 def lasting(stages: Sequence[Mapping[str, Value]] | None) -> list[dict[str, Value]]:

@@ -25,8 +25,14 @@ def require_every_class(dataset: DataSet) -> None:
     Bands that nobody named may be empty, which is logged.
 
     Raises:
-        DataError: If a class never occurs, or if labels show nothing at all.
+        DataError: If a class never occurs, if labels show nothing at all, or if no pixel counts of those that are
+            trained on or of those that are held out.
     """
+    for name, cases in (("train on", dataset.train), ("hold out", dataset.validation)):
+        if cases and not any_pixel_counts(cases, dataset.ignore_index):
+            raise DataError(
+                dataset.spec.path, f"labels that say something of an image to {name}", "ignored pixels only"
+            )
     names = dataset.class_names
     wanted = set(range(int(dataset.task == "multiclass"), len(names)))
     untrained = wanted - shown_classes(dataset.train, wanted)
@@ -37,6 +43,9 @@ def require_every_class(dataset: DataSet) -> None:
         raise DataError(dataset.spec.path, "labels that show every class", f"none with {', '.join(named)}")
     if dataset.task == "binary" and not shows_background(dataset.train):
         logger.warning("no image to train on shows anything but %s", names[0])
+    if dataset.validation and (unseen := wanted - missing - shown_classes(dataset.validation, wanted - missing)):
+        listed = ", ".join(names[number] for number in sorted(unseen))
+        logger.warning("no held-out image shows %s: the best epoch is chosen without", listed)
     if untrained:
         logger.warning("no image to train on shows %s", ", ".join(names[number] for number in sorted(untrained)))
 
@@ -45,6 +54,15 @@ def shows_background(cases: Iterable[Case]) -> bool:
     """Says whether the labels of cases of a binary task show anything but the class, and pixels that do not count."""
     return any(
         (case.read_label(window) == 0).any()
+        for case in cases
+        for window in window_grid(case.image.shape, BLOCK[len(case.image.shape)])
+    )
+
+
+def any_pixel_counts(cases: Iterable[Case], ignore_index: int | None) -> bool:
+    """Returns whether any pixel of the labels of cases is not ignored; labels are read until one is found."""
+    return ignore_index is None or any(
+        bool((case.read_label(window) != ignore_index).any())
         for case in cases
         for window in window_grid(case.image.shape, BLOCK[len(case.image.shape)])
     )

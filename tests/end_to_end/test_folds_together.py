@@ -136,7 +136,8 @@ def test_images_that_were_trained_on_are_said(tmp_path, folder, runs, capsys):
 
 
 def pixels(path):
-    return cv2.imread(str(path), cv2.IMREAD_GRAYSCALE).tobytes()
+    image = np.load(path) if path.suffix == ".npy" else cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    return image.tobytes()
 
 
 @pytest.mark.slow
@@ -145,11 +146,18 @@ def test_pseudo_labels_join_folds_without_what_these_hold_out(tmp_path, folder, 
     more.mkdir()
     for number in (40, 41):
         cv2.imwrite(str(more / f"new{number}.png"), picture(number)[0])
-    for number in range(10):  # every image of the set again: as a copy in another format, or as a link
-        if number % 2:
-            cv2.imwrite(str(more / f"copy{number}.tif"), picture(number)[0])
+    for number in range(10):  # every image of the set again, in other forms
+        image, original = picture(number)[0], folder / "images" / f"im{number}.png"
+        if number % 5 == 0:
+            cv2.imwrite(str(more / f"copy{number}.tif"), image)
+        elif number % 5 == 1:
+            (more / f"link{number}.png").symlink_to(original)
+        elif number % 5 == 2:
+            (more / f"file{number}.png").hardlink_to(original)
+        elif number % 5 == 3:
+            np.save(more / f"array{number}.npy", image)
         else:
-            (more / f"link{number}.png").symlink_to(folder / "images" / f"im{number}.png")
+            cv2.imwrite(str(more / f"packed{number}.png"), image, [cv2.IMWRITE_PNG_COMPRESSION, 9])
     for fold in range(FOLDS):
         assert run("pseudo", runs[fold], more, tmp_path / f"pseudo{fold}") == 0
     assert run("pseudo", *runs[:FOLDS], more, tmp_path / "together") == 0

@@ -1,5 +1,8 @@
 """What `decide` finds for several runs together."""
 
+import dataclasses
+
+import keras
 import pytest
 from exact_run import exact_run, logits_of, row_of, sure_run
 
@@ -57,6 +60,30 @@ def test_weights_of_several_folds_sum_to_one(load):
     decision = tuning.ensemble.decision
     assert (len(decision.members), len(decision.weights)) == (4, 4)
     assert sum(decision.weights) == pytest.approx(1)
+
+
+def with_another_architecture(run, name):
+    """A run of other weights, which answers as another one does."""
+    image = keras.Input((None, None, 1))
+    model = keras.Model(image, keras.layers.Conv2D(1, 1, use_bias=False, kernel_initializer="ones")(image))
+    return dataclasses.replace(run, model=model, path=run.path.with_name(name))
+
+
+def test_folds_may_differ_in_their_architectures(load, caplog):
+    first, second = ([(row_of(8, *filled), row_of(8, *filled))] for filled in ((1, 2), (3, 4)))
+    one, two = load(first, second)
+    other = with_another_architecture(two, "other")
+    # One run of each fold: they are one model, whose thresholds are searched together.
+    tuning = evaluation.decide([one, other], areas=False)
+    assert [len(fold) for fold in tuning.folds] == [1, 1]
+    assert (len(tuning.members), tuning.ensemble, tuning.members[0].images) == (1, None, 2)
+    assert caplog.text == ""
+    # Several of each fold: an architecture keeps its place, a new one takes that of what its fold lacks.
+    third = with_another_architecture(one, "third")
+    assert arrange_folds([one, third, other, two]) == [[one, third], [two, other]]
+    assert caplog.text == ""
+    assert arrange_folds([one, third, two, two]) == [[one, third], [two, two]]
+    assert "take the places of third, whose architectures their fold lacks, and share their weights" in caplog.text
 
 
 def test_runs_that_do_not_belong_together_are_refused(load, tmp_path):

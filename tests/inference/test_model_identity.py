@@ -1,5 +1,6 @@
 """A model is known by its architecture and weights, not by where or when it was saved."""
 
+import json
 import shutil
 import zipfile
 
@@ -27,6 +28,25 @@ def test_copies_and_other_states_of_training_are_the_same_model(tmp_path):
     assert model_identity(copy) == first
     keras.saving.load_model(tmp_path / "best.keras").save(tmp_path / "again.keras")
     assert model_identity(tmp_path / "again.keras") == first
+
+
+def test_what_keras_notes_of_shared_objects_does_not_count(tmp_path):
+    """Their addresses in memory, which differ from process to process."""
+    path = save(tmp_path / "best.keras", 0)
+    first = model_identity(path)
+    with zipfile.ZipFile(path) as file:
+        entries = {name: file.read(name) for name in file.namelist()}
+    config = json.loads(entries["config.json"])
+    config["config"]["layers"][1]["config"]["dtype"]["shared_object_id"] = 140499015577168
+    with zipfile.ZipFile(tmp_path / "again.keras", "w") as file:
+        for name, content in (entries | {"config.json": json.dumps(config).encode()}).items():
+            file.writestr(name, content)
+    assert model_identity(tmp_path / "again.keras") == first
+    config["config"]["layers"][1]["config"]["filters"] = 5
+    with zipfile.ZipFile(tmp_path / "other.keras", "w") as file:
+        for name, content in (entries | {"config.json": json.dumps(config).encode()}).items():
+            file.writestr(name, content)
+    assert model_identity(tmp_path / "other.keras") != first
 
 
 def test_other_weights_and_other_architectures_are_other_models(tmp_path):

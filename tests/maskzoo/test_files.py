@@ -11,6 +11,7 @@ from maskzoo.files import (
     check_no_input,
     check_writable,
     lock_file,
+    locked_folder,
     sidecars,
     temporary_path,
     write_json,
@@ -124,6 +125,19 @@ def test_a_lock_is_held_by_one_until_it_is_closed(tmp_path):
             lock_file(second, "out.tif", "a file that nobody writes")
         first.close()
         lock_file(second, "out.tif", "a file that nobody writes")
+
+
+def test_a_folder_is_held_by_one_at_a_time_and_nothing_is_left_in_it(tmp_path):
+    pytest.importorskip("fcntl")
+    with locked_folder(tmp_path, "a run that no other process trains"):
+        with (
+            pytest.raises(BusyFile, match=r"expected a run that no other process trains; received one that another"),
+            locked_folder(tmp_path, "a run that no other process trains"),
+        ):
+            pass
+        assert list(tmp_path.iterdir()) == []
+    with locked_folder(tmp_path, "a run that no other process trains"):
+        pass
 
 
 def test_an_output_is_no_input_by_any_path_link_or_letter_case(tmp_path, monkeypatch):

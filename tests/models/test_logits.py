@@ -43,8 +43,12 @@ def _inner_model(x):
     return keras.Model(image, _fused(image), name="inner")(x)
 
 
+def _sequence(x):
+    return keras.Sequential([layers.Conv2D(2, 1, name="mask"), layers.Activation("sigmoid")])(x)
+
+
 @pytest.mark.parametrize(
-    "head", [_fused, _own_layer, _softmax_layer, _operation, _before_enlarging, _per_class, _inner_model]
+    "head", [_fused, _own_layer, _softmax_layer, _operation, _before_enlarging, _per_class, _inner_model, _sequence]
 )
 def test_a_network_that_ends_in_an_activation_gives_its_logits(head):
     image = keras.Input((None, None, 3))
@@ -117,3 +121,56 @@ def test_activations_without_logits_are_refused():
     mixed = layers.Concatenate(name="classes")([fused, layers.Conv2D(1, 1)(image)])
     with pytest.raises(ValueError, match="expected logits in all channels or in none; received both, in the layer"):
         models.with_logits(keras.Model(image, mixed))
+
+
+def _sigmoid(x):
+    return layers.Conv2D(1, 1, activation="sigmoid")(x)
+
+
+class Squashing(layers.Layer):
+    """A layer of somebody's own."""
+
+    def call(self, x):
+        return 1 / (1 + keras.ops.exp(-x))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        layers.ReLU(),
+        layers.LeakyReLU(),
+        layers.PReLU(shared_axes=[1, 2]),
+        keras.ops.relu,
+        keras.ops.tanh,
+        keras.ops.hard_sigmoid,
+        lambda x: keras.ops.clip(x, 0, 1),
+        layers.TimeDistributed(layers.Dense(1, activation="sigmoid")),
+        layers.Lambda(lambda x: keras.ops.sigmoid(x)),
+        Squashing(),
+        lambda x: layers.Average()([_sigmoid(x), _sigmoid(x)]),
+        lambda x: layers.AveragePooling2D(3, 1, "same")(_sigmoid(x)),
+        lambda x: layers.Rescaling(255.0)(_sigmoid(x)),
+        lambda x: 1 - keras.ops.sigmoid(x),
+    ],
+)
+def test_answers_that_cannot_be_logits_are_refused(head):
+    image = keras.Input((None, None, 3))
+    x = layers.Conv2D(2, 1)(image)
+    with pytest.raises(ValueError, match=r"^output of .*: expected logits"):
+        models.with_logits(keras.Model(image, head(x)))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        layers.BatchNormalization(),
+        lambda x: layers.Conv2D(1, 1)(layers.ReLU()(x)),
+        lambda x: layers.Multiply()([layers.Conv2D(1, 1)(x), _sigmoid(x)]),
+        lambda x: 2.0 * layers.Conv2D(1, 1)(x),
+        layers.Lambda(lambda x: x - 1),
+    ],
+)
+def test_layers_behind_which_values_are_logits_stay(head):
+    image = keras.Input((None, None, 3))
+    model = keras.Model(image, head(layers.Conv2D(2, 1)(image)))
+    assert models.with_logits(model) is model

@@ -1,9 +1,13 @@
 """The scores among which the best is chosen: all of them on the same windows."""
 
+import types
+
 import pytest
 
+from maskzoo import data
+from maskzoo.errors import RunError
 from maskzoo.training import Recipe
-from maskzoo.training.choice import Carried, Choice, minimum_of, ranked
+from maskzoo.training.choice import Carried, Choice, measured_on, minimum_of, ranked
 from maskzoo.training.history import History
 
 
@@ -51,3 +55,35 @@ def test_a_minimum_that_a_stage_does_not_reach_delays_nothing():
 
 def choice_of(run, carried):
     return Choice(run, carried={2: carried})
+
+
+def test_the_models_of_epochs_before_a_lost_one_are_out_of_the_choice(tmp_path, history, caplog):
+    """`best.keras` was deleted: the last checkpoint is what is left, and competes with what follows."""
+    choice = Choice(tmp_path, {"epoch": 1, "val_dice": 0.9}, {2: Carried(2, {1: 0.9})})
+    choice.forget_lost(history)
+    expected = "best.keras is gone: the best is chosen among the models of epoch 4, the last one, and later ones"
+    assert expected in caplog.text
+    assert choice.scores(history, 2) == {4: 0.4}
+    history.rows.append({"epoch": 5, "stage": 2, "val_dice": 0.2})
+    assert choice.scores(history, 2) == {4: 0.4, 5: 0.2}
+    choice.write()
+    again = Choice.read(tmp_path)
+    assert (again.described, again.scores(history, 2)) == ({}, {4: 0.4, 5: 0.2})
+    (tmp_path / "best.keras").touch()
+    again.forget_lost(history)
+    assert again.first == 4
+
+
+def test_pixels_outside_of_an_image_are_not_measured_on(tmp_path):
+    small, large = (types.SimpleNamespace(image=types.SimpleNamespace(shape=shape)) for shape in ((20, 24), (52, 40)))
+    places = [(small, (0, -4)), (large, (0, 0)), (large, (20, 8))]
+    shown = [(case, data.Window(offset, (32, 32))) for case, offset in places]
+    measured = measured_on(types.SimpleNamespace(shown=shown))
+    assert measured == {"windows": 3, "images": 2, "pixels": 20 * 24 + 2 * 32 * 32, "window": [32, 32]}
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"carried": {"two": 1}}', '{"carried": {"2": {"after": 1}}}'])
+def test_a_damaged_file_is_named(tmp_path, text):
+    (tmp_path / "best.json").write_text(text)
+    with pytest.raises(RunError, match=r"best\.json: expected"):
+        Choice.read(tmp_path)

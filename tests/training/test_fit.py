@@ -131,7 +131,7 @@ def test_a_training_says_what_it_trains_on_what(train_tiny, tmp_path, caplog):
 def test_scales_are_said_and_warned_of_where_prediction_has_others(scales, level, said, tmp_path, caplog):
     caplog.set_level(logging.INFO, "maskzoo")
     network = models.build_model("unet_padded", (None, None, 1), 1, filters=[2, 2])
-    dataset = SimpleNamespace(train=[None], validation=[], channels=1, task="binary", class_names=("a",))
+    dataset = SimpleNamespace(train=[None], validation=[], channels=1, task="binary", class_names=("a",), regions={})
     session = SimpleNamespace(
         network=network,
         dataset=dataset,
@@ -177,6 +177,11 @@ def test_several_outputs_train_together_and_the_mask_is_predicted(train_tiny, sq
         ({"accumulate": 3}, "batch_size: expected a multiple of 1 device with 3 micro-batches each; received 4"),
         ({"devices": "cpu:2", "xla": True}, "^xla: expected a single device; received 2"),
         ({"auxiliary": {"aux1": "nowhere"}}, "received nowhere"),
+        ({"auxiliary": 7}, "^auxiliary: expected at most 0 levels of .*; received 7"),
+        (
+            {"task": "multiclass", "classes": {"background": 0, "square": 255}, "class_weights": [1, 2, 3]},
+            "^class_weights: expected one number per class, here 2; received 3",
+        ),
         ({"model": "fine_grained_unet"}, "single input"),
         ({"model": "unet_plus_plus", "option": {"filters": [4, 8]}, "freeze_encoder_epochs": 1}, "name an encoder"),
         ({"loss": "bce", "loss_weights": {"dice": [[0, 1]]}}, "expected a term of the loss: one of bce"),

@@ -31,6 +31,8 @@ OPTIONS = {
     "learning_rate": 0.01,
     "clip_norm": 0.5,
 }
+# The second one measures the best of the first on its own windows.
+STAGES = [{"epochs": 1, "patch": 24}, {"patch": 16}]
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +88,7 @@ def start(tmp_path, folder):
 
 def started_host(tmp_path, folder, program, host, hosts, *options):
     recipe = tmp_path / "recipe.json"
-    recipe.write_text(json.dumps(OPTIONS | {"data": str(folder)}))
+    recipe.write_text(json.dumps(OPTIONS | {"data": str(folder), "stages": STAGES}))
     arguments = ["--recipe", recipe, "--run", tmp_path / "run", "--hosts", hosts, "--host", host, *options]
     return subprocess.Popen(
         [sys.executable, *program, *map(str, arguments)],
@@ -111,12 +113,12 @@ def test_two_hosts_equal_one_machine_also_after_one_was_lost(folder, tmp_path, s
     other.kill()
     _, error = chief.communicate(timeout=60)
     other.communicate()
-    assert chief.returncode == 2
+    assert chief.returncode == 2, error
     assert error.startswith("error: hosts: expected all of them to train to the end")
     assert error.count("\n") == 1
 
     before = read_history(tmp_path / "run")
-    epochs = len(before) + 1
+    epochs = len(before)  # of the second stage
     resumed = [
         start(["-c", KEEPING, tmp_path / f"{host}.keras"], host, hosts, "--epochs", epochs, "--resume")
         for host in (0, 1)
@@ -126,13 +128,20 @@ def test_two_hosts_equal_one_machine_also_after_one_was_lost(folder, tmp_path, s
         assert host.returncode == 0, error
     rows = read_history(tmp_path / "run")
     assert rows[:-1] == before
-    assert len(rows) == epochs
+    assert len(rows) == 1 + epochs
     chief, other = weights(tmp_path / "0.keras"), weights(tmp_path / "1.keras")
     for name in chief:
         np.testing.assert_array_equal(chief[name], other[name], err_msg=name)
 
-    alone = training.Recipe(**OPTIONS, data=str(folder), epochs=epochs, run=str(tmp_path / "alone"), devices="cpu:1")
+    scores = []
+    options = OPTIONS | {"stages": STAGES, "epochs": epochs, "run": str(tmp_path / "alone"), "devices": "cpu:1"}
+    alone = training.Recipe(**options, data=str(folder))
     training.train(alone, training.create_run(alone))
+    for run in ("run", "alone"):
+        carried = json.loads((tmp_path / run / "best.json").read_text())["carried"]["2"]
+        assert (carried["after"], list(carried["scores"])) == (1, ["1"])
+        scores.append(carried["scores"]["1"])
+    np.testing.assert_allclose(*scores, rtol=1e-3)
     single = weights(tmp_path / "alone" / "last.keras")
     for name in single:
         np.testing.assert_allclose(chief[name], single[name], rtol=1e-3, atol=2e-5, err_msg=name)

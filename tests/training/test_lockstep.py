@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from maskzoo import training
+from maskzoo import inference, training
 from maskzoo.errors import TrainingError
-from maskzoo.training import read_history, strategy
+from maskzoo.training import read_history, strategy, windows
 from maskzoo.training.lockstep import LockstepTrainer
 
 OPTIONS = {
@@ -53,3 +53,34 @@ def test_hosts_that_start_with_different_weights_are_refused(grey_squares, tmp_p
     recipe = training.Recipe(**OPTIONS, data=str(grey_squares), epochs=1, run=str(tmp_path / "run"), devices="cpu:2")
     with pytest.raises(TrainingError, match="hosts: expected the same weights on all of them"):
         training.train(recipe, training.create_run(recipe))
+
+
+@pytest.mark.slow
+def test_without_held_out_images_nothing_is_validated_in_any_stage(grey_squares, tmp_path, monkeypatch):
+    monkeypatch.setattr("maskzoo.training.session.Trainer", LockstepTrainer)
+    stages = [{"epochs": 1, "patch": 16}, {"epochs": 1, "patch": 24}]
+    run = tmp_path / "run"
+    recipe = training.Recipe(
+        **OPTIONS, data=str(grey_squares), stages=stages, validation=0.0, run=str(run), devices="cpu:2"
+    )
+    training.train(recipe, training.create_run(recipe))
+    rows = read_history(run)
+    assert [row["stage"] for row in rows] == ["1", "2"]
+    assert "val_dice" not in rows[0]
+    assert inference.read_run(run).identity == inference.read_run(f"{run}:last").identity
+
+
+def test_windows_of_one_device_that_are_not_finite_end_the_training_of_all(grey_squares, tmp_path, monkeypatch):
+    monkeypatch.setattr("maskzoo.training.session.Trainer", LockstepTrainer)
+    read = windows.TimedWindows.__getitem__
+
+    def broken(dataset, index):
+        images, *others = read(dataset, index)
+        images[-1] = np.nan  # in the part of the last device
+        return images, *others
+
+    monkeypatch.setattr(windows.TimedWindows, "__getitem__", broken)
+    recipe = training.Recipe(**OPTIONS, data=str(grey_squares), epochs=2, run=str(tmp_path / "run"), devices="cpu:2")
+    with pytest.raises(TrainingError, match=r"received nan as loss in epoch 1; start again"):
+        training.train(recipe, training.create_run(recipe))
+    assert not (tmp_path / "run" / "last.keras").exists()

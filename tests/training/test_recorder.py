@@ -9,7 +9,7 @@ import pytest
 from maskzoo.errors import TrainingError
 from maskzoo.training import Recipe, recorder
 from maskzoo.training.choice import Choice
-from maskzoo.training.history import History
+from maskzoo.training.history import History, read_history
 
 
 @pytest.fixture
@@ -42,8 +42,40 @@ def test_the_table_is_written_before_the_checkpoint(tmp_path, written):
     callback = recorder_of(tmp_path, epochs=3)
     epoch(callback, 0, val_dice=0.5)
     epoch(callback, 1, val_dice=0.4)
-    assert written == ["history.csv", "best.keras", "last.keras", "history.csv", "last.keras"]
+    assert written == ["history.csv", "last.keras", "best.keras", "history.csv", "last.keras"]
     assert not callback.model.stop_training
+
+
+def test_a_score_of_0_is_a_score(tmp_path, written):
+    """Not none at all: the first epochs of a rare class have no other one."""
+    callback = recorder_of(tmp_path, epochs=4, patience=2)
+    for number, score in enumerate([0.0, 0.0, 0.3]):
+        epoch(callback, number, val_dice=score)
+    described = Choice.read(tmp_path).described
+    assert (described["epoch"], described["val_dice"]) == (3, 0.3)
+    assert not callback.model.stop_training
+    assert callback.history.stage_scores(1) == [0.0, 0.0, 0.3]
+    # What is read again is what was written.
+    assert History(tmp_path, read_history(tmp_path)).stage_scores(1) == [0.0, 0.0, 0.3]
+
+
+def test_a_model_that_was_not_kept_before_the_process_was_killed_is_kept_when_it_resumes(tmp_path, written):
+    callback = recorder_of(tmp_path, epochs=3)
+    for number, score in enumerate([0.5, 0.6]):
+        epoch(callback, number, val_dice=score)
+        (tmp_path / "best.keras").touch()
+    recipe, choice = Recipe(epochs=3), Choice.read(tmp_path)
+    assert not recorder.lacks_kept(callback.history, choice, 1, recipe)
+    # Killed after `last.keras` of the third epoch, the best one.
+    callback.history.add({"epoch": 3, "stage": 1, "val_dice": 0.7})
+    assert recorder.lacks_kept(callback.history, choice, 1, recipe)
+    assert not recorder.lacks_kept(callback.history, Choice(tmp_path, {"epoch": 3}), 1, recipe)
+    # An average that was no worse than it.
+    averaged = Choice(tmp_path, {"epoch": None, "average_of": [3, 1]})
+    assert not recorder.lacks_kept(callback.history, averaged, 1, recipe)
+    assert recorder.lacks_kept(callback.history, averaged, 1, Recipe(epochs=3, average_best=2))
+    (tmp_path / "best.keras").unlink()
+    assert recorder.lacks_kept(callback.history, Choice(tmp_path, {"epoch": 3}), 1, recipe)
 
 
 def test_the_best_is_chosen_from_its_minimum_number_of_epochs_on(tmp_path, written):

@@ -44,6 +44,23 @@ def test_stages_are_resumed_at_other_rates_but_with_the_same_windows(tmp_path):
     assert create_run(Recipe(run=str(run), resume=True, stages=[{"patch": 32, "learning_rate": 1e-3}])) == run
     with pytest.raises(OptionError, match=r"^stages: expected"):
         create_run(Recipe(run=str(run), resume=True, stages=[{"patch": 16}]))
+    # Every stage has a rate of its own, so that this one would change nothing.
+    with pytest.raises(OptionError, match=r"^learning_rate: expected another value in `stages`, each of which has"):
+        create_run(Recipe(run=str(run), resume=True, learning_rate=1e-4, stages=recipe.stages))
+
+
+def test_the_data_of_a_run_may_lie_elsewhere_and_the_folds_of_a_single_one_too(tmp_path):
+    """What the images are is looked at when they are opened."""
+    run = tmp_path / "run"
+    recipe = Recipe(run=str(run), data="here", folds="here.json", fold=1)
+    run_folder.write_recipe(recipe, create_run(recipe))
+    assert create_run(Recipe(run=str(run), resume=True, data="there", folds="there.json", fold=1)) == run
+    with pytest.raises(OptionError, match=r"^fold: expected 1 to resume"):
+        create_run(Recipe(run=str(run), resume=True, data="there", folds="there.json", fold=2))
+    several = Recipe(run=str(tmp_path / "several"), data="here", folds=3)
+    run_folder.write_recipe(several, create_run(several))
+    with pytest.raises(OptionError, match=r"^folds: expected 3 to resume"):
+        create_run(Recipe(run=several.run, resume=True, data="here", folds=4))
 
 
 def test_what_killed_processes_left_is_removed_at_the_next_start(tmp_path):

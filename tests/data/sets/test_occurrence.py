@@ -54,3 +54,30 @@ def test_masks_without_any_background_are_said(tmp_path, save_blocks, caplog):
         cv2.imwrite(str(tmp_path / "masks" / f"im{number}.png"), np.full((40, 30), 255, np.uint8))
     checked(tmp_path)
     assert "no image to train on shows anything but foreground" in caplog.text
+
+
+@pytest.mark.parametrize("held_out", [True, False])
+def test_images_none_of_whose_pixels_count_are_refused(tmp_path, save_blocks, held_out):
+    """A validation on ignored pixels alone has a Dice of 1, whatever is predicted."""
+    save_blocks(tmp_path, 4)
+    names = {case.name for case in load_data(str(tmp_path), spatial_dims=2).validation}
+    for number in range(4):
+        path = tmp_path / "masks" / f"im{number}.png"
+        if (f"im{number}" in names) == held_out:
+            cv2.imwrite(str(path), np.full_like(cv2.imread(str(path), 0), 255))
+    side = "hold out" if held_out else "train on"
+    with pytest.raises(DataError, match=f"labels that say something of an image to {side}; received ignored pixels"):
+        checked(tmp_path, ignore=[255])
+
+
+def test_a_class_that_no_held_out_image_shows_is_said(tmp_path, save_blocks, caplog):
+    save_blocks(tmp_path, 4)
+    (held_out,) = [case.name for case in load_data(str(tmp_path), spatial_dims=2).validation]
+    path = tmp_path / "masks" / f"{held_out}.png"
+    shape = cv2.imread(str(path), 0).shape
+    for number in range(4):
+        values = np.zeros(shape, np.uint8)
+        values[:2] = 0 if f"im{number}" == held_out else 1
+        cv2.imwrite(str(tmp_path / "masks" / f"im{number}.png"), values)
+    checked(tmp_path, classes={"kidney": 1})
+    assert "no held-out image shows kidney: the best epoch is chosen without" in caplog.text
