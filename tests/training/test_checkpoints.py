@@ -44,7 +44,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
     whole = path.read_bytes()
     for content in (b"", whole[:200], whole[: len(whole) // 2], whole[:300] + bytes(400) + whole[700:]):
         path.write_bytes(content)
-        with pytest.raises(RunError, match=r"last\.keras: expected a model"):
+        with pytest.raises(RunError, match=r"last\.keras: expected a .*model"):
             checkpoints.load_last(tmp_path)
 
 
