@@ -12,7 +12,7 @@ import numpy as np
 from maskzoo.errors import ImageError, UnreadableFile, readable
 from maskzoo.names import counted
 
-from .image_files import is_dicom_file
+from .image_files import slices_in
 from .reading import ignored_warnings
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ UNDEFINED_LENGTH = 0xFFFFFFFF
 DEFLATED = "1.2.840.10008.1.2.1.99"
 PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 ITEM, SEQUENCE_END = 0xFFFEE000, 0xFFFEE0DD
+# Modalities of files that describe images and are none (DICOM PS3.3, C.7.3.1.1.1): outlines, plans, reports, notes.
+DESCRIPTIONS = {"RTSTRUCT", "RTPLAN", "RTRECORD", "PLAN", "SR", "PR", "KO", "REG", "FID", "DOC"}
 # Directions and sizes that differ by less than this are the same.
 SAME = 1e-3
 
@@ -107,7 +109,7 @@ def series_files(folder: Path) -> list[str]:
     """
     import SimpleITK as sitk
 
-    files = [file for file in sorted(folder.iterdir()) if is_dicom_file(file)]
+    files = [file for file in slices_in(folder) if not is_description(file)]
     for file in files:
         require_whole_elements(file)
     series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
@@ -121,6 +123,18 @@ def series_files(folder: Path) -> list[str]:
     if left_out := {file.name for file in files} - {Path(file).name for file in found}:
         raise UnreadableFile(folder / min(left_out), "a slice of the series of the others", "one of none")
     return found
+
+
+def is_description(path: Path) -> bool:
+    """Says whether a DICOM file describes images and is none, such as the outlines that lie beside many series."""
+    import pydicom
+
+    try:
+        with ignored_warnings():
+            content = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["Modality", "Rows"])
+    except Exception:  # a damaged file, which is refused as one
+        return False
+    return content.get("Rows", None) is None and str(content.get("Modality", "")) in DESCRIPTIONS
 
 
 def series_in_words(folder: Path, identity: str) -> str:

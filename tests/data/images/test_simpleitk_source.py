@@ -13,7 +13,7 @@ from concurrency import whole
 from maskzoo.data import Window, WriterOptions, is_image, load_data, open_source, open_writer
 from maskzoo.data.sets.folders import files_by_stem
 from maskzoo.data.sets.spec_file import read_spec, spatial_dims_of
-from maskzoo.errors import ImageError
+from maskzoo.errors import ImageError, UnreadableFile
 
 
 def scan(dtype=np.int16, components=1):
@@ -87,6 +87,21 @@ def test_one_slice_is_as_thick_as_it_says(tmp_path, write_series):
         content.save_as(file)
         source = open_source(folder, spatial_dims=3)
         np.testing.assert_allclose(source.frame.spacing, (0.5, 0.7, expected), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("modality", "is_left_out"), [("RTSTRUCT", True), ("SR", True), ("CT", False)])
+def test_what_describes_a_series_is_no_slice_of_it(tmp_path, write_series, modality, is_left_out):
+    folder = write_series(tmp_path / "patient", scan())
+    content = pydicom.dcmread(min(folder.iterdir()))
+    for element in ("PixelData", "Rows", "Columns"):
+        delattr(content, element)
+    content.Modality, content.SeriesInstanceUID = modality, "1.2.3"
+    content.save_as(folder / "outlines.dcm")
+    if is_left_out:
+        assert open_source(folder).shape == (13, 11, 6)
+    else:
+        with pytest.raises(UnreadableFile, match=r"outlines\.dcm: expected a readable DICOM file; received one"):
+            open_source(folder)
 
 
 def test_series_in_one_folder_are_named(tmp_path, write_series):
