@@ -40,6 +40,12 @@ def test_what_encloses_nothing_is_no_area(geometry):
     assert shapes(geometry, kind="a") == []
 
 
+@pytest.mark.parametrize("hole", [[], [[1, 1], [2, 2], [1, 1]]])
+def test_a_hole_that_encloses_nothing_is_left_out(hole):
+    (shape,) = shapes(polygon([[0, 0], [4, 0], [4, 4], [0, 0]], hole))
+    assert len(shape.parts[0]) == 1
+
+
 def test_rings_are_closed_and_heights_left_out():
     (shape,) = shapes(polygon([[0, 0, 7], [4, 0, 7], [4, 4, 7]]))
     assert shape.parts[0][0].tolist() == [[0, 0], [4, 0], [4, 4], [0, 0]]
