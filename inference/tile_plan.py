@@ -26,8 +26,8 @@ GRID = {2: 256, 3: 16}
 LARGEST_TILE = {2: 4096, 3: 256}
 # A smaller tile is taken if it costs at most this many times the least work.
 WORTHWHILE = 1.05
-# An image that fits into memory is predicted in one piece, without a halo, where a halo would make it this many times
-# the work: a volume that is smaller than its network's receptive field.
+# An image that fits into memory is predicted in one piece, without a halo, where the model would be given this many times
+# its pixels with one: a volume that is smaller than its network's receptive field.
 AFFORDABLE_WORK = 8
 BLENDED_TILE = {2: 512, 3: 96}
 BATCHES_AHEAD = 2
@@ -92,7 +92,12 @@ class TilePlan:
     @property
     def work(self) -> float:
         """Multiplications for each pixel of the image, as a multiple of those of the whole model on that pixel."""
-        return self.share * self.tiles * math.prod(self.input_size) / math.prod(self.shape)
+        return self.share * self.given
+
+    @property
+    def given(self) -> float:
+        """Pixels that the model is given for each pixel of the image."""
+        return self.tiles * math.prod(self.input_size) / math.prod(self.shape)
 
     def as_notes(self) -> dict[str, JSON] | None:
         """Returns the attributes as JSON values, for `from_notes`; `None` for a plan that is rather made again."""
@@ -170,7 +175,7 @@ def plan_tiles(
     else:
         plans = candidate_plans(image, geometry, options.tile, options.halo)
         free = options.tile is None and options.halo is None
-        if free and min(plan.work for plan in plans) > AFFORDABLE_WORK:
+        if free and min(plan.given for plan in plans) > AFFORDABLE_WORK:
             whole = whole_plan(image, geometry)
             if whole and whole.memory <= options.memory:
                 return whole
