@@ -26,8 +26,8 @@ GRID = {2: 256, 3: 16}
 LARGEST_TILE = {2: 4096, 3: 256}
 # A smaller tile is taken if it costs at most this many times the least work.
 WORTHWHILE = 1.05
-# An image that fits into memory is predicted in one piece, without a halo, where the model would be given this many times
-# its pixels with one: a volume that is smaller than its network's receptive field.
+# An image that fits into memory is predicted in one piece, without a halo, where with one the model would be given this
+# many times its pixels: a volume that is smaller than its network's receptive field.
 AFFORDABLE_WORK = 8
 BLENDED_TILE = {2: 512, 3: 96}
 BATCHES_AHEAD = 2
