@@ -211,6 +211,8 @@ class Decision:
         for name in ("thresholds", "holes", "minimum_area", "gate", "members", "weights", "models", "folds"):
             if known.get(name) is not None:
                 known[name] = tuple(known[name])
+        if known.get("thresholds", ()) is None:
+            del known["thresholds"]
         if known.get("groups") is not None:
             groups = known["groups"]
             thresholds = {group: tuple(values) for group, values in groups["thresholds"].items()}

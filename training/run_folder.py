@@ -171,7 +171,10 @@ def read_recipe(run: Path) -> Recipe:
     if not isinstance(mapping, dict):
         raise RunError(path, "options by name", mapping)
     # Nobody has to change a run that is there.
-    return Recipe.from_mapping(mapping, path, logging.DEBUG)
+    try:
+        return Recipe.from_mapping(mapping, path, logging.DEBUG)
+    except OptionError as error:
+        raise RunError(path, f"{error.name} to be {error.expected}", error.received) from error
 
 
 def free_name(folder: Path, name: str) -> Path:
