@@ -20,6 +20,7 @@ from ..data.sampling.places import require_names
 from ..models import analysis
 from .initial_weights import model_file
 from .network import ImageFacts, assembled_network, encoder_layers
+from .options import Value
 from .recipe import Recipe
 from .session import DEFAULT_LOSS
 from .step import Objective
@@ -51,8 +52,7 @@ class EarlyChecks:
     def network(self) -> keras.Model:
         """The model, without weights from files."""
         if self._network is None:
-            option = {name: value for name, value in self.recipe.option.items() if name != "encoder_weights"}
-            recipe = replace(self.recipe, option=option)
+            recipe = replace(self.recipe, option=without_weights(self.recipe.option))
             facts = ImageFacts("binary", ["any"], 1, self.spatial_dims)
             if recipe.roi_classes:
                 names = list(self.spec.classes or [*recipe.roi_classes, "any"])
@@ -149,6 +149,13 @@ class EarlyChecks:
             return None  # the region around the large classes may be anywhere
         geometry = analysis.geometry(self.network)
         return None if geometry.is_global else geometry.receptive_field
+
+
+def without_weights(option: Value) -> Value:
+    """Returns options of a builder, and of builders that it names, without files of weights or downloads."""
+    if not isinstance(option, dict):
+        return option
+    return {name: without_weights(value) for name, value in option.items() if name != "encoder_weights"}
 
 
 def apart(function: Callable[[], Result]) -> Result:

@@ -9,7 +9,7 @@ import pytest
 
 from maskzoo import data, models, training
 from maskzoo.errors import MaskzooError
-from maskzoo.training.early_checks import EarlyChecks, apart
+from maskzoo.training.early_checks import EarlyChecks, apart, without_weights
 
 
 class Read(Exception):
@@ -139,3 +139,8 @@ def test_the_receptive_field_is_known_before_the_data(squares, options, expected
         # Two convolutions of 3 before the pooling, two below it on pixels twice as large, up by 2, two above.
         assert len(field) == 2
         assert 16 < field[0] < 24
+
+
+def test_no_weights_are_read_to_look_at_a_model():
+    option = {"trunk": "backbone_unet", "trunk_options": {"encoder": "resnet34", "encoder_weights": "imagenet"}}
+    assert without_weights(option) == {"trunk": "backbone_unet", "trunk_options": {"encoder": "resnet34"}}
