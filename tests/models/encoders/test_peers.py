@@ -20,6 +20,10 @@ def timm(name, **options):
     return pytest.importorskip("timm").create_model(name, **options)
 
 
+def efficientnet_pytorch():
+    return pytest.importorskip("efficientnet_pytorch").EfficientNet.from_name("efficientnet-b0")
+
+
 def transformers(name, **options):
     package = pytest.importorskip("transformers")
     return getattr(package, f"{name}ForImageClassification")(getattr(package, f"{name}Config")(**options))
@@ -132,6 +136,11 @@ def coat(model, image):
     return [found[level][:, 1:].reshape(len(image), *size, -1).permute(0, 3, 1, 2) for level, size in enumerate(sizes)]
 
 
+def endpoints(model, image):
+    found = model.extract_endpoints(image)
+    return [found[f"reduction_{level}"] for level in range(1, 6)]
+
+
 def unit_range(image):
     """From standardised values to -1 to 1."""
     torch = pytest.importorskip("torch")
@@ -141,6 +150,13 @@ def unit_range(image):
 
 EFFICIENTNET = {"width_coefficient": 1.0, "depth_coefficient": 1.0, "hidden_dim": 1280, "image_size": 224}
 V1, V2 = sequential(1, 2, 3, 5, 7), sequential(1, 2, 3, 5, 6)
+# Peers that take images of one size.
+FIXED_SIZE = (
+    "swin_tiny, timm",
+    "coat_mini, timm",
+    "coat_lite_mini, timm",
+    "efficientnet_b0, EfficientNet-PyTorch",
+)
 # Encoder, the peer's model, its features, and the range of its images.
 PEERS = {
     "vgg16, torchvision": ("vgg16", functools.partial(torchvision, "vgg16"), sequential(8, 15, 22, 29, 30)),
@@ -182,6 +198,7 @@ PEERS = {
         functools.partial(transformers, "EfficientNet", **EFFICIENTNET),
         hidden_states(1, 3, 5, 11, 16),
     ),
+    "efficientnet_b0, EfficientNet-PyTorch": ("efficientnet_b0", efficientnet_pytorch, endpoints),
     "efficientnetv2_b0, timm's tf_": (
         "efficientnetv2_b0",
         functools.partial(timm, "tf_efficientnetv2_b0"),
@@ -249,8 +266,7 @@ def test_features_are_those_of_the_peer(name, suffix, torch, tmp_path):
         pytest.importorskip("safetensors.torch").save_file(
             {name: tensor.contiguous() for name, tensor in model.state_dict().items()}, path
         )
-    # timm's Swin and CoaT take images of one size.
-    size = (224, 224) if name in ("swin_tiny, timm", "coat_mini, timm", "coat_lite_mini, timm") else (64, 96)
+    size = (224, 224) if name in FIXED_SIZE else (64, 96)
     image = np.random.default_rng(0).normal(size=(1, *size, 3)).astype("float32")
     theirs = torch.from_numpy(image.transpose(0, 3, 1, 2).copy())
     for change in image_range:
