@@ -41,27 +41,44 @@ RANGES = {
 
 
 @pytest.mark.parametrize(
-    ("name", "function", "first", "deepest", "image_range", "options"),
+    ("name", "function", "first", "levels", "image_range", "options"),
     [
-        ("mobilenet", "MobileNet", None, "conv_pw_13_relu", "tf", {"include_top": False}),
-        ("mobilenet", "MobileNet", None, "conv_pw_13_relu", "tf", {"include_top": True, "classes": 7}),
+        ("mobilenet", "MobileNet", None, ("conv_pw_1_relu", "conv_pw_13_relu"), "tf", {"include_top": False}),
+        (
+            "mobilenet",
+            "MobileNet",
+            None,
+            ("conv_pw_1_relu", "conv_pw_13_relu"),
+            "tf",
+            {"include_top": True, "classes": 7},
+        ),
         pytest.param(
-            *("efficientnet_b0", "EfficientNetB0", "stem_conv_pad", "block7a_project_bn", "torch"),
+            *(
+                "efficientnet_b0",
+                "EfficientNetB0",
+                "stem_conv_pad",
+                ("block1a_project_bn", "block7a_project_bn"),
+                "torch",
+            ),
             {"include_top": False},
             marks=pytest.mark.slow,
         ),
-        pytest.param(*("vgg16", "VGG16", None, "block5_pool", "caffe", {"include_top": False}), marks=pytest.mark.slow),
+        pytest.param(
+            *("vgg16", "VGG16", None, ("block2_conv2", "block5_pool"), "caffe", {"include_top": False}),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_published_file_is_used_offline_with_any_number_of_channels(
-    name, function, first, deepest, image_range, options, tmp_path
+    name, function, first, levels, image_range, options, tmp_path
 ):
     published = application(function, **options)
     path = publish(published, tmp_path / "published_tf_no_top.h5")
     image = np.random.default_rng(1).normal(size=(1, 64, 64, 1)).astype("float32")
     # Of networks that begin with preprocessing, what is behind it.
     start = published.input if first is None else published.get_layer(first).input
-    network = keras.Model(start, published.get_layer(deepest).output)
+    # The finest level tells what a random network forgets on the way to the deepest.
+    network = keras.Model(start, [published.get_layer(level).output for level in levels])
     coloured = np.concatenate([image, 2 * image, 0.5 - image], -1)
     grey = np.repeat(image, 3, -1)
     cases = {
@@ -72,8 +89,9 @@ def test_a_published_file_is_used_offline_with_any_number_of_channels(
     }
     for channels, (seen, value) in cases.items():
         encoder = models.build_encoder(name, (64, 64, channels), encoder_weights=str(path))
-        expected = np.asarray(network(value))
-        np.testing.assert_allclose(encoder(seen)[-1], expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+        features = encoder(seen)
+        for found, expected in zip((features[0], features[-1]), network(value), strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
 
 
 def test_layers_that_were_counted_are_found_by_their_order(tmp_path):
