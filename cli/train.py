@@ -133,8 +133,6 @@ def train_one(recipe: training.Recipe) -> None:
 
 def fit(recipe: training.Recipe, folder: Path) -> Dataset:
     """Trains into a run folder, which is removed again if nothing came of it."""
-    # From here on the run is not finished.
-    (folder / "scores.json").unlink(missing_ok=True)
     try:
         load_keras("tensorflow")
         return training.train(recipe, folder)

@@ -17,7 +17,7 @@ from ..models import analysis
 from .network import regions_of
 from .options import Value
 from .recipe import Recipe
-from .run_folder import LAST, Manifest, write_recipe
+from .run_folder import LAST, SCORES, Manifest, write_recipe
 from .session import Session
 from .windows import input_patch
 
@@ -40,6 +40,8 @@ def write_description(session: Session, recipe: Recipe, run: Path) -> None:
         # The runs that it began with may be gone when it is resumed.
         before += [image for image in read_run_data(run).seen_before if image not in before]
     described["seen_before"] = before
+    # From here on the run is not finished; one that is refused keeps its scores.
+    (run / SCORES).unlink(missing_ok=True)
     write_recipe(recipe, run)
     RunData.from_mapping(described).write(run)
     if not (run / DECISION_FILE).exists():

@@ -19,11 +19,11 @@ from .child_process import run_logged
 from .choice import read_choice
 from .history import MONITOR, read_history
 from .recipe import Recipe
-from .run_folder import BEST, LAST, LOG, RECIPE, TRAINED_BY_NONE, create_run, read_recipe, write_recipe
+from .run_folder import BEST, LAST, LOG, RECIPE, SCORES, TRAINED_BY_NONE, create_run, read_recipe, write_recipe
 
 logger = logging.getLogger(__name__)
 
-FOLDS, SCORES, OUT_OF_FOLD = "folds.json", "scores.json", "out_of_fold"
+FOLDS, OUT_OF_FOLD = "folds.json", "out_of_fold"
 
 # The fold of every image, the regions that are split in their place if any are, and the folds to train.
 AssignedFolds = tuple[dict[str, int], dict[str, data.Region], list[int]]

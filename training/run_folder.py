@@ -25,6 +25,8 @@ from .recipe import Recipe
 BEST, LAST, RECIPE, MANIFEST = "best.keras", "last.keras", "recipe.yaml", "manifest.json"
 # What was chosen as the best, and why.
 CHOICE = "best.json"
+# How good the best model is on whole images; a run without it is not finished.
+SCORES = "scores.json"
 # What a training that another process started prints.
 LOG = "train.log"
 # What a process expects of a run folder that it writes.

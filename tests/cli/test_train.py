@@ -1,5 +1,7 @@
 """`maskzoo train`: what it takes from the environment."""
 
+import shutil
+
 import pytest
 from run_verb import run_and_capture
 
@@ -25,3 +27,16 @@ def test_a_balance_that_cannot_be_is_refused_before_a_model_is_built(
     code, _, err = run_and_capture(capsys, "train", "--model", "unet_padded", *options)
     assert (code, err) == (2, message)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_finished_run_keeps_its_scores_where_it_is_not_resumed(trained_run, squares, tmp_path, capsys):
+    run, other = tmp_path / "run", tmp_path / "other"
+    shutil.copytree(trained_run, run)
+    shutil.copytree(squares, other)
+    for kind in ("images", "masks"):
+        (other / kind / "1.tif").unlink()
+    code, _, err = run_and_capture(capsys, "train", "--run", run, "--resume", "--data", other, "--epochs", 3)
+    assert code == 2
+    assert "expected the images that it was begun with, to be resumed" in err
+    assert (run / "scores.json").read_bytes() == (trained_run / "scores.json").read_bytes()
+    assert (run / "recipe.yaml").read_bytes() == (trained_run / "recipe.yaml").read_bytes()
