@@ -55,8 +55,8 @@ def test_a_network_that_ends_in_an_activation_gives_its_logits(head):
     model = keras.Model(image, head(image))
     images = 30 * _random(1, 8, 8, 3)
     logits = models.with_logits(model)
-    assert np.max(logits(images)) > 1
-    assert np.min(logits(images)) < 0
+    # No probabilities; which side of 0 they are on follows from random kernels.
+    assert np.max(np.abs(logits(images))) > 1
     kernels = [weight.numpy() for weight in model.weights if weight.ndim == 4]
     biases = [weight.numpy() for weight in model.weights if weight.ndim == 1]
     expected = images @ np.concatenate(kernels, -1)[0, 0] + np.concatenate(biases)
