@@ -11,6 +11,7 @@ from maskzoo.errors import LabelError, OptionError
 from maskzoo.names import one_of
 
 from ..images.source import Source
+from .category_names import named
 from .colors import colors_expected, has_colors
 from .facts import LabelFacts, scan
 from .instances import MOST_CLASSES
@@ -124,6 +125,8 @@ def understand(
         )
     if any(is_rounded(fact.source) for fact in facts):
         remarks.append("values that are stored scaled or computed are rounded to whole numbers")
+    if classes is None:
+        scheme = named(scheme, facts)
     return Understanding(replace(scheme, palette=palette_of(facts)), remarks)
 
 

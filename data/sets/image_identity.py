@@ -25,7 +25,10 @@ from ..images.wrapped_source import WrappedSource
 # Images up to this size are compared by all of their pixels, larger ones by windows spread over them.
 HASHED_PIXELS = 1 << 22
 # Whole numbers are hashed in the smallest of these types that holds them: a copy may be stored in a larger one.
-COMPACT = ("<u1", "<u2", "<i4")
+COMPACT = ("<u1", "<u2", "<u4", "<i8")
+# Copies from 0 to 1 are stretched by the greatest value of the type that they were made from, rounded in 32 bits.
+SCALES = (1, 255, 65535)
+ROUNDING = 1e-2
 # Fractions of an image that are closer than this are equal.
 EDGE = 1e-9
 
@@ -119,7 +122,7 @@ def identities_of(sources: Sequence[Source]) -> list[ImageIdentity]:
     if not sources:
         return []
     images = [at_full_resolution(whole(source)) for source in sources]
-    hashes = remembered("identities", images, lambda: [content_hash(source) for source in images])
+    hashes = remembered("image identities", images, lambda: [content_hash(source) for source in images])
     return [
         ImageIdentity(
             None if image.path is None else str(Path(image.path).resolve()),
@@ -177,8 +180,9 @@ def stated_spacing(frame: Frame) -> tuple[float, ...] | None:
 def content_hash(source: Source) -> np.ndarray:
     """Returns a hash of size and pixels of an image as `uint8`; an empty one if all of its pixels are alike.
 
-    Bands that are all equal count as one, and whole numbers are the same in every type: a grey PNG, its RGB copy and a
-    16-bit TIFF of the same numbers are one image.
+    Bands that are all equal count as one, and numbers are the same in every type, also stretched to its range or
+    shifted: a grey PNG, its RGB copy, a 16-bit TIFF of the same numbers or of 257 times each, and floats from 0 to 1
+    are one image.
     """
     all_bands, first_band = (hashlib.sha256(repr(tuple(source.shape)).encode()) for _ in range(2))
     grey, pixel, flat = True, None, True
@@ -196,12 +200,27 @@ def content_hash(source: Source) -> np.ndarray:
 
 
 def canonical_bytes(values: np.ndarray) -> bytes:
-    """Returns bytes that are equal for equal numbers, whatever their type."""
-    whole = values.dtype.kind in "bui" or bool((np.isfinite(values) & (np.rint(values) == values)).all())
-    if whole:
-        least, greatest = values.min(), values.max()
-        for kind in COMPACT:
-            limits = np.iinfo(kind)
-            if limits.min <= least and greatest <= limits.max:
-                return kind.encode() + np.ascontiguousarray(values, kind).tobytes()
-    return b"<f8" + np.ascontiguousarray(values, "<f8").tobytes()
+    """Returns bytes that are equal for equal numbers, whatever their type, where they begin and their smallest step."""
+    numbers = whole_numbers(values)
+    if numbers is None:
+        return b"<f8" + np.ascontiguousarray(values, "<f8").tobytes()
+    numbers -= numbers.min()
+    # A few values say of most images that they are not stretched.
+    if np.gcd.reduce(numbers.ravel()[:4096]) != 1 and (step := int(np.gcd.reduce(numbers, axis=None))) > 1:
+        numbers //= step
+    kind = next(kind for kind in COMPACT if numbers.max() <= np.iinfo(kind).max)
+    return kind.encode() + np.ascontiguousarray(numbers, kind).tobytes()
+
+
+def whole_numbers(values: np.ndarray) -> np.ndarray | None:
+    """Returns values as `int64`, those from 0 to 1 in steps of 8 or 16 bits as steps; `None` if they are neither."""
+    if values.dtype.kind in "bui":
+        return None if values.max() > np.iinfo(np.int64).max else values.astype(np.int64)
+    if not np.isfinite(values).all() or np.abs(values).max() > np.iinfo(np.int32).max:
+        return None
+    for scale in SCALES:
+        scaled = values.astype(np.float64) * scale
+        rounded = np.rint(scaled)
+        if np.abs(scaled - rounded).max() < ROUNDING and rounded.max() > rounded.min():
+            return rounded.astype(np.int64)
+    return None

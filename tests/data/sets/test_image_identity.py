@@ -55,6 +55,23 @@ def test_types_and_equal_bands_make_no_difference(tmp_path):
     assert identity(save(tmp_path / "half.npy", GREY + 0.5)).content != first
 
 
+def test_a_stretched_or_shifted_copy_is_the_same_image(tmp_path):
+    first = identity(save(tmp_path / "a.png", GREY)).content
+    for name, pixels in [
+        ("stretched.tif", GREY.astype(np.uint16) * 257),
+        ("shifted.npy", GREY.astype(np.int16) - 1024),
+        ("float.npy", GREY.astype(np.float32) / 255),
+        ("wide-float.npy", (GREY.astype(np.uint16) * 257).astype(np.float32) / 65535),
+    ]:
+        assert identity(save(tmp_path / name, pixels)).content == first, name
+    for name, pixels in [
+        ("changed.npy", np.where(np.arange(40) == 7, GREY.astype(np.uint16) * 257 + 1, GREY.astype(np.uint16) * 257)),
+        ("squared.npy", GREY.astype(np.int32) ** 2),
+        ("inverted.png", 255 - GREY),
+    ]:
+        assert identity(save(tmp_path / name, pixels)).content != first, name
+
+
 def test_a_link_is_its_file_and_a_coarser_scale_is_its_image(tmp_path):
     path = save(tmp_path / "a.png", GREY)
     (tmp_path / "sub").mkdir()
