@@ -202,10 +202,10 @@ def test_a_missing_renamed_superfluous_or_misshapen_tensor_is_named(family, tmp_
     renamed = refusal(without | {f"{name}s": right[name]})
     assert f"expected tensor {short}; received none (nearest: {short}s)" in renamed
     extra = refusal(right | {f"{name}.more": right[name]})
-    assert f"received {short}.more" in extra
+    assert f"received {name}.more" in extra
     misshapen = refusal(right | {name: right[name][1:]})
     rows, columns = right[name].shape
-    assert f"tensor {short} to have shape ({rows}, {columns}); received shape ({rows - 1}, {columns})" in misshapen
+    assert f"tensor {name} to have shape ({rows}, {columns}); received shape ({rows - 1}, {columns})" in misshapen
 
 
 def test_files_that_are_no_weights_are_refused_in_one_line(tmp_path):
