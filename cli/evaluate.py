@@ -170,17 +170,8 @@ def trained_on(trained: Predictor, cases: Sequence[Case]) -> dict[str, list[str]
         cases: What they are to be scored on.
     """
     identities = data.identities_of([case.image for case in cases])
-    found = {}
-    for run in trained.members:
-        seen = inference.seen_by(run.data, run.path)
-        names = [
-            case.name for case, image in zip(cases, identities, strict=True) if seen.has(image, Path(case.name).name)
-        ]
-        if names:
-            found[str(run.path)] = names
-            count = f"{'regions of ' if run.data.regions else ''}{len(names)} of {counted(len(cases), 'image')}"
-            logger.warning("%s was trained on %s: %s", run.path, count, data.listed_names(names))
-    return found
+    named = {str(run.path): evaluation.trained_on(run, cases, identities) for run in trained.members}
+    return {run: names for run, names in named.items() if names}
 
 
 def parse_measures(text: str) -> list[str]:

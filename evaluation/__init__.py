@@ -6,6 +6,7 @@ import lazy_loader
 
 if TYPE_CHECKING:
     from .curves import draw_curves as draw_curves
+    from .held_out import trained_on as trained_on
     from .level_picture import draw_levels as draw_levels
     from .level_response import LevelResponses as LevelResponses
     from .level_response import Response as Response
@@ -25,6 +26,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "curves": ["draw_curves"],
+        "held_out": ["trained_on"],
         "level_picture": ["draw_levels"],
         "level_response": ["LevelResponses", "Response", "level_responses"],
         "scores": ["MEASURES", "Scores", "read_scores"],

@@ -9,12 +9,14 @@ import numpy as np
 from tqdm import tqdm
 
 from maskzoo.errors import RunError
+from maskzoo.names import counted
 
 from .. import data, metrics
 from ..inference.ensemble import Ensemble
 from ..inference.image_values import fitting_source
 from ..inference.options import TileOptions
 from ..inference.run import Run
+from ..inference.seen_images import seen_by
 from ..inference.tiles import of_image, predict_tiles
 from ..postprocessing.strips import ReadRows, Strips, strip_height
 
@@ -59,6 +61,8 @@ def predict_held_out(run: Run, folder: Path, tta: str, tiles: TileOptions) -> li
     images = []
     cases = data.labelled_cases(run.data.as_mapping())
     identities = data.identities_of([case.image for case in cases])
+    # Other files may lie at their paths now.
+    trained_on(run, cases, identities)
     quiet = None if logger.isEnabledFor(logging.WARNING) else True
     for number, case in enumerate(tqdm(cases, unit="image", desc=run.name, disable=quiet)):
         image = fitting_source(ensemble, case.image)
@@ -72,6 +76,22 @@ def predict_held_out(run: Run, folder: Path, tta: str, tiles: TileOptions) -> li
         truth = rows_of_case(case)
         images.append(HeldOutImage(case.name, plan.shape, truth, rows_of_array(logits), identities[number]))
     return images
+
+
+def trained_on(run: Run, cases: Sequence[data.Case], identities: Sequence[data.ImageIdentity]) -> list[str]:
+    """Returns the names of the images that a run was trained on among some, and warns of them.
+
+    Args:
+        run: The run.
+        cases: What it is to be scored on.
+        identities: What their images are.
+    """
+    seen = seen_by(run.data, run.path)
+    names = [case.name for case, image in zip(cases, identities, strict=True) if seen.has(image, Path(case.name).name)]
+    if names:
+        count = f"{'regions of ' if run.data.regions else ''}{len(names)} of {counted(len(cases), 'image')}"
+        logger.warning("%s was trained on %s: %s", run.path, count, data.listed_names(names))
+    return names
 
 
 def in_order_of(images: Sequence[HeldOutImage], first: Sequence[HeldOutImage], run: Run) -> list[HeldOutImage]:

@@ -29,6 +29,7 @@ class PixelCounts(keras.metrics.Metric):
         threshold: Probability from which a pixel is positive, one number or one per class; binary and multilabel.
         ignore_index: Label value of pixels that do not count.
         include_background: Whether class 0 of a multiclass task enters the mean.
+        only_present: Whether only classes that labels show enter the mean, which is 0 where they show none.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class PixelCounts(keras.metrics.Metric):
         threshold: float | Sequence[float] = 0.5,
         ignore_index: int | None = None,
         include_background: bool = False,
+        only_present: bool = False,
         name: str | None = None,
         dtype: str = "float32",
     ) -> None:
@@ -50,6 +52,7 @@ class PixelCounts(keras.metrics.Metric):
             raise OptionError("threshold", f"{numbers} between 0 and 1", threshold)
         self.task, self.num_classes, self.threshold = task, num_classes, threshold
         self.ignore_index, self.include_background = ignore_index, include_background
+        self.only_present = only_present
         self._logit_thresholds = [math.log(t / (1 - t)) for t in thresholds]
         self.counts: Tensor = self.add_variable((2, num_classes, 3), "zeros", dtype="float32", name="counts")
 
@@ -97,18 +100,24 @@ class PixelCounts(keras.metrics.Metric):
         return ops.convert_to_numpy(self._scores())
 
     def _scores(self) -> Tensor:
-        counts = self.counts[0] * CHUNK + self.counts[1]
+        counts = self._counts()
         return self._score(counts[:, 0], counts[:, 1], counts[:, 2])
+
+    def _counts(self) -> Tensor:
+        return self.counts[0] * CHUNK + self.counts[1]
 
     def _score(self, tp: Tensor, fp: Tensor, fn: Tensor) -> Tensor:
         """The score of each class `(num_classes,)` from its numbers of pixels."""
         raise NotImplementedError
 
     def result(self) -> Tensor:
-        scores = self._scores()
+        counts, scores = self._counts(), self._scores()
         if self.task == "multiclass" and not self.include_background:
-            scores = scores[1:]
-        return ops.mean(scores)
+            counts, scores = counts[1:], scores[1:]
+        if not self.only_present:
+            return ops.mean(scores)
+        present = ops.cast(counts[:, 0] + counts[:, 2] > 0, scores.dtype)
+        return ops.sum(scores * present) / ops.maximum(ops.sum(present), 1.0)
 
     # What Keras writes as JSON.
     def get_config(self) -> dict[str, Any]:
@@ -119,6 +128,7 @@ class PixelCounts(keras.metrics.Metric):
             "threshold": self.threshold,
             "ignore_index": self.ignore_index,
             "include_background": self.include_background,
+            "only_present": self.only_present,
         }
 
 

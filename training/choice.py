@@ -126,8 +126,11 @@ def read_choice(run: Path) -> dict[str, JSON]:
 
 
 def ranked(scores: Mapping[int, float]) -> list[int]:
-    """Returns epochs from the best score to the worst; of equal ones the earlier comes first."""
-    return sorted(scores, key=lambda epoch: (-scores[epoch], epoch))
+    """Returns epochs from the best score to the worst.
+
+    Of equal ones the earlier comes first; of those that found nothing, or had nothing to find, the later.
+    """
+    return sorted(scores, key=lambda epoch: (-scores[epoch], epoch if scores[epoch] > 0 else -epoch))
 
 
 def minimum_of(recipe: Recipe) -> int:

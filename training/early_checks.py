@@ -22,6 +22,7 @@ from .initial_weights import model_file
 from .network import ImageFacts, assembled_network, encoder_layers
 from .options import Value
 from .recipe import Recipe
+from .selection import trains_mask
 from .session import DEFAULT_LOSS
 from .step import Objective
 from .windows import input_patch
@@ -71,6 +72,7 @@ class EarlyChecks:
         for stage in self.stages:
             self.check_windows(stage)
             self.check_loss(stage)
+            check_mask_is_trained(stage)
         is_held_out = self.spec.validation > 0 or self.spec.folds is not None or self.spec.sets is not None
         if not is_held_out:
             check_without_scores(self.recipe)
@@ -188,6 +190,20 @@ def check_output_weights(network: keras.Model, stage: Recipe) -> None:
     has_label = several and "label" in network.output
     if not any(objective.weight(name) for name in masks) and not (has_label and stage.label_head != 0):
         raise OptionError("output_weights", "an output with a weight above 0, or `label_head`", stage.output_weights)
+
+
+def check_mask_is_trained(stage: Recipe) -> None:
+    """Refuses options that go by the Dice of the mask in a stage that does not train it, where it means nothing.
+
+    Raises:
+        OptionError: If there is one.
+    """
+    if trains_mask(stage):
+        return
+    for name, is_used in (("patience", stage.patience), ("schedule", stage.schedule == "plateau")):
+        if is_used:
+            expected = "none that goes by the Dice of the mask in a stage that does not train it"
+            raise OptionError(name, expected, getattr(stage, name))
 
 
 def check_without_scores(recipe: Recipe) -> None:

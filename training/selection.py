@@ -65,7 +65,7 @@ def score_of(session: Session, stage: Recipe, network: keras.Model) -> float:
 def carry_over(session: Session, stages: Sequence[Recipe], number: int, history: History, choice: Choice) -> None:
     """Scores the best models so far on the windows of a stage that begins, so that its epochs compete with them fairly.
 
-    A stage that did not train the mask leaves nothing to compete with.
+    Stages that did not train the mask, nor any before them, leave nothing to compete with.
 
     Args:
         session: What is trained, on what.
@@ -81,7 +81,7 @@ def carry_over(session: Session, stages: Sequence[Recipe], number: int, history:
     kept = stage.average_best or 1
     scores = choice.scores(history, number - 1, minimum_of(before))
     scores = {epoch: scores[epoch] for epoch in ranked(scores)[:kept]}
-    if not trains_mask(before):
+    if not any(map(trains_mask, stages[: number - 1])):
         scores = {}
     elif (measured := measure(session, before)) != measure(session, stage):
         logger.info("measuring  the best so far on the windows of stage %d, which are others", number)

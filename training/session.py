@@ -66,6 +66,8 @@ def new_trainer(session: Session, recipe: Recipe, objective: Objective | None = 
     """
     dataset = session.dataset
     options = {"task": dataset.task, "ignore_index": dataset.ignore_index, "num_classes": dataset.num_classes}
+    # A class that no label shows would be 1 as long as it is never predicted, and choose the model that knows it least.
+    options["only_present"] = True
     scores = [Dice(**options, name="dice"), IoU(**options, name="iou")]
     kind = LockstepTrainer if recipe.hosts else JaxTrainer if keras.backend.backend() == "jax" else Trainer
     return kind(

@@ -45,7 +45,12 @@ def require_every_class(dataset: DataSet) -> None:
         logger.warning("no image to train on shows anything but %s", names[0])
     if dataset.validation and (unseen := wanted - missing - shown_classes(dataset.validation, wanted - missing)):
         listed = ", ".join(names[number] for number in sorted(unseen))
-        logger.warning("no held-out image shows %s: the best epoch is chosen without", listed)
+        chosen = (
+            "nothing is measured, and the last epoch is kept"
+            if unseen == wanted
+            else "the best epoch is chosen without"
+        )
+        logger.warning("no held-out image shows %s: %s", listed, chosen)
     if untrained:
         logger.warning("no image to train on shows %s", ", ".join(names[number] for number in sorted(untrained)))
 

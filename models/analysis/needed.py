@@ -34,12 +34,14 @@ class Piece:
     Attributes:
         sizes: Its sizes when all of it is computed; none for a vector.
         channels: Its channels.
+        images: How many lie in the batch for each image that the model is given: slices that are folded into it.
         needed: What the mask's part depends on; `None` if nothing of it.
         computed: What is computed, which holds all that is needed.
     """
 
     sizes: tuple[int, ...]
     channels: int
+    images: int = 1
     needed: tuple[Span, ...] | None = None
     computed: tuple[Span, ...] = ()
 
@@ -128,9 +130,11 @@ def _record(model: keras.Model, size: Sequence[int]) -> tuple[list[Step], Piece]
         read = tuple(value for value in tree.flatten((args, kwargs)) if isinstance(value, Piece))
         tracks = _tracks(call, read)
         shapes = _shapes(call, (args, kwargs), tracks, [piece.sizes for piece in read])
-        if tracks and any(track.size[-1] != n for track, n in zip(tracks, shapes[0], strict=False)):
+        if tracks and any(track.size[-1] != n for track, n in zip(tracks, shapes[0][1:], strict=False)):
             tracks = None  # it pads or cuts by a rule of its own
-        made = tuple(Piece(sizes, x.shape[-1]) for sizes, x in zip(shapes, call.outputs, strict=True))
+        made = tuple(
+            Piece(tuple(sizes), x.shape[-1], images) for (images, *sizes), x in zip(shapes, call.outputs, strict=True)
+        )
         steps.append(Step(call, read, made, tracks))
         return list(made)
 
@@ -169,21 +173,22 @@ def _tracks(call: Call, read: Sequence[Piece]) -> tuple[AxisGeometry, ...] | Non
 def _shapes(
     call: Call, arguments: Any, tracks: Sequence[AxisGeometry] | None, sizes: Sequence[tuple[int, ...]]
 ) -> list[tuple[int, ...]]:
-    """Spatial sizes of what a call makes, where the tensors that it reads have these sizes."""
+    """Number of images and spatial sizes of what a call makes, where the tensors that it reads have these sizes."""
     ranks = [max(x.ndim - 2, 0) for x in call.outputs]
     if tracks and not is_foreign(call.operation) and set(ranks) == {len(tracks)}:
-        return [tuple(int(track.size[-1]) for track in tracks)] * len(ranks)
+        images = max(value.images for value in tree.flatten(arguments) if isinstance(value, Piece))
+        return [(images, *(int(track.size[-1]) for track in tracks))] * len(ranks)
     left = iter(sizes)
 
     def spec(value: Any) -> Any:
         if not isinstance(value, Piece):
             return value
-        return keras.KerasTensor((1, *next(left), value.channels))
+        return keras.KerasTensor((value.images, *next(left), value.channels))
 
     given: Any = tree.map_structure(spec, arguments)
     args, kwargs = given
     made = tree.flatten(call.operation.compute_output_spec(*args, **kwargs))
-    return [tuple(spec.shape[1:-1]) for spec in made]
+    return [tuple(spec.shape[:-1]) for spec in made]
 
 
 def _mark(step: Step) -> None:
@@ -264,7 +269,8 @@ def _shapes_of_parts(step: Step) -> list[tuple[int, ...]]:
         for axis, length in enumerate(lengths)
     ]
     args, kwargs = step.call.arguments({id(x): piece for x, piece in zip(step.call.inputs, step.read, strict=True)})
-    return _shapes(step.call, (args, kwargs), [t for t in tracks if not isinstance(t, str)], sizes)
+    made = _shapes(step.call, (args, kwargs), [t for t in tracks if not isinstance(t, str)], sizes)
+    return [tuple(shape[1:]) for shape in made]
 
 
 def _is_pointwise(track: AxisGeometry) -> bool:
@@ -280,7 +286,7 @@ def _products(step: Step, read: Sequence[Span], made: Sequence[Span]) -> int:
     operation: Any = step.call.operation
     kernels = sum(math.prod(weight.shape) for weight in getattr(operation, "weights", ()) if len(weight.shape) > 1)
     is_transposed = isinstance(operation, TransposedConvolution)
-    return kernels * _elements(read if is_transposed else made)
+    return kernels * step.made[0].images * _elements(read if is_transposed else made)
 
 
 def _peak_bytes(steps: Sequence[Step], mask: Piece) -> int:
@@ -290,9 +296,9 @@ def _peak_bytes(steps: Sequence[Step], mask: Piece) -> int:
     peak = 0
     for moment, step in enumerate(steps):
         for piece in (*step.read, *step.made):
-            alive[id(piece)] = 4 * piece.channels * _elements(piece.computed)
+            alive[id(piece)] = 4 * piece.images * piece.channels * _elements(piece.computed)
         copies = [
-            4 * piece.channels * _elements(given)
+            4 * piece.images * piece.channels * _elements(given)
             for piece, given in zip(step.read, step.given, strict=True)
             if given != piece.computed
         ]

@@ -12,6 +12,7 @@ from keras import tree
 
 from maskzoo.errors import MissingFile, OptionError, WeightsError, readable
 
+from ..finite import broken_weights
 from .channels import copy_weights
 
 # Layers of keras.applications in front of the network, which our encoders do without.
@@ -34,7 +35,7 @@ def load_keras(encoder: keras.Model, path: str | os.PathLike[str], *, expected: 
     Raises:
         OptionError: The path has another suffix.
         MissingFile: There is no such file.
-        WeightsError: The file holds other weights.
+        WeightsError: The file holds other weights, or some that are not finite.
     """
     if not str(path).endswith(".weights.h5"):
         raise OptionError(f"encoder_weights of {encoder.name}", expected, path)
@@ -44,10 +45,15 @@ def load_keras(encoder: keras.Model, path: str | os.PathLike[str], *, expected: 
         _load(encoder, path)
     except (ValueError, OSError, KeyError) as error:
         height, width, channels = encoder.inputs[0].shape[1:]
-        if channels != 3 and _for_colours(encoder, path, (height, width, 3)):
-            return
-        reason = " ".join(str(error).split())
-        raise WeightsError(path, f"the weights of {encoder.name}", f"others: {reason}") from error
+        if channels == 3 or not _for_colours(encoder, path, (height, width, 3)):
+            reason = " ".join(str(error).split())
+            raise WeightsError(path, f"the weights of {encoder.name}", f"others: {reason}") from error
+    _check_finite(encoder, path)
+
+
+def _check_finite(network: keras.Model, path: str | os.PathLike[str]) -> None:
+    if (broken := broken_weights(network)) is not None:
+        raise WeightsError(path, "finite weights", broken)
 
 
 def _for_colours(encoder: keras.Model, path: str | os.PathLike[str], shape: tuple[int | None, ...]) -> bool:
@@ -81,7 +87,7 @@ def load_published(network: keras.Model, path: str | os.PathLike[str], name: str
 
     Raises:
         MissingFile: There is no such file.
-        WeightsError: The file holds other weights, or is none of this kind.
+        WeightsError: The file holds other weights, some that are not finite, or is none of this kind.
     """
     given = published_layers(path)
     own = [layer for layer in network.layers if layer.weights]
@@ -100,6 +106,7 @@ def load_published(network: keras.Model, path: str | os.PathLike[str], name: str
             raise WeightsError(path, f"shapes {expected} for the layer {layer.name} of {name}", received)
     for layer, weights in pairs:
         layer.set_weights(weights)
+    _check_finite(network, path)
 
 
 def published_layers(path: str | os.PathLike[str]) -> list[tuple[str, list[np.ndarray]]]:

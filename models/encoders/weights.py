@@ -95,13 +95,49 @@ def load_tensors(
     Raises:
         WeightsError: A tensor is missing, superfluous or wrongly shaped; the message names it.
     """
+
+    def published(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        found = {re.sub(f"^({prefix})", "", name): tensor for name, tensor in renamed(tensors).items()}
+        return {name: tensor for name, tensor in found.items() if not re.match(ignored, name)}
+
     given = read_tensors(path)
     # Errors name tensors as the file does.
     told = {id(tensor): name for name, tensor in given.items()}
-    tensors = {re.sub(f"^({prefix})", "", name): tensor for name, tensor in renamed(given).items()}
-    tensors = {name: tensor for name, tensor in tensors.items() if not re.match(ignored, name)}
     names = {layer.name: layer.name.replace("-", ".") for layer in weighted_layers(encoder)}
+    tensors = published(part_for(list(names.values()), given, published, path))
     assign_tensors(encoder, path, tensors, names, optional=optional, told=told)
+
+
+def part_for(
+    modules: Sequence[str], given: Mapping[str, np.ndarray], published: Rename, path: str | os.PathLike[str]
+) -> dict[str, np.ndarray]:
+    """Returns the tensors of an encoder in a file of a whole model, or of a training, by what follows their prefix.
+
+    Args:
+        modules: Published names of the encoder's modules.
+        given: All tensors of the file by name.
+        published: Brings tensors to the published names.
+        path: The file, for messages.
+
+    Raises:
+        WeightsError: The file has several such encoders.
+    """
+    parts: dict[str, dict[str, np.ndarray]] = {"": dict(given)}
+    for name, tensor in given.items():
+        for dot in re.finditer(r"\.", name):
+            parts.setdefault(name[: dot.end()], {})[name[dot.end() :]] = tensor
+    wanted = set(modules)
+    found: dict[str, int] = {}
+    for start, tensors in parts.items():
+        if not start or 2 * len(tensors) >= len(wanted):
+            found[start] = len(wanted & {name.rpartition(".")[0] for name in published(tensors)})
+    # Of prefixes of which one begins with the other the longer one: what lies beside it is no part of the encoder.
+    best = [start for start, number in found.items() if number == max(found.values())]
+    longest = max(best, key=len)
+    others = [start for start in best if not longest.startswith(start)]
+    if others and found[longest]:
+        raise WeightsError(path, "the tensors of one encoder", f"those of several: {_some([longest, *others])}")
+    return parts[longest if found[longest] else ""]
 
 
 def assign_tensors(
@@ -124,7 +160,7 @@ def assign_tensors(
         told: What a tensor, known by its `id`, is called in messages, if not by its name.
 
     Raises:
-        WeightsError: A tensor is missing, superfluous or wrongly shaped; the message names it.
+        WeightsError: A tensor is missing, superfluous, wrongly shaped or not finite; the message names it.
     """
     left = dict(tensors)
     values: list[tuple[keras.Variable, np.ndarray]] = []
@@ -142,6 +178,9 @@ def assign_tensors(
                     missing.append(name)
                 continue
             tensor = given = left.pop(name)
+            if not np.isfinite(given).all():
+                name = (told or {}).get(id(given), name)
+                raise WeightsError(path, "finite weights", f"NaN or infinity in {name}")
             order = orders.get(tensor.ndim)
             if order:
                 tensor = tensor.transpose(order)

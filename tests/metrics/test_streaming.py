@@ -69,6 +69,26 @@ def test_background_enters_the_mean_only_when_asked():
         assert float(metric.result()) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("task", ["multilabel", "multiclass"])
+def test_classes_that_no_label_shows_enter_the_mean_only_when_asked(task):
+    """Class 1 is half right, class 2 absent and never predicted, class 3 absent and predicted."""
+    truth, guess = np.array([[1, 1, 0, 0, 0]]), np.array([[1, 0, 0, 0, 3]])
+    logits = np.eye(4)[guess] * 8.0 - 4
+    labels = truth if task == "multiclass" else np.eye(4)[truth] * [0, 1, 1, 1]
+    arguments = {"task": task, "num_classes": 4}
+    metric, all_classes = metrics.Dice(**arguments, only_present=True), metrics.Dice(**arguments)
+    for each in (metric, all_classes):
+        each.update_state(labels, logits)
+    assert float(metric.result()) == pytest.approx(2 / 3)
+    # The background is predicted, though no label of the multilabel task has it.
+    expected = (2 / 3 + 1 + 0) / 3 if task == "multiclass" else (0 + 2 / 3 + 1 + 0) / 4
+    assert float(all_classes.result()) == pytest.approx(expected)
+    metric.reset_state()
+    metric.update_state(labels * 0, np.zeros_like(logits) - 4 + np.array([8, 0, 0, 0]) * (task == "multiclass"))
+    assert float(metric.result()) == 0
+    assert metrics.Dice.from_config(metric.get_config()).only_present
+
+
 @pytest.mark.parametrize(
     ("name", "truth", "guess", "expected"),
     [

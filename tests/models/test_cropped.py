@@ -51,6 +51,21 @@ def test_a_part_is_computed_as_in_the_whole(name):
     check_parts(model, SAVINGS.get(name, 0.2))
 
 
+def test_slices_that_lie_in_the_batch_are_computed_as_in_the_whole():
+    network = models.build_model("unet_padded", (None, None, 3), 2, filters=[4, 8])
+    model = randomised(models.inflate_25d(network, 3))
+    images = np.random.default_rng(3).normal(size=(2, 48, 48, 5, 1)).astype("float32")
+    whole = masks(model, images)
+    for part in [((8, 24), (16, 24), (1, 4)), ((0, 8), (40, 48), (0, 1)), ((0, 48), (0, 48), (4, 5))]:
+        copy = models.cropped(model, (48, 48, 5), part)
+        wanted = whole[(slice(None), *(slice(*span) for span in part))]
+        np.testing.assert_allclose(masks(copy, images), wanted, rtol=0, atol=2e-6 * np.abs(whole).max())
+    one, five = (analysis.needed(model, (48, 48, n), ((8, 24), (16, 24), (0, 1))) for n in (1, 5))
+    # As much of the whole, which is five times as much.
+    assert one.work == pytest.approx(five.work) < 0.5
+    assert five.peak_bytes > 4 * one.peak_bytes
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["mit", "swin", "coat", "resnet18", "densenet121", "mobilenetv2", "inceptionv3"])
 def test_a_part_of_a_pyramid_is_computed_as_in_the_whole(family):

@@ -48,6 +48,12 @@ def test_of_equal_scores_the_earlier_epoch_comes_first():
     assert ranked({1: 0.1, 2: 0.7, 3: 0.3, 4: 0.7}) == [2, 4, 3, 1]
 
 
+def test_of_epochs_that_found_nothing_the_later_one_comes_first():
+    """Those of a fold whose held-out images show no class are all 0."""
+    assert ranked({1: 0.0, 2: 0.0, 3: 0.0}) == [3, 2, 1]
+    assert ranked({1: 0.0, 2: 0.1, 3: 0.0}) == [2, 3, 1]
+
+
 def test_a_minimum_that_a_stage_does_not_reach_delays_nothing():
     assert minimum_of(Recipe(epochs=4, min_epochs=4)) == 4
     assert minimum_of(Recipe(epochs=3, min_epochs=4)) == 0

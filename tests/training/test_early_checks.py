@@ -56,6 +56,11 @@ def volume(tmp_path):
         ({"loss": "bce+dise"}, "loss: expected dice "),
         ({"task": "multiclass", "loss": "bce"}, "loss: .* for task multiclass; received bce"),
         ({"loss": "bce", "loss_weights": {"dice": [[0, 1]]}}, "loss_weights: expected a term of the loss"),
+        (
+            {"stages": [{"output_weights": {"mask": 0}, "label_head": 1}, {"epochs": 1}], "patience": 3},
+            "patience: expected none that goes by the Dice of the mask in a stage that does not train it; received 3",
+        ),
+        ({"label_head": 1, "output_weights": {"mask": 0}, "schedule": "plateau"}, "schedule: expected none that goes"),
         ({"class_weights": [5.0], "task": "binary"}, "class_weights: expected none for a single class"),
         ({"auxiliary": {"aux1": "nowhere"}, "option": {"filters": [2, 4]}}, "one of its layers; received nowhere"),
         ({"output_weights": {"aux7": 1}, "option": {"filters": [2]}}, "output_weights: expected one of mask"),
@@ -106,6 +111,12 @@ def test_what_fits_is_read(refused, volume, squares):
     ):
         with pytest.raises(Read):
             training.train(training.Recipe(**{"data": str(squares), "model": "unet_padded"} | options), squares)
+
+
+def test_a_stage_may_go_without_the_patience_of_the_others(refused):
+    stages = [{"output_weights": {"mask": 0}, "label_head": 1, "patience": None}, {"output_weights": {"mask": 1}}]
+    with pytest.raises(Read):
+        refused(stages=stages, patience=3)
 
 
 def test_looking_changes_no_name_and_no_weight(squares):

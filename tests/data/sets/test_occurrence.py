@@ -80,4 +80,15 @@ def test_a_class_that_no_held_out_image_shows_is_said(tmp_path, save_blocks, cap
         values[:2] = 0 if f"im{number}" == held_out else 1
         cv2.imwrite(str(tmp_path / "masks" / f"im{number}.png"), values)
     checked(tmp_path, classes={"kidney": 1})
-    assert "no held-out image shows kidney: the best epoch is chosen without" in caplog.text
+    assert "no held-out image shows kidney: nothing is measured, and the last epoch is kept" in caplog.text
+
+
+def test_the_best_epoch_is_chosen_without_a_class_that_no_held_out_image_shows(tmp_path, save_blocks, caplog):
+    save_blocks(tmp_path, 4)
+    (held_out,) = [case.name for case in load_data(str(tmp_path), spatial_dims=2).validation]
+    for path in (tmp_path / "masks").iterdir():
+        values = np.zeros(cv2.imread(str(path), 0).shape, np.uint8)
+        values[:2], values[2:4] = 1, 0 if path.stem == held_out else 2
+        cv2.imwrite(str(path), values)
+    checked(tmp_path, classes={"kidney": 1, "tumour": 2})
+    assert "no held-out image shows tumour: the best epoch is chosen without" in caplog.text

@@ -398,3 +398,42 @@ def test_the_names_of_transformers_modules_since_version_5_are_understood(tmp_pa
         build_encoder("mit", (None, None, 3), encoder_weights=path).get_weights(), ours.get_weights(), strict=True
     ):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("wrapper", ["module.", "backbone.", "encoder.model.", "_orig_mod.net."])
+@our_family
+def test_encoders_inside_of_other_models_are_found_by_what_follows_their_prefix(family, wrapper, tmp_path):
+    tensors = _tensors(family)
+    alone = build_encoder(
+        family, (None, None, 3), encoder_weights=_write_safetensors(tmp_path / "a.safetensors", tensors)
+    )
+    beside = {"decode_head.0.weight": np.ones((3, 3), np.float32), "queue": np.zeros(4, np.float32)}
+    path = _write_safetensors(
+        tmp_path / "whole.safetensors", {f"{wrapper}{name}": tensor for name, tensor in tensors.items()} | beside
+    )
+    inside = build_encoder(family, (None, None, 3), encoder_weights=path)
+    for one, other in zip(inside.get_weights(), alone.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_file_of_several_encoders_is_refused(tmp_path):
+    tensors = _tensors("swin")
+    both = {f"{who}.{name}": tensor for who in ("student", "teacher") for name, tensor in tensors.items()}
+    path = _write_safetensors(tmp_path / "both.safetensors", both)
+    with pytest.raises(WeightsError, match=r"expected the tensors of one encoder; .* student\., teacher\."):
+        build_encoder("swin", (None, None, 3), encoder_weights=path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused(value, tmp_path):
+    tensors = _tensors("mit")
+    name = "segformer.encoder.block.0.0.mlp.dense1.bias"
+    tensors[name][0] = value
+    path = _write_safetensors(tmp_path / "broken.safetensors", tensors)
+    with pytest.raises(WeightsError, match=rf"broken\.safetensors: expected finite weights; .* {name}"):
+        build_encoder("mit", (None, None, 3), encoder_weights=path)
+    encoder = OURS["mit"]((None, None, 2))
+    encoder.weights[0].assign(np.full(encoder.weights[0].shape, value))
+    encoder.save_weights(tmp_path / "broken.weights.h5")
+    with pytest.raises(WeightsError, match=r"broken\.weights\.h5: expected finite weights; received (NaN|infinity)"):
+        OURS["mit"]((None, None, 2), encoder_weights=tmp_path / "broken.weights.h5")
