@@ -52,7 +52,7 @@ def test_a_part_is_computed_as_in_the_whole(name):
 
 
 def test_slices_that_lie_in_the_batch_are_computed_as_in_the_whole():
-    network = models.build_model("unet_padded", (None, None, 3), 2, filters=[4, 8])
+    network = models.build_model("unet_padded", (None, None, 1), 2, filters=[4, 8])
     model = randomised(models.inflate_25d(network, 3))
     images = np.random.default_rng(3).normal(size=(2, 48, 48, 5, 1)).astype("float32")
     whole = masks(model, images)
@@ -62,7 +62,8 @@ def test_slices_that_lie_in_the_batch_are_computed_as_in_the_whole():
         np.testing.assert_allclose(masks(copy, images), wanted, rtol=0, atol=2e-6 * np.abs(whole).max())
     one, five = (analysis.needed(model, (48, 48, n), ((8, 24), (16, 24), (0, 1))) for n in (1, 5))
     # As much of the whole, which is five times as much.
-    assert one.work == pytest.approx(five.work) < 0.5
+    assert one.work < 0.5
+    assert five.work == pytest.approx(one.work)
     assert five.peak_bytes > 4 * one.peak_bytes
 
 

@@ -258,21 +258,6 @@ def test_labels_are_learned_in_a_stage_before_masks(train_tiny, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_stage_of_labels_alone_does_not_take_the_best_mask_before_it_out_of_the_choice(train_tiny, tmp_path):
-    run = tmp_path / "run"
-    stages = [
-        {"epochs": 1, "learning_rate": 0.03},
-        {"epochs": 1, "output_weights": {"mask": 0}, "label_head": 1},
-        {"epochs": 1, "output_weights": {"mask": 1}, "learning_rate": 1e-12},
-    ]
-    rows = train_tiny(run, stages=stages)
-    chosen = json.loads((run / "best.json").read_text())
-    scores = [float(row["val_dice"]) for row in rows]
-    assert chosen["val_dice"] == max(scores)
-    assert chosen["carried"]["3"]["scores"] == {str(1 + scores[:2].index(max(scores[:2]))): max(scores[:2])}
-
-
-@pytest.mark.slow
 def test_the_best_of_a_stage_is_measured_again_on_the_windows_of_the_next(train_tiny, tmp_path):
     run = tmp_path / "run"
     stages = [{"epochs": 1, "patch": 16}, {"epochs": 1, "patch": 32, "learning_rate": 1e-12}]
