@@ -25,6 +25,7 @@ from .windows import TimedWindows
 LOSSES = ("loss", "val_loss", MONITOR)
 # Why an epoch is the best where there is nothing to judge it by.
 LATEST = "the last epoch: nothing is held out"
+NOTHING_FOUND = f"the last epoch with a {MONITOR} of 0: no class was found, or none is held out"
 
 
 class RunRecorder(TrainerCallback):
@@ -86,10 +87,11 @@ class RunRecorder(TrainerCallback):
             with averaged(self.trainer):
                 save_model(self.trainer.network, run / BEST)
             is_measured = not math.isnan(score_of(self.history.rows[-1]))
+            reason = why(len(scores), self.stage, minimum_of(recipe)) if scores[epoch] > 0 else NOTHING_FOUND
             self.choice.described = {
                 "epoch": epoch,
                 "stage": self.stage,
-                "why": why(len(scores), self.stage, minimum_of(recipe)) if is_measured else LATEST,
+                "why": reason if is_measured else LATEST,
                 "measured_on": self.measured,
             } | ({MONITOR: scores[epoch]} if is_measured else {})
             self.choice.write()

@@ -51,8 +51,9 @@ def test_a_score_of_0_is_a_score(tmp_path, written):
     callback = recorder_of(tmp_path, epochs=4, patience=2)
     for number, score in enumerate([0.0, 0.0, 0.3]):
         epoch(callback, number, val_dice=score)
-    described = Choice.read(tmp_path).described
-    assert (described["epoch"], described["val_dice"]) == (3, 0.3)
+        described = Choice.read(tmp_path).described
+        assert (described["epoch"], described["val_dice"]) == (number + 1, score)
+        assert described["why"].startswith("highest val_dice" if score else "the last epoch with a val_dice of 0")
     assert not callback.model.stop_training
     assert callback.history.stage_scores(1) == [0.0, 0.0, 0.3]
     # What is read again is what was written.
