@@ -14,6 +14,7 @@ from .checks import check_choice
 from .encoders import encode
 from .heads import segmentation_head
 from .registry import EncoderWeights, register_model
+from .squeeze_excitation import ATTENTION, attend
 
 
 @register_model
@@ -26,6 +27,7 @@ def backbone_unet(
     freeze_encoder: bool = False,
     decoder_filters: Sequence[int] = (256, 128, 64, 32, 16),
     up: str = "nearest",
+    attention: str | None = None,
     batch_norm: bool = True,
     activation: str | None = None,
 ) -> keras.Model:
@@ -39,6 +41,7 @@ def backbone_unet(
         freeze_encoder: Whether training leaves the encoder as it is.
         decoder_filters: Filters per decoder level, coarsest first; one level for each halving by the encoder.
         up: `"nearest"` (repeat, then two convolutions) or `"transpose"` (4x4 transposed convolution, then one).
+        attention: `"scse"` weighs the input and the output of every decoder level by channel and position.
         batch_norm: Whether the decoder normalises.
         activation: Activation of the head; `None` gives logits.
 
@@ -48,6 +51,7 @@ def backbone_unet(
     Source: Ronneberger et al., "U-Net", MICCAI 2015, as segmentation-models 1.0.1 puts it over encoders.
     """
     check_choice("up", up, ("nearest", "transpose"))
+    check_choice("attention", attention, ATTENTION)
     encoder, strides = encode(
         "backbone_unet", encoder, input_shape, encoder_weights=encoder_weights, freeze_encoder=freeze_encoder
     )
@@ -66,8 +70,10 @@ def backbone_unet(
         skip = skips.get(strides[-1] >> (level + 1))
         if skip is not None:
             x = concat([x, skip], name=f"{name}_concat")
+        x = attend(x, attention, name=f"{name}_in")
         for part in "ab" if up == "nearest" else "b":
             x = conv_block(x, filters, name=f"{name}{part}", **options)
+        x = attend(x, attention, name=f"{name}_out")
     return keras.Model(encoder.inputs[0], segmentation_head(x, num_classes, activation, 3), name="backbone_unet")
 
 

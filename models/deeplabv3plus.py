@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 
 import keras
-from keras import layers
 
-from .blocks import Shape, Tensor, concat, conv_block, linear_upsample, norm_act
+from .blocks import Shape, concat, conv_block, linear_upsample
 from .checks import check_choice
+from .deeplabv3 import dilated_pyramid, separable_block
 from .encoders import encode
 from .heads import auxiliary_head
-from .pspnet import ResizeLike
 from .registry import EncoderWeights, register_model
 
 
@@ -36,8 +35,8 @@ def deeplabv3plus(
         encoder: A name among `list_encoders()`, or a `keras.Model` with feature maps as outputs, finest first.
         encoder_weights: `None`, `"imagenet"`, or a file; see the encoder.
         freeze_encoder: Whether training leaves the encoder as it is.
-        output_stride: 16 dilates the encoder's last stage instead of striding it, in encoders that know this option
-            (ResNet); others keep their stride of 32.
+        output_stride: 8 or 16 dilates the encoder's last stages instead of striding them, in encoders that know this
+            option (ResNet); others keep their stride of 32.
         decoder_filters: Filters of the pyramid and the decoder.
         low_level_filters: Filters to which the features at stride 4 are reduced.
         dilations: Dilations of the pyramid's separable convolutions.
@@ -50,7 +49,7 @@ def deeplabv3plus(
     Source: Chen et al., "Encoder-Decoder with Atrous Separable Convolution", ECCV 2018, as in
     segmentation_models_pytorch 0.6.0.
     """
-    check_choice("output_stride", output_stride, (16, 32))
+    check_choice("output_stride", output_stride, (8, 16, 32))
     encoder, strides = encode(
         "deeplabv3plus",
         encoder,
@@ -61,27 +60,12 @@ def deeplabv3plus(
     )
     check_choice("strides of the encoder", 4, strides)
     low, x = encoder.outputs[strides.index(4)], encoder.outputs[-1]
-    pooled = layers.GlobalAveragePooling2D(keepdims=True, name="aspp_pool")(x)
-    pooled = conv_block(pooled, decoder_filters, 1, use_bias=False, name="aspp_pooled")
-    branches = [conv_block(x, decoder_filters, 1, use_bias=False, name="aspp1")]
-    branches += [_separable(x, decoder_filters, dilation, name=f"aspp{dilation}") for dilation in dilations]
-    branches.append(ResizeLike(name="aspp_pooled_resize")([pooled, x]))
-    x = concat(branches, name="aspp")
-    x = conv_block(x, decoder_filters, 1, use_bias=False, name="aspp_project")
-    if dropout:
-        x = layers.Dropout(dropout, name="aspp_dropout")(x)
-    x = _separable(x, decoder_filters, name="decoder_top")
+    x = dilated_pyramid(x, decoder_filters, dilations, separable=True, dropout=dropout)
+    x = separable_block(x, decoder_filters, name="decoder_top")
     x = linear_upsample(x, strides[-1] // 4, name="decoder_up")
     low = conv_block(low, low_level_filters, 1, use_bias=False, name="low_level")
     x = concat([x, low], name="decoder_concat")
-    x = _separable(x, decoder_filters, name="decoder")
+    x = separable_block(x, decoder_filters, name="decoder")
     return keras.Model(
         encoder.inputs[0], auxiliary_head(x, num_classes, activation, factor=4, name="mask"), name="deeplabv3plus"
     )
-
-
-def _separable(x: Tensor, filters: int, dilation: int = 1, *, name: str) -> Tensor:
-    x = layers.SeparableConv2D(
-        filters, 3, padding="same", dilation_rate=dilation, use_bias=False, name=f"{name}_separable"
-    )(x)
-    return norm_act(x, name=name)

@@ -126,17 +126,16 @@ class ResizeLike(layers.Layer):
     def call(self, inputs: Sequence[Tensor]) -> Tensor:
         small, like = inputs
         rows, columns = (
-            ops.cast(self._weights(small.shape[axis], shape_of(like)[axis]), small.dtype) for axis in (1, 2)
+            ops.cast(self._weights(shape_of(small)[axis], shape_of(like)[axis]), small.dtype) for axis in (1, 2)
         )
         return ops.einsum("bijc,hi,wj->bhwc", small, rows, columns)
 
     @staticmethod
-    def _weights(small: int, large: Tensor) -> Tensor:
-        position = (ops.cast(ops.arange(large, dtype="int32"), "float32") + 0.5) * (
-            small / ops.cast(large, "float32")
-        ) - 0.5
-        position = ops.clip(position, 0.0, small - 1.0)
-        return ops.relu(1.0 - ops.abs(position[:, None] - ops.arange(small, dtype="float32")))
+    def _weights(small: Tensor, large: Tensor) -> Tensor:
+        places, positions = (ops.cast(ops.arange(size, dtype="int32"), "float32") for size in (small, large))
+        factor = ops.cast(small, "float32") / ops.cast(large, "float32")
+        positions = ops.clip((positions + 0.5) * factor - 0.5, 0.0, ops.cast(small - 1, "float32"))
+        return ops.relu(1.0 - ops.abs(positions[:, None] - places))
 
     def compute_output_shape(self, input_shape: Sequence[TensorShape]) -> TensorShape:
         return (*input_shape[1][:-1], input_shape[0][-1])
@@ -148,7 +147,7 @@ def _average_bins(layer: AverageBins, axis: int, x: analysis.AxisGeometry) -> st
 
 
 @analysis.register(ResizeLike)
-def _resize_like(
+def _resize_like(  # what is resized sees the whole image, or stands beside features that do
     layer: ResizeLike, axis: int, small: analysis.AxisGeometry, like: analysis.AxisGeometry
 ) -> analysis.AxisGeometry:
     return like

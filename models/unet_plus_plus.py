@@ -10,6 +10,7 @@ from .blocks import Shape, Tensor, concat, conv_block, linear_upsample, max_pool
 from .checks import check_choice, check_filters, check_input_shape
 from .heads import segmentation_head
 from .registry import register_model
+from .squeeze_excitation import ATTENTION, attend
 
 
 @register_model
@@ -19,6 +20,7 @@ def unet_plus_plus(
     *,
     filters: Sequence[int] = (32, 64, 128, 256, 512),
     up: str = "transpose",
+    attention: str | None = None,
     batch_norm: bool = True,
     deep_supervision: bool = False,
     activation: str | None = None,
@@ -30,18 +32,20 @@ def unet_plus_plus(
         num_classes: Number of output channels.
         filters: Filters per resolution level, finest first.
         up: `"transpose"` (transposed convolution 2x2), or `"linear"` (interpolation, nothing to learn).
+        attention: `"scse"` weighs the input and the output of every node behind the encoder by channel and position.
         batch_norm: Normalises after every convolution.
         deep_supervision: Gives every node of the finest row a head. The outputs are then a dict, all of the image's
             size: `aux1` of the shallowest U-Net, `aux2`, ..., and `mask` of the deepest.
         activation: Activation of the heads; `None` gives logits.
 
     Raises:
-        OptionError: A spatial size or `up` is not among those allowed.
+        OptionError: A spatial size, `up` or `attention` is not among those allowed.
 
     Source: Zhou, Siddiquee, Tajbakhsh, Liang, "UNet++: A Nested U-Net Architecture", DLMIA 2018.
     """
     check_filters(filters)
     check_choice("up", up, ("transpose", "linear"))
+    check_choice("attention", attention, ATTENTION)
     stride = 2 ** (len(filters) - 1)
     check_input_shape("unet_plus_plus", input_shape, multiple=stride, minimum=stride)
 
@@ -66,7 +70,8 @@ def unet_plus_plus(
             else:
                 x = linear_upsample(below, name=f"{name}_up")
             x = concat([*rows[row], x], name=f"{name}_concat")
-            rows[row].append(node(x, row, column))
+            x = node(attend(x, attention, name=f"{name}_in"), row, column)
+            rows[row].append(attend(x, attention, name=f"{name}_out"))
     mask = segmentation_head(rows[0][-1], num_classes, activation)
     if not deep_supervision:
         return keras.Model(inputs, mask, name="unet_plus_plus")

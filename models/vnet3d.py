@@ -145,6 +145,7 @@ def vnet3d_paper(
     encoder_convs: Sequence[int] = (1, 2, 3, 3, 3),
     decoder_convs: Sequence[int] = (3, 3, 2, 1),
     shared_prelu: bool = True,
+    batch_norm: bool = False,
     activation: str | None = None,
 ) -> keras.Model:
     """Builds the V-Net of the paper's figure 2.
@@ -158,6 +159,7 @@ def vnet3d_paper(
         encoder_convs: Convolutions per stage on the way down, finest first. The published prototxt has 1, 1, 2, 3, 3.
         decoder_convs: Convolutions per stage on the way up, coarsest first. The published prototxt has 3, 2, 1, 1.
         shared_prelu: One slope per channel; `False` gives one per element, which needs fixed sizes.
+        batch_norm: Normalises after every convolution but the last; the paper's network does not.
         activation: Activation of the head; `None` gives logits.
 
     Raises:
@@ -177,13 +179,16 @@ def vnet3d_paper(
     if not shared_prelu and None in input_shape:
         raise OptionError("vnet3d_paper", "fixed sizes with shared_prelu=False", tuple(input_shape))
 
+    def normalised(x: Tensor, name: str) -> Tensor:
+        return norm_act(x, batch_norm=batch_norm, activation=None, name=name)
+
     def activated(x: Tensor, name: str) -> Tensor:
         return prelu(x, shared=shared_prelu, name=f"{name}_prelu")
 
     def stage(x: Tensor, filters: int, convs: int, name: str) -> Tensor:
         shortcut = pad_channels(x, filters, name=f"{name}_shortcut") if x.shape[-1] > 1 else x
         for index in range(convs):
-            x = conv(x, filters, kernel_size, name=f"{name}_{index}_conv")
+            x = normalised(conv(x, filters, kernel_size, name=f"{name}_{index}_conv"), f"{name}_{index}")
             if index == convs - 1:
                 x = add([x, shortcut], name=f"{name}_add")
             x = activated(x, f"{name}_{index}")
@@ -194,15 +199,17 @@ def vnet3d_paper(
     for level, convs in enumerate(encoder_convs):
         filters = start_filters * 2**level
         if level:
-            x = activated(conv(x, filters, 2, strides=2, name=f"encoder{level}_down_conv"), f"encoder{level}_down")
+            x = conv(x, filters, 2, strides=2, name=f"encoder{level}_down_conv")
+            x = activated(normalised(x, f"encoder{level}_down"), f"encoder{level}_down")
         x = stage(x, filters, convs, f"encoder{level}")
         skips.append(x)
     for level, convs in zip(reversed(range(len(decoder_convs))), decoder_convs, strict=True):
         filters = start_filters * 2**level
-        x = activated(transposed(x, filters, name=f"decoder{level}_up_conv"), f"decoder{level}_up")
+        x = normalised(transposed(x, filters, name=f"decoder{level}_up_conv"), f"decoder{level}_up")
+        x = activated(x, f"decoder{level}_up")
         x = concat([skips[level], x], name=f"decoder{level}_concat")
         x = stage(x, 2 * filters, convs, f"decoder{level}")
-    x = activated(conv(x, num_classes, kernel_size, name="head_conv"), "head")
+    x = activated(normalised(conv(x, num_classes, kernel_size, name="head_conv"), "head"), "head")
     return keras.Model(inputs, segmentation_head(x, num_classes, activation), name="vnet3d_paper")
 
 

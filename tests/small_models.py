@@ -43,12 +43,16 @@ SMALL = {
         wrong=(),
     ),
     "daformer": Small({"encoder": "tiny", "decoder_filters": 8}),
+    "deeplabv3": Small({"encoder": "tiny", "decoder_filters": 8, "dropout": 0.0}),
     "deeplabv3plus": Small({"encoder": "tiny", "decoder_filters": 8, "low_level_filters": 4, "dropout": 0.0}),
     "fine_grained_unet": Small(
         {"trunk": "unet_padded", "trunk_options": {"filters": [4, 6, 8]}}, ((16, 24), (32, 16)), wrong=(), images=2
     ),
     "fpn": Small({"encoder": "tiny", "pyramid_filters": 8}),
     "linknet": Small({"encoder": "tiny", "final_filters": 4}),
+    "lraspp": Small({"encoder": "tiny", "decoder_filters": 8}),
+    "manet": Small({"encoder": "tiny", "decoder_filters": [8, 6, 6, 4, 4], "attention_filters": 4}),
+    "pan": Small({"encoder": "tiny", "decoder_filters": 8}),
     "pspnet": Small({"encoder": "tiny", "pyramid_filters": 8}),
     "segformer": Small({"encoder": "tiny", "decoder_filters": 8, "dropout": 0.0}),
     "unet": Small({"filters": [4, 6, 8], "dropout": 0.0}, ((44, 60), (52, 44)), (46, 44)),

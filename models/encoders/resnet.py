@@ -44,16 +44,16 @@ def resnet(
         encoder_weights: `None`, `"imagenet"` (downloaded), the `.h5` file that this downloads, or a
             `.weights.h5` file of this encoder.
         freeze_encoder: Whether training leaves the encoder as it is.
-        output_stride: 32, or 16 to dilate the last stage by 2 instead of striding it.
+        output_stride: 32, or 16 or 8 to dilate the last stage or the last two instead of striding them.
         name: Name of the model.
 
     Returns:
-        A model with five outputs, at strides 2, 4, 8, 16 and 32 (or 16).
+        A model with five outputs, at strides 2, 4, 8, 16 and 32, none above `output_stride`.
 
     Source: He et al., "Identity Mappings in Deep Residual Networks", ECCV 2016; segmentation-models 1.0.1.
     """
     check_input_shape(name, input_shape, spatial_dims=(2,), multiple=32, minimum=32)
-    check_choice(f"output_stride of {name}", output_stride, (16, 32))
+    check_choice(f"output_stride of {name}", output_stride, (8, 16, 32))
     inputs = keras.Input(input_shape, name="image")
     if is_torch_file(encoder_weights):
         refuse_torch_file(name, str(encoder_weights))
@@ -85,12 +85,10 @@ def _features(x: Tensor, depths: Sequence[int], output_stride: int) -> list[Tens
     x = layers.MaxPooling2D(3, strides=2, name="pooling0")(x)
     for stage, depth in enumerate(depths, start=1):
         width = 64 * 2 ** (stage - 1)
-        dilated = stage == 4 and output_stride == 16
+        dilation = max(2 ** (stage + 1) // output_stride, 1)
         for unit in range(1, depth + 1):
-            stride = 2 if unit == 1 < stage and not dilated else 1
-            x, activated = _unit(
-                x, width, stride, 2 if dilated else 1, project=unit == 1, name=f"stage{stage}_unit{unit}"
-            )
+            stride = 2 if unit == 1 < stage and dilation == 1 else 1
+            x, activated = _unit(x, width, stride, dilation, project=unit == 1, name=f"stage{stage}_unit{unit}")
             if unit == 1 < stage:
                 features.append(activated)
     return [*features, _norm_relu(x, norm="bn1", relu="relu1")]

@@ -54,17 +54,17 @@ def torch_resnet(
         encoder_weights: `None`, `"imagenet"` (those of torchvision, downloaded), a `.safetensors`, `.pth`, `.pt` or
             `.bin` file with the tensors of torchvision, timm or transformers, or a `.weights.h5` file of this encoder.
         freeze_encoder: Whether training leaves the encoder as it is.
-        output_stride: 32, or 16 to dilate the last stage by 2 instead of striding it.
+        output_stride: 32, or 16 or 8 to dilate the last stage or the last two instead of striding them.
         name: Name of the model.
 
     Returns:
-        A model with five outputs, at strides 2, 4, 8, 16 and 32 (or 16).
+        A model with five outputs, at strides 2, 4, 8, 16 and 32, none above `output_stride`.
 
     Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, as in torchvision, which moved the
     strides of larger ones to the 3x3 convolutions.
     """
     check_input_shape(name, input_shape, spatial_dims=(2,), multiple=32, minimum=32)
-    check_choice(f"output_stride of {name}", output_stride, (16, 32))
+    check_choice(f"output_stride of {name}", output_stride, (8, 16, 32))
     inputs = keras.Input(input_shape, name="image")
     x = _conv_norm(inputs, 64, 7, strides=2, conv="conv1", norm="bn1")
     x = layers.Activation("relu", name="relu")(x)
@@ -73,12 +73,13 @@ def torch_resnet(
     x = layers.ZeroPadding2D(1, name="maxpool-pad")(x)
     x = layers.MaxPooling2D(3, strides=2, name="maxpool")(x)
     for stage, depth in enumerate(depths, start=1):
-        dilated = stage == 4 and output_stride == 16
+        before, dilation = (max(2**level // output_stride, 1) for level in (stage, stage + 1))
         for index in range(depth):
-            stride = 2 if index == 0 and stage > 1 and not dilated else 1
+            stride = 2 if index == 0 and stage > 1 and dilation == 1 else 1
             # As torchvision dilates: the first block keeps the dilation of the stage before.
-            dilation = 2 if dilated and index else 1
-            x = _block(x, 32 * 2**stage, convolutions, stride, dilation, name=f"layer{stage}-{index}")
+            x = _block(
+                x, 32 * 2**stage, convolutions, stride, dilation if index else before, name=f"layer{stage}-{index}"
+            )
         features.append(x)
     return finish_published(
         keras.Model(inputs, features, name=name),

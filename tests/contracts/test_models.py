@@ -51,6 +51,10 @@ def test_parameter_counts_and_shapes_are_those_of_the_reference(row):
         encoder = models.build_encoder(row["options"]["encoder"], row["input_shape"])
         counts["total"] -= encoder.count_params()
         counts["trainable"] -= _count(encoder.trainable_weights)
+    if row["part"] == "scse-extra":
+        options = {key: value for key, value in row["options"].items() if key != "attention"}
+        plain = models.build_model(row["name"], row["input_shape"], row["num_classes"], **options)
+        counts["trainable"] -= _count(plain.trainable_weights)
     expected = {key: row[key] for key in counts if row[key] is not None}
     assert {key: counts[key] for key in expected} == expected
     if row["output_shape"]:
@@ -73,6 +77,15 @@ OTHER_COUNTS = [
         {"encoder_convs": (1, 1, 2, 3, 3), "decoder_convs": (3, 2, 1, 1)},
         61982682,
         61982682,
+    ),
+    # Two more for each of the filters of every normalised convolution, and as many that do not train.
+    (
+        "vnet3d_paper",
+        (32, 32, 32, 1),
+        1,
+        {"encoder_convs": (1, 2), "decoder_convs": (1,), "start_filters": 4, "batch_norm": True},
+        26260,
+        26178,
     ),
     ("unet3d", (132, 132, 116, 3), 3, {}, 19079299, 19074627),
     ("unet3d_padded", (128, 128, 128, 1), 1, {"up": "nearest"}, 16324929, 16320257),

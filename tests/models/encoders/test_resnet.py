@@ -50,9 +50,17 @@ def test_imagenet_weights_of_resnet_are_downloaded_checked_and_carried(file_serv
     assert refusal.value.__cause__.__context__.closed  # the server's answer: its socket does not stay open
 
 
-def test_the_last_stage_of_a_resnet_can_be_dilated():
-    encoder = models.build_encoder("resnet18", (64, 64, 3), output_stride=16)
-    assert feature_strides(encoder) == [2, 4, 8, 16, 16]
-    assert encoder.count_params() == models.build_encoder("resnet18", (64, 64, 3)).count_params()
-    with pytest.raises(ValueError, match="output_stride of resnet18: expected one of 16, 32; received 8"):
-        models.build_encoder("resnet18", (64, 64, 3), output_stride=8)
+@pytest.mark.parametrize("name", ["resnet18", "resnet18_torch"])
+def test_the_last_stages_of_a_resnet_can_be_dilated(name):
+    strided = models.build_encoder(name, (64, 64, 3))
+    for stride, strides in ((16, [2, 4, 8, 16, 16]), (8, [2, 4, 8, 8, 8])):
+        encoder = models.build_encoder(name, (64, 64, 3), output_stride=stride)
+        assert feature_strides(encoder) == strides
+        assert encoder.count_params() == strided.count_params()
+        last = [
+            layer for layer in encoder.layers if isinstance(layer, keras.layers.Conv2D) and layer.kernel_size[0] == 3
+        ]
+        assert last[-1].dilation_rate == (32 // stride, 32 // stride)
+        assert last[-5].dilation_rate == (16 // stride, 16 // stride)
+    with pytest.raises(ValueError, match=f"output_stride of {name}: expected one of 8, 16, 32; received 4"):
+        models.build_encoder(name, (64, 64, 3), output_stride=4)
