@@ -7,6 +7,7 @@ from . import (  # noqa: F401 (registers)
     daformer,
     deeplabv3,
     deeplabv3plus,
+    dpt,
     encoders,
     fine_grained_unet,
     fpn,

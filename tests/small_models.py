@@ -10,6 +10,7 @@ from maskzoo import models
 from maskzoo.models.encoders.coat import coat
 from maskzoo.models.encoders.mit import mix_transformer
 from maskzoo.models.encoders.swin import swin_transformer
+from maskzoo.models.encoders.vit import vision_transformer
 
 
 @models.register_encoder
@@ -45,6 +46,7 @@ SMALL = {
     "daformer": Small({"encoder": "tiny", "decoder_filters": 8}),
     "deeplabv3": Small({"encoder": "tiny", "decoder_filters": 8, "dropout": 0.0}),
     "deeplabv3plus": Small({"encoder": "tiny", "decoder_filters": 8, "low_level_filters": 4, "dropout": 0.0}),
+    "dpt": Small({"encoder": "tiny", "level_filters": [4, 6, 8, 8], "decoder_filters": 8, "dropout": 0.0}),
     "fine_grained_unet": Small(
         {"trunk": "unet_padded", "trunk_options": {"filters": [4, 6, 8]}}, ((16, 24), (32, 16)), wrong=(), images=2
     ),
@@ -93,6 +95,7 @@ SMALL = {
 
 OURS = {
     "mit": lambda shape, **options: mix_transformer(shape, (4, 8, 10, 16), (1, 2, 1, 1), **options),
+    "vit": lambda shape, **options: vision_transformer(shape, 12, 4, 3, trained_size=64, **options),
     "swin": lambda shape, **options: swin_transformer(shape, 6, (2, 2, 1, 2), 3, **options),
     "coat": lambda shape, **options: coat(shape, (8, 16, 16, 16), (1, 1, 2, 1), (2, 2, 2, 2), 2, **options),
     "coat_lite": lambda shape, **options: coat(shape, (8, 16, 24, 16), (1, 2, 1, 1), (2, 2, 2, 2), **options),

@@ -21,6 +21,7 @@ def encode(
     encoder_weights: EncoderWeights = None,
     freeze_encoder: bool = False,
     output_stride: int | None = None,
+    token_maps: bool = False,
 ) -> tuple[keras.Model, list[int]]:
     """Builds the encoder of a model.
 
@@ -32,6 +33,8 @@ def encode(
         encoder_weights: See the encoder; a `keras.Model` has its own.
         freeze_encoder: Whether training leaves the encoder as it is.
         output_stride: Stride of the coarsest features, in encoders that know this option.
+        token_maps: Whether vision transformers return the maps of their own stride, each position beside the class
+            token, instead of a pyramid.
 
     Returns:
         The encoder, and the strides of its feature maps.
@@ -53,7 +56,11 @@ def encode(
     else:
         check_input_shape(model, input_shape, spatial_dims=(2,), multiple=32, minimum=32)
         known = encoder_options(encoder)
-        options = {"output_stride": output_stride} if output_stride and "output_stride" in known else {}
+        options: dict[str, Any] = {}
+        if output_stride and "output_stride" in known:
+            options["output_stride"] = output_stride
+        if token_maps and "class_tokens" in known:
+            options |= {"pyramid": False, "class_tokens": True}
         encoder = build_encoder(
             encoder, input_shape, encoder_weights=encoder_weights, freeze_encoder=freeze_encoder, **options
         )

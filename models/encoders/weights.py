@@ -34,6 +34,7 @@ PUBLISHED: dict[str, tuple[str, dict[int, tuple[int, ...]]]] = {
     "beta": (".bias", {}),
     "bias": (".bias", {}),
     "relative_position_bias_table": (".relative_position_bias_table", {}),
+    "table": ("", {}),
     "token": ("", {}),
     "moving_mean": (".running_mean", {}),
     "moving_variance": (".running_var", {}),

@@ -11,11 +11,13 @@ from maskzoo.models import analysis
 from maskzoo.models.encoders import feature_strides
 
 # Trainable and all parameters without classifier. MiT and Swin: transformers 5.23 (SegformerModel, SwinBackbone);
-# CoaT: timm 1.0.31 without the norms of its classifier; EfficientNet: timm's features; as in PyTorch: torchvision;
-# others: keras.applications.
+# CoaT and ViT: timm 1.0.31 without the norms of its classifier; EfficientNet: timm's features; as in PyTorch:
+# torchvision; others: keras.applications.
 PUBLISHED = {
     "mit_b1": (13151424, 13151424),
     "swin_small": (48840138, 48840138),
+    "vit_base_16": (85797120, 85797120),
+    "vit_small_16": (21664896, 21664896),
     "coat_mini": (10118704, 10118704),
     "coat_lite_mini": (10497536, 10497536),
     "coat_lite_medium": (44057024, 44057024),

@@ -9,9 +9,9 @@ from maskzoo import models
 pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]
 
 
-def smp(name, **options):
+def smp(name, encoder="resnet18", **options):
     package = pytest.importorskip("segmentation_models_pytorch")
-    return getattr(package, name)("resnet18", encoder_weights=None, classes=2, **options)
+    return getattr(package, name)(encoder, encoder_weights=None, classes=2, **options)
 
 
 def blocks(names, theirs=("0", "1")):
@@ -87,6 +87,32 @@ def scse_unet():
     return peer, "backbone_unet", {"attention": "scse"}, names | {"mask": "segmentation_head.0"}
 
 
+def dpt():
+    names = blocks({"head": "segmentation_head.head"}) | {"mask_logits": "segmentation_head.head.4"}
+    for level in range(4):
+        block = f"decoder.reassemble_blocks.{level}"
+        names |= {f"level{level}_readout": f"decoder.projection_blocks.{level}.project.0"}
+        names |= {f"level{level}_reduce": f"{block}.project_to_out_channel"}
+        names |= {f"level{level}_project": f"{block}.project_to_feature_dim"}
+        if level != 2:
+            names[f"level{level}_{'down' if level == 3 else 'up'}"] = f"{block}.upsample"
+        block, ours = f"decoder.fusion_blocks.{3 - level}", f"fusion{level}"
+        names[f"{ours}_project"] = f"{block}.project"
+        for part, residual in (("a", "residual_conv_block1"), ("b", "residual_conv_block2")):
+            for half, number in (("a", 1), ("b", 2)):
+                modules = (f"conv_{number}", f"batch_norm_{number}")
+                names |= blocks({f"{ours}_{part}_{half}": f"{block}.{residual}"}, modules)
+    peer = smp(
+        "DPT",
+        "tu-vit_tiny_patch16_224",
+        decoder_intermediate_channels=(16, 24, 32, 40),
+        decoder_fusion_channels=16,
+        dynamic_img_size=True,
+    )
+    options = {"encoder": "vit_tiny_16", "level_filters": (16, 24, 32, 40), "decoder_filters": 16}
+    return peer, "dpt", options, names
+
+
 def lraspp():
     torchvision = pytest.importorskip("torchvision").models
     levels = {"layer2": "low", "layer4": "high"}
@@ -128,35 +154,39 @@ def assign(layer, module):
         values += [module.running_mean, module.running_var]
         layer.epsilon = module.eps
     arrays = [value.detach().numpy() for value in values if value is not None]
-    layer.set_weights([array.transpose(2, 3, 1, 0) if array.ndim == 4 else array for array in arrays])
+    layer.set_weights([array.transpose({4: (2, 3, 1, 0), 2: (1, 0)}.get(array.ndim)) for array in arrays])
 
 
-@pytest.mark.parametrize("build", [deeplabv3, lraspp, manet, pan, scse_unet, separable_deeplabv3])
-def test_logits_are_those_of_the_peer(build, torch, tmp_path):
+# A side of 8 elements is the least that PAN's peer halves three times; 9 are odd. DPT's transformer has a table of 14 x
+# 14 positions, which is reduced along one axis and enlarged along the other.
+CASES = [(build, (288, 256)) for build in (deeplabv3, lraspp, manet, pan, scse_unet, separable_deeplabv3)]
+CASES += [(dpt, (224, 224)), (dpt, (96, 448))]
+
+
+@pytest.mark.parametrize(("build", "size"), CASES)
+def test_logits_are_those_of_the_peer(build, size, torch, tmp_path, monkeypatch):
     peer, name, options, names = build()
     peer = randomised(peer, torch)
-    for module in peer.modules():
-        if getattr(module, "align_corners", None):
-            module.align_corners = False  # ours depends on neighbours only, not on the size of the image
-    prefix = "backbone." if name == "lraspp" else "encoder."
+    interpolate = torch.nn.functional.interpolate
+
+    def by_neighbours(x, size=None, scale_factor=None, mode="nearest", align_corners=None, **kwargs):
+        """Ours depends on neighbours only, not on where the image ends."""
+        return interpolate(x, size, scale_factor, mode, align_corners and False, **kwargs)
+
+    monkeypatch.setattr(torch.nn.functional, "interpolate", by_neighbours)
+    prefix = {"dpt": "encoder.model.", "lraspp": "backbone."}.get(name, "encoder.")
     state = {key.removeprefix(prefix): value for key, value in peer.state_dict().items() if key.startswith(prefix)}
     torch.save(state, tmp_path / "weights.pth")
-    model = models.build_model(
-        name,
-        (None, None, 3),
-        2,
-        encoder="resnet18_torch",
-        encoder_weights=tmp_path / "weights.pth",
-        **options,
-    )
-    of_encoder = {layer.name for layer in models.build_encoder("resnet18_torch", (None, None, 3)).layers}
+    options = {"encoder": "resnet18_torch", "encoder_weights": tmp_path / "weights.pth", **options}
+    model = models.build_model(name, (None, None, 3), 2, **options)
+    of_encoder = {layer.name for layer in models.build_encoder(options["encoder"], (None, None, 3)).layers}
     assert {layer.name for layer in model.layers if layer.weights} - of_encoder == set(names)
     for layer, module in names.items():
         assign(model.get_layer(layer), module and peer.get_submodule(module))
-    # A side of 8 elements is the least that PAN's peer halves three times; 9 are odd.
-    image = np.random.default_rng(3).normal(size=(1, 288, 256, 3)).astype("float32")
+    image = np.random.default_rng(3).normal(size=(1, *size, 3)).astype("float32")
     with torch.no_grad():
         expected = peer(torch.from_numpy(image.transpose(0, 3, 1, 2)))
     expected = (expected["out"] if isinstance(expected, dict) else expected).numpy().transpose(0, 2, 3, 1)
     logits = model.predict_on_batch(image)
+    print(build.__name__, size, np.abs(logits - expected).max(), np.abs(expected).max())
     np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4 * np.abs(expected).max())

@@ -38,7 +38,9 @@ def test_small_maps_are_resized_linearly(size):
 
 def test_pooled_pyramids_export_with_free_sizes_that_do_not_divide(tmp_path):
     image = keras.Input((None, None, 3))
-    model = keras.Model(image, ResizeLike()([AverageBins(6)(image), image]))
+    pooled = ResizeLike()([AverageBins(6)(image), image])
+    # A small map may be of free size, too.
+    model = keras.Model(image, keras.layers.Add()([pooled, ResizeLike()([keras.layers.MaxPooling2D(3)(image), image])]))
     model.export(tmp_path / "saved", verbose=False)
     exported = tf.saved_model.load(tmp_path / "saved")
     for size in ((16, 20), (7, 5)):
