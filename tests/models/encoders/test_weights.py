@@ -112,11 +112,23 @@ def _published_coat(widths, depths, expansions, parallel_depth=0):
     return shapes | _linear("head", 1000, width)
 
 
+def _timm_vit(width, depth, positions):
+    shapes = _conv("patch_embed.proj", width, 3, 16) | _norm("norm", width) | _linear("head", 1000, width)
+    shapes |= {"cls_token": (1, 1, width), "pos_embed": (1, 1 + positions, width)}
+    for index in range(depth):
+        block = f"blocks.{index}"
+        shapes |= _norm(f"{block}.norm1", width) | _norm(f"{block}.norm2", width)
+        shapes |= _linear(f"{block}.attn.qkv", 3 * width, width) | _linear(f"{block}.attn.proj", width, width)
+        shapes |= _linear(f"{block}.mlp.fc1", 4 * width, width) | _linear(f"{block}.mlp.fc2", width, 4 * width)
+    return shapes
+
+
 CHECKPOINTS = {
     "mit": _hugging_face_mit((4, 8, 10, 16), (1, 2, 1, 1)),
     "swin": _timm_swin(6, (2, 2, 1, 2), 3),
     "coat": _published_coat((8, 16, 16, 16), (1, 1, 2, 1), (2, 2, 2, 2), 2),
     "coat_lite": _published_coat((8, 16, 24, 16), (1, 2, 1, 1), (2, 2, 2, 2)),
+    "vit": _timm_vit(12, 4, 16),
 }
 
 
@@ -186,6 +198,7 @@ def test_a_missing_renamed_superfluous_or_misshapen_tensor_is_named(family, tmp_
         "swin": "layers.0.blocks.0.attn.qkv.weight",
         "coat": "parallel_blocks.0.factoratt_crpe3.qkv.weight",
         "coat_lite": "serial_blocks1.0.factoratt_crpe.qkv.weight",
+        "vit": "blocks.0.attn.qkv.weight",
     }[family]
     short = name.removeprefix("segformer.encoder.")
 
