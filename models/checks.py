@@ -19,14 +19,18 @@ def check_choice(option: str, value: object, choices: Collection[object]) -> Non
         raise OptionError(option, f"one of {', '.join(map(str, choices))}", value)
 
 
-def check_filters(filters: object) -> None:
+def check_filters(filters: object, option: str = "filters") -> None:
     """Refuses anything but a list of filters per resolution level.
+
+    Args:
+        filters: What was given.
+        option: The option's name, for the message.
 
     Raises:
         OptionError: It is no list or tuple, is empty, or holds something else than whole numbers of at least 1.
     """
     if not isinstance(filters, (list, tuple)) or not filters or not all(_is_count(width) for width in filters):
-        raise OptionError("filters", "a list of whole numbers, one per resolution level", filters)
+        raise OptionError(option, "a list of whole numbers, one per resolution level", filters)
 
 
 def _is_count(value: object) -> bool:

@@ -56,7 +56,23 @@ SMALL = {
     "manet": Small({"encoder": "tiny", "decoder_filters": [8, 6, 6, 4, 4], "attention_filters": 4}),
     "pan": Small({"encoder": "tiny", "decoder_filters": 8}),
     "pspnet": Small({"encoder": "tiny", "pyramid_filters": 8}),
+    "r2_unet": Small({"filters": [4, 6, 8]}, ((16, 24), (32, 16)), (18, 16)),
+    "resunet": Small({"filters": [4, 6, 8]}, ((16, 24), (32, 16)), (18, 16)),
+    "resunet_a": Small(
+        {
+            "filters": [4, 6, 8],
+            "dilations": [[1, 3], [1, 2], [1]],
+            "decoder_dilations": [[1, 3], [1]],
+            "bins": [1, 2, 4],
+        },
+        ((16, 24), (32, 16)),
+        (18, 16),
+    ),
     "segformer": Small({"encoder": "tiny", "decoder_filters": 8, "dropout": 0.0}),
+    "segnet": Small({"filters": [4, 6, 8], "convs": [2, 2, 1]}, ((16, 24), (32, 16)), (20, 16)),
+    "u2net": Small(
+        {"filters": [4, 6, 8], "inner_filters": [3, 4, 4], "deep_supervision": True}, ((16, 24), (32, 16)), (18, 16)
+    ),
     "unet": Small({"filters": [4, 6, 8], "dropout": 0.0}, ((44, 60), (52, 44)), (46, 44)),
     "unet25d": Small(
         {"filters": [2, 4, 4, 6], "in_plane_levels": 1, "attention_maps": True},

@@ -202,7 +202,9 @@ def test_a_label_head_fits_on_the_model_and_leaves_its_outputs_alone(name):
     assert len(outputs) == len(arrays(model(images))) + 1
 
 
-@pytest.mark.parametrize("name", ["unet25d", "unet_3plus", "vnet", "vnet3d", "vnet3d_depthwise"])
+@pytest.mark.parametrize(
+    "name", ["resunet_a", "segnet", "u2net", "unet25d", "unet_3plus", "vnet", "vnet3d", "vnet3d_depthwise"]
+)
 def test_logits_are_float32_under_mixed_precision(name):
     tiny = small(name)
     keras.config.set_dtype_policy("mixed_bfloat16")
@@ -220,6 +222,8 @@ def test_logits_are_float32_under_mixed_precision(name):
     ("name", "size"),
     [
         ("attention_unet", (8, 4, 12)),
+        ("r2_unet", (8, 4, 12)),
+        ("resunet", (8, 4, 12)),
         ("unet", (44, 48, 44)),
         ("unet_3plus", (8, 4, 12)),
         ("unet_padded", (8, 4, 12)),

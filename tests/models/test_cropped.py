@@ -44,7 +44,9 @@ SAVINGS = {
     "deeplabv3plus": 0.1,
     "lraspp": 0.0,
     "pspnet": 0.01,
+    "resunet_a": 0.1,
     "segformer": 0.1,
+    "u2net": 0.1,
     "vnet3d": 0.1,
 }
 

@@ -184,6 +184,8 @@ def test_sees_what_a_perturbed_plane_changes_along_every_axis(float64, spatial_d
         ("unet_plus_plus", {"filters": [1] * 3}, (96, 8)),
         ("unet_3plus", {"filters": [1] * 3, "branch_filters": 1}, (120, 8)),
         ("attention_unet", {"filters": [2] * 3}, (96, 8)),
+        ("r2_unet", {"filters": [1] * 2, "recurrences": 1}, (96, 8)),
+        ("resunet", {"filters": [1] * 3}, (96, 8)),
         ("unet25d", {"filters": [2] * 3}, (160, 8, 5)),
         ("unet3d", {"filters": [1] * 3}, (112, 44, 44)),
         ("unet3d_padded", {"filters": [1] * 3}, (96, 4, 4)),
