@@ -39,6 +39,12 @@ def test_the_decoder_puts_features_back_where_the_encoder_found_its_maxima():
         np.testing.assert_array_equal(unpooled[window], marks[window] * coarse[row, column])
 
 
+def test_a_mark_depends_on_its_whole_window():
+    inputs = keras.Input((None, None, 1))
+    geometry = analysis.geometry(keras.Model(inputs, WindowMaxima()(inputs)))
+    assert (geometry.stride, geometry.receptive_field, geometry.halo) == ((2, 2), (2, 2), ((1, 1), (1, 1)))
+
+
 def test_it_sees_as_far_as_its_geometry_says():
     """Gaps hide most of what it sees in one image: what changes is gathered from many."""
     keras.utils.set_random_seed(0)
