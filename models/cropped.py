@@ -1,7 +1,9 @@
 """A copy of a model that computes one part of its mask, without what that part does not depend on."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from threading import Lock
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -25,13 +27,15 @@ class _Part:
     tensor: keras.KerasTensor
     spans: tuple[Span, ...]
 
-    def cut(self, spans: tuple[Span, ...]) -> keras.KerasTensor:
-        """A part of it."""
+    def cut(self, spans: tuple[Span, ...], name: str) -> keras.KerasTensor:
+        """A part of it, by an operation of this name."""
         if spans == self.spans:
             return self.tensor
         kept = [slice(a - start, b - start) for (a, b), (start, _) in zip(spans, self.spans, strict=True)]
         tensor: Any = self.tensor  # Keras does not type what slicing returns
-        return tensor[(slice(None), *kept)]
+        part = tensor[(slice(None), *kept)]
+        analysis.layer_behind(part).name = name
+        return part
 
 
 # The copies of a model that are kept, for as long as the model is: images of one size have one plan.
@@ -39,6 +43,11 @@ KEPT = 4
 # Images that are predicted side by side share a model, whose layers are called while it is copied.
 COPYING = Lock()
 COPIES: WeakKeyDictionary[keras.Model, dict[tuple[object, ...], keras.Model]] = WeakKeyDictionary()
+
+
+def is_no_retracing(record: logging.LogRecord) -> bool:
+    """Whether a message of TensorFlow is another than that many functions were traced: every copy is one of its own."""
+    return "triggered tf.function retracing" not in record.getMessage()
 
 
 def cropped(model: keras.Model, size: Sequence[int], part: Sequence[Span]) -> keras.Model:
@@ -58,6 +67,7 @@ def cropped(model: keras.Model, size: Sequence[int], part: Sequence[Span]) -> ke
     """
     key = (tuple(size), tuple(part))
     with COPYING:
+        logging.getLogger("tensorflow").addFilter(is_no_retracing)
         copies = COPIES.setdefault(model, {})
         if key not in copies:
             while len(copies) >= KEPT:
@@ -67,28 +77,29 @@ def cropped(model: keras.Model, size: Sequence[int], part: Sequence[Span]) -> ke
 
 
 def _copy(model: keras.Model, size: Sequence[int], part: Sequence[Span]) -> keras.Model:
-    steps = iter(analysis.needed(model, size, part).steps)
+    steps = {step.number: step for step in analysis.needed(model, size, part).steps}
+    numbers, cuts = count(), count()
     inputs: list[Any] = [
-        keras.Input((*tuple(size)[: x.ndim - 2], x.shape[-1]), dtype=x.dtype, name=f"{x.name}_cropped")
-        for x in model.inputs
+        keras.Input((*tuple(size)[: x.ndim - 2], x.shape[-1]), dtype=x.dtype, name=f"cropped.{place}")
+        for place, x in enumerate(model.inputs)
     ]
-    step = next(steps, None)
 
     def visit(call: analysis.Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        nonlocal step
-        if step is None or step.call.node is not call.node:
+        step = steps.get(next(numbers))
+        if step is None:
             return [None] * len(call.outputs)
         given = iter(step.given)
         cut: Any = tree.map_structure(
-            lambda value: value.cut(next(given)) if isinstance(value, _Part) else value, (args, kwargs)
+            lambda value: value.cut(next(given), f"cut.{next(cuts)}") if isinstance(value, _Part) else value,
+            (args, kwargs),
         )
         made: list[Any] = tree.flatten(call.operation(*cut[0], **cut[1]))
-        parts = [_Part(made[place], piece.computed) for place, piece in enumerate(step.made)]
-        step = next(steps, None)
-        return parts
+        return [_Part(made[place], piece.computed) for place, piece in enumerate(step.made)]
 
     wholes = [_Part(x, tuple((0, n) for n in tuple(size)[: x.ndim - 2])) for x in inputs]
     place = next(number for number, x in enumerate(model.outputs) if x is analysis.mask_of(model))
     with analysis.calls_forgotten(model):
         outputs = analysis.walk(analysis.functional(model), wholes, visit)
-        return keras.Model(inputs, outputs[place].cut(tuple(part)), name=f"{model.name}_cropped")
+        mask = outputs[place].cut(tuple(part), "cut.mask")
+        with analysis.names_apart(step.call.operation for step in steps.values()):
+            return keras.Model(inputs, mask, name=f"{model.name}_cropped")

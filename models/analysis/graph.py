@@ -1,6 +1,6 @@
 """Walks through the graph of a functional model. No other file touches what Keras keeps private."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -191,6 +191,23 @@ def calls_forgotten(model: keras.Model) -> Iterator[None]:
             del each._inbound_nodes[inbound:], each._outbound_nodes[outbound:]
 
 
+@contextmanager
+def names_apart(operations: Iterable[keras.Operation]) -> Iterator[None]:
+    """Renames, as a context, layers and operations that are called as another: models inside a model have own names."""
+    known: set[str] = set()
+    renamed: list[tuple[keras.Operation, str]] = []
+    for each in {id(each): each for each in operations}.values():
+        if each.name in known:
+            renamed.append((each, each.name))
+            each.name = f"{each.name}.{len(renamed)}"
+        known.add(each.name)
+    try:
+        yield
+    finally:
+        for each, name in renamed:
+            each.name = name
+
+
 def _all_calls(model: keras.Model) -> list[Call]:
     """Returns the calls in a model's graph."""
     calls: list[Call] = []
@@ -220,7 +237,7 @@ def outputs_by_name(model: keras.Model) -> dict[str, keras.KerasTensor]:
 
     A single output is the mask, whatever its layer is called.
     """
-    if isinstance(model.output, dict):
+    if not isinstance(model, keras.Sequential) and isinstance(model.output, dict):
         return model.output
     if len(model.outputs) == 1:
         return {"mask": model.outputs[0]}

@@ -93,8 +93,6 @@ def track_behind(operation: keras.Operation, axis: int, tracks: tuple[AxisGeomet
     layers.ReLU,
     layers.LeakyReLU,
     layers.ELU,
-    layers.Rescaling,
-    layers.BatchNormalization,
     layers.Dropout,
     layers.AlphaDropout,
     layers.GaussianDropout,
@@ -118,6 +116,7 @@ def _pointwise(layer: layers.Layer, axis: int, *tracks: AxisGeometry) -> AxisGeo
 @register(
     layers.Concatenate,
     layers.Softmax,
+    layers.BatchNormalization,
     layers.LayerNormalization,
     layers.RMSNormalization,
     layers.UnitNormalization,
@@ -126,6 +125,12 @@ def _pointwise(layer: layers.Layer, axis: int, *tracks: AxisGeometry) -> AxisGeo
 def _along_channels(layer: Any, axis: int, *tracks: AxisGeometry) -> AxisGeometry | str:
     crosses = any(each == axis + 1 or each < -1 for each in np.atleast_1d(layer.axis))
     return "works along a spatial axis" if crosses else AxisGeometry.united(tracks)
+
+
+@register(layers.Rescaling)
+def _rescaling(layer: layers.Rescaling, axis: int, x: AxisGeometry) -> AxisGeometry | str:
+    shapes = [np.shape(numbers) for numbers in (layer.scale, layer.offset)]
+    return "has numbers for every position" if any(n != 1 for shape in shapes for n in shape[:-1]) else x
 
 
 @register(layers.PReLU)

@@ -9,11 +9,13 @@ from keras import layers, tree
 
 from maskzoo.errors import OptionError
 
-from .graph import COMPOSITE, Call, functional, is_foreign, symbolic, walk, walk_inside
+from .graph import COMPOSITE, Call, Visit, functional, is_foreign, symbolic, walk, walk_inside
 from .receptive_field import input_specs
 
 # The tensors that a layer reads, and those that it makes.
 ReadAndMade = tuple[list[keras.KerasTensor], list[keras.KerasTensor]]
+# By identity of a view: the view, to keep its identity from being given away, and what it is a view of.
+Views = dict[int, tuple[keras.KerasTensor, keras.KerasTensor]]
 
 # In prediction these return their input, or a view of it, and need no new memory.
 IDLE = (
@@ -45,7 +47,27 @@ def peak_activation_bytes(model: keras.Model, input_shape: Sequence[int]) -> int
     Raises:
         OptionError: The model cannot take the shape.
     """
-    calls = _calls(model, input_shape)
+    return _peak(_calls(model, input_shape))
+
+
+def inner_bytes(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+    """Returns the memory that one call takes at its worst moment beside what it reads and makes: batch 1, float32.
+
+    Args:
+        call: A call of a graph.
+        args: Its arguments, with specifications in place of tensors. Any: arguments are whatever the layer takes.
+        kwargs: The same by name.
+    """
+    if not _has_inside(call.operation):
+        return 0
+    calls: list[ReadAndMade] = []
+    views: Views = {}
+    made = _follow(calls, views)(call, args, kwargs)
+    around = {id(tensor): _bytes(tensor) for tensor in (*symbolic((args, kwargs)), *made)}
+    return max(0, _peak([*calls, (made, [])]) - sum(around.values()))
+
+
+def _peak(calls: Sequence[ReadAndMade]) -> int:
     last_read = {id(tensor): moment for moment, (read, _) in enumerate(calls) for tensor in read}
     alive = {}
     peak = 0
@@ -80,12 +102,23 @@ def _calls(model: keras.Model, input_shape: Sequence[int]) -> list[ReadAndMade]:
     The last entry reads the outputs of the model.
     """
     calls: list[ReadAndMade] = []
-    views = {}  # by identity of a view: the view, to keep its identity from being given away, and what it is a view of
+    views: Views = {}
+    outputs = walk(functional(model), input_specs(model, input_shape), _follow(calls, views))
+    return [*calls, ([views.get(id(tensor), (tensor, tensor))[1] for tensor in outputs], [])]
+
+
+def _has_inside(operation: keras.Operation) -> bool:
+    """Whether what an operation does inside itself is counted."""
+    is_followed = isinstance(operation, layers.Layer) and is_foreign(operation) and bool(operation.weights)
+    return isinstance(operation, COMPOSITE) or is_followed
+
+
+def _follow(calls: list[ReadAndMade], views: Views) -> Visit:
+    """Returns what a walk does at a call to add it, or those inside of it, to a list of calls."""
 
     def visit(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         operation = call.operation
-        followed = isinstance(operation, layers.Layer) and is_foreign(operation) and operation.weights
-        if isinstance(operation, COMPOSITE) or followed:
+        if _has_inside(operation):
             try:
                 return walk_inside(operation, args, kwargs, visit)
             except OptionError:
@@ -101,5 +134,4 @@ def _calls(model: keras.Model, input_shape: Sequence[int]) -> list[ReadAndMade]:
             calls.append((read, made))
         return made
 
-    outputs = walk(functional(model), input_specs(model, input_shape), visit)
-    return [*calls, ([views.get(id(tensor), (tensor, tensor))[1] for tensor in outputs], [])]
+    return visit

@@ -19,6 +19,7 @@ from maskzoo.errors import OptionError
 
 from .graph import Call, functional, is_foreign, outputs_by_name, walk
 from .layer_rules import TransposedConvolution, track_behind
+from .memory import inner_bytes
 from .tracks import AxisGeometry
 
 # Elements of an axis: the first, and the one behind the last.
@@ -32,23 +33,32 @@ class Piece:
     """A tensor of the graph, and the part of it that is computed; tuples have one entry per spatial axis.
 
     Attributes:
-        sizes: Its sizes when all of it is computed; none for a vector.
-        channels: Its channels.
-        images: How many lie in the batch for each image that the model is given: slices that are folded into it.
+        shape: Its shape when all of it is computed, for a batch of 1, or as many as one image is folded to.
         needed: What the mask's part depends on; `None` if nothing of it.
         computed: What is computed, which holds all that is needed.
     """
 
-    sizes: tuple[int, ...]
-    channels: int
-    images: int = 1
+    shape: tuple[int, ...]
     needed: tuple[Span, ...] | None = None
     computed: tuple[Span, ...] = ()
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Its spatial sizes; none for a vector."""
+        return self.shape[1:-1]
 
     @property
     def whole(self) -> tuple[Span, ...]:
         """All of it."""
         return tuple((0, size) for size in self.sizes)
+
+    def elements(self, spans: Sequence[Span]) -> int:
+        """Numbers in a part of it."""
+        return math.prod(self.shape_of(spans))
+
+    def shape_of(self, spans: Sequence[Span]) -> tuple[int, ...]:
+        """Shape of a part of it."""
+        return (*self.shape[:1], *(b - a for a, b in spans), *self.shape[1:][-1:])
 
     def need(self, spans: Sequence[Span]) -> None:
         """Notes that these elements are read."""
@@ -62,6 +72,7 @@ class Step:
 
     Attributes:
         call: The call.
+        number: Its place among all calls of the graph, from 0: a call in a model inside the model has several.
         read: The tensors that it reads.
         made: The tensors that it makes.
         tracks: What it does along each axis that it leaves in place; `None` for a layer that is given everything.
@@ -69,6 +80,7 @@ class Step:
     """
 
     call: Call
+    number: int
     read: tuple[Piece, ...]
     made: tuple[Piece, ...]
     tracks: tuple[AxisGeometry, ...] | None
@@ -118,7 +130,7 @@ def needed(model: keras.Model, size: Sequence[int], part: Sequence[Span]) -> Nee
         _cut(step)
     whole = sum(_products(step, step.read[0].whole, step.made[0].whole) for step in steps if step.read)
     cut = sum(_products(step, step.given[0], step.made[0].computed) for step in kept if step.read)
-    return Needed(tuple(kept), cut / max(whole, 1), _peak_bytes(kept, mask))
+    return Needed(tuple(kept), cut / whole if whole else 1.0, _peak_bytes(kept, mask))
 
 
 def _record(model: keras.Model, size: Sequence[int]) -> tuple[list[Step], Piece]:
@@ -129,16 +141,17 @@ def _record(model: keras.Model, size: Sequence[int]) -> tuple[list[Step], Piece]
     def visit(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         read = tuple(value for value in tree.flatten((args, kwargs)) if isinstance(value, Piece))
         tracks = _tracks(call, read)
-        shapes = _shapes(call, (args, kwargs), tracks, [piece.sizes for piece in read])
-        if tracks and any(track.size[-1] != n for track, n in zip(tracks, shapes[0][1:], strict=False)):
+        if _has_places((args, kwargs)):
+            tracks = None
+        shapes = _shapes(call, (args, kwargs), tracks, [piece.shape for piece in read])
+        if tracks and any(track.size[-1] != n for track, n in zip(tracks, shapes[0][1:-1], strict=False)):
             tracks = None  # it pads or cuts by a rule of its own
-        made = tuple(
-            Piece(tuple(sizes), x.shape[-1], images) for (images, *sizes), x in zip(shapes, call.outputs, strict=True)
-        )
-        steps.append(Step(call, read, made, tracks))
+        made = tuple(map(Piece, shapes))
+        steps.append(Step(call, len(steps), read, made, tracks))
         return list(made)
 
-    images = [Piece(tuple(size)[: tensor.ndim - 2], tensor.shape[-1]) for tensor in graph.inputs]
+    # Beside the image there may be vectors.
+    images = [Piece((1, *tuple(size)[: tensor.ndim - 2], tensor.shape[-1])) for tensor in graph.inputs]
     for image in images:
         image.computed = image.whole
     outputs = walk(graph, images, visit)
@@ -150,6 +163,12 @@ def mask_of(model: keras.Model) -> keras.KerasTensor:
     """Returns the output of a model that is its mask: the one of that name, or else the first."""
     outputs = outputs_by_name(model)
     return outputs["mask"] if "mask" in outputs else next(iter(outputs.values()))
+
+
+def _has_places(arguments: object) -> bool:
+    """Whether the arguments of a call hold an array with a number for every position, such as a mask or coordinates."""
+    arrays = [leaf for leaf in tree.flatten(arguments) if not isinstance(leaf, Piece)]
+    return any(n != 1 for array in arrays for n in tuple(getattr(array, "shape", ()))[:-1])
 
 
 def _tracks(call: Call, read: Sequence[Piece]) -> tuple[AxisGeometry, ...] | None:
@@ -171,24 +190,25 @@ def _tracks(call: Call, read: Sequence[Piece]) -> tuple[AxisGeometry, ...] | Non
 
 
 def _shapes(
-    call: Call, arguments: Any, tracks: Sequence[AxisGeometry] | None, sizes: Sequence[tuple[int, ...]]
+    call: Call, arguments: Any, tracks: Sequence[AxisGeometry] | None, shapes: Sequence[tuple[int, ...]]
 ) -> list[tuple[int, ...]]:
-    """Number of images and spatial sizes of what a call makes, where the tensors that it reads have these sizes."""
+    """Shapes of what a call makes, where the tensors that it reads have these shapes."""
     ranks = [max(x.ndim - 2, 0) for x in call.outputs]
     if tracks and not is_foreign(call.operation) and set(ranks) == {len(tracks)}:
-        images = max(value.images for value in tree.flatten(arguments) if isinstance(value, Piece))
-        return [(images, *(int(track.size[-1]) for track in tracks))] * len(ranks)
-    left = iter(sizes)
-
-    def spec(value: Any) -> Any:
-        if not isinstance(value, Piece):
-            return value
-        return keras.KerasTensor((value.images, *next(left), value.channels))
-
-    given: Any = tree.map_structure(spec, arguments)
-    args, kwargs = given
+        batch, sizes = max(shape[0] for shape in shapes), [int(track.size[-1]) for track in tracks]
+        return [(batch, *sizes, x.shape[-1]) for x in call.outputs]
+    args, kwargs = _specs(arguments, shapes)
     made = tree.flatten(call.operation.compute_output_spec(*args, **kwargs))
-    return [tuple(spec.shape[:-1]) for spec in made]
+    if any(None in spec.shape for spec in made):  # Keras knows it in part
+        made = tree.flatten(call.operation.call(*args, **kwargs))
+    return [tuple(spec.shape) for spec in made]
+
+
+def _specs(arguments: Any, shapes: Sequence[tuple[int, ...]]) -> Any:
+    """The arguments of a call, with specifications of these shapes in place of the tensors."""
+    read = [value for value in tree.flatten(arguments) if isinstance(value, Piece)]
+    specs = {id(piece): keras.KerasTensor(shape) for piece, shape in zip(read, shapes, strict=True)}
+    return tree.map_structure(lambda value: specs.get(id(value), value), arguments)
 
 
 def _mark(step: Step) -> None:
@@ -248,29 +268,34 @@ def _cut(step: Step) -> None:
         start = max((piece.computed[axis][0] for piece in following), default=0)
         stop = min((piece.computed[axis][1] for piece in following), default=size)
         offered.append((-(-start // each) * each, size - -(-(size - stop) // each) * each))
-    copied = all(_is_pointwise(track) for track in step.tracks)
-    is_cut = not copied and _elements(wanted) <= (1 - WORTH_A_CUT) * _elements(offered)
+    # What costs no more than a copy is not worth one.
+    is_cheap = all(_is_pointwise(track) for track in step.tracks) and not _kernels(step.call.operation)
+    is_cut = not is_cheap and _elements(wanted) <= (1 - WORTH_A_CUT) * _elements(offered)
     spans = wanted if is_cut else offered
     step.given = tuple(_fitted(piece, spans) for piece in step.read)
     shapes = _shapes_of_parts(step)
     starts = [span[0] // track.step * track.period for span, track in zip(spans, step.tracks, strict=True)]
-    for piece, sizes in zip(step.made, shapes, strict=True):
-        along = [(first, first + n) for first, n in zip(starts, sizes, strict=False)]
+    for piece, shape in zip(step.made, shapes, strict=True):
+        along = [(first, first + n) for first, n in zip(starts, shape[1:-1], strict=False)]
         piece.computed = (*along, *piece.whole[len(along) :])
 
 
 def _shapes_of_parts(step: Step) -> list[tuple[int, ...]]:
-    """Spatial sizes of what a call makes of what it is given."""
-    sizes = [tuple(b - a for a, b in spans) for spans in step.given]
+    """Shapes of what a call makes of what it is given."""
+    shapes = [piece.shape_of(spans) for piece, spans in zip(step.read, step.given, strict=True)]
+    sizes = [shape[1:-1] for shape in shapes]
     lengths = [max(size[axis] for size in sizes if len(size) > axis) for axis in range(len(step.tracks or ()))]
     spatial = sum(bool(piece.sizes) for piece in step.read)
     tracks = [
         track_behind(step.call.operation, axis, (AxisGeometry.of_input([length]),) * spatial)
         for axis, length in enumerate(lengths)
     ]
-    args, kwargs = step.call.arguments({id(x): piece for x, piece in zip(step.call.inputs, step.read, strict=True)})
-    made = _shapes(step.call, (args, kwargs), [t for t in tracks if not isinstance(t, str)], sizes)
-    return [tuple(shape[1:]) for shape in made]
+    return _shapes(step.call, _arguments(step), [t for t in tracks if not isinstance(t, str)], shapes)
+
+
+def _arguments(step: Step) -> Any:
+    """The arguments of a call, with the tensors that it reads."""
+    return step.call.arguments({id(x): piece for x, piece in zip(step.call.inputs, step.read, strict=True)})
 
 
 def _is_pointwise(track: AxisGeometry) -> bool:
@@ -281,12 +306,16 @@ def _elements(spans: Sequence[Span]) -> int:
     return math.prod(b - a for a, b in spans)
 
 
+def _kernels(operation: Any) -> int:
+    """Numbers in the kernels of a layer; Any, as operations have no weights."""
+    return sum(math.prod(weight.shape) for weight in getattr(operation, "weights", ()) if len(weight.shape) > 1)
+
+
 def _products(step: Step, read: Sequence[Span], made: Sequence[Span]) -> int:
     """Multiplications of a call: each of its kernels is applied at every position."""
-    operation: Any = step.call.operation
-    kernels = sum(math.prod(weight.shape) for weight in getattr(operation, "weights", ()) if len(weight.shape) > 1)
-    is_transposed = isinstance(operation, TransposedConvolution)
-    return kernels * step.made[0].images * _elements(read if is_transposed else made)
+    is_transposed = isinstance(step.call.operation, TransposedConvolution)
+    piece, spans = (step.read[0], read) if is_transposed else (step.made[0], made)
+    return _kernels(step.call.operation) * math.prod(piece.shape_of(spans)[:-1])
 
 
 def _peak_bytes(steps: Sequence[Step], mask: Piece) -> int:
@@ -296,12 +325,14 @@ def _peak_bytes(steps: Sequence[Step], mask: Piece) -> int:
     peak = 0
     for moment, step in enumerate(steps):
         for piece in (*step.read, *step.made):
-            alive[id(piece)] = 4 * piece.images * piece.channels * _elements(piece.computed)
+            alive[id(piece)] = 4 * piece.elements(piece.computed)
         copies = [
-            4 * piece.images * piece.channels * _elements(given)
+            4 * piece.elements(given)
             for piece, given in zip(step.read, step.given, strict=True)
             if given != piece.computed
         ]
-        peak = max(peak, sum(alive.values()) + sum(copies))
+        shapes = [piece.shape_of(given) for piece, given in zip(step.read, step.given, strict=True)]
+        inside = inner_bytes(step.call, *_specs(_arguments(step), shapes))
+        peak = max(peak, sum(alive.values()) + sum(copies) + inside)
         alive = {key: size for key, size in alive.items() if last.get(key, moment) > moment}
     return peak

@@ -1,5 +1,8 @@
 """A part of a mask is the same where it alone is computed, whatever the architecture, and costs less."""
 
+import gc
+import weakref
+
 import keras
 import numpy as np
 import pytest
@@ -140,3 +143,113 @@ def test_a_part_outside_the_mask_is_refused():
     model = models.build_model("unet_padded", (None, None, 3), 1, filters=(4, 8))
     with pytest.raises(OptionError, match="part: expected a part of a mask of"):
         models.cropped(model, (32, 32), ((8, 40), (0, 8)))
+
+
+SIZE, PART = (40, 36), ((10, 20), (5, 9))
+
+
+def check_graph(inputs, outputs, images=None):
+    """Compares a part of the first output of a graph with the whole of it."""
+    model = randomised(keras.Model(inputs, outputs))
+    if images is None:
+        images = np.random.default_rng(0).normal(size=(2, *SIZE, model.inputs[0].shape[-1])).astype("float32")
+    wanted = masks(model, images)[:, slice(*PART[0]), slice(*PART[1])]
+    found = models.cropped(model, SIZE, PART).predict_on_batch(images)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+def same_conv(name=None, filters=2):
+    return keras.layers.Conv2D(filters, 3, padding="same", name=name)
+
+
+def test_names_that_keras_has_given_before():
+    image = keras.Input((None, None, 2), name="image")
+    x = same_conv("image_cropped", 4)(image)
+    x = keras.layers.Subtract(name="cut_0")([x[..., :2], x[..., 2:]])
+    outputs = same_conv("out")(x)
+    keras.backend.clear_session()  # as in a new process: Keras counts names from 0 again
+    check_graph(image, outputs)
+
+
+def test_models_inside_whose_layers_have_equal_names():
+    def inner(name):
+        x = keras.Input((None, None, 2), name="features")
+        return keras.Model(x, same_conv("conv")(x), name=name)
+
+    image = keras.Input((None, None, 2))
+    first, second = inner("first"), inner("second")
+    check_graph(image, same_conv("conv")(second(first(image))))
+    assert first.layers[1].name == second.layers[1].name == "conv"
+
+
+def test_a_model_inside_of_which_one_call_is_not_needed():
+    x = keras.Input((None, None, 2))
+    shared = keras.Model(x, same_conv()(same_conv()(x)))
+    image = keras.Input((None, None, 4))
+    label = keras.layers.GlobalAveragePooling2D()(shared(image[..., :2]))
+    check_graph(image, {"mask": shared(image[..., 2:]), "label": label})
+
+
+@pytest.mark.parametrize("position", ["constant", "rescaling", "batch_normalization"])
+def test_numbers_for_every_position(position):
+    image = keras.Input((*SIZE, 2))
+    x = same_conv()(image)
+    field = np.random.default_rng(1).normal(size=(*SIZE, 2)).astype("float32")
+    x = {
+        "constant": lambda: x * field[..., :1],
+        "rescaling": lambda: keras.layers.Rescaling(field)(x),
+        "batch_normalization": lambda: keras.layers.BatchNormalization(axis=1)(x),
+    }[position]()
+    check_graph(image, same_conv()(x))
+
+
+@pytest.mark.parametrize("shape", ["folded", "scalar", "unknown"])
+def test_tensors_that_are_no_images(shape):
+    image = keras.Input((*SIZE, 2))
+    x = same_conv()(image)
+    ops = keras.ops
+    x = {
+        "folded": lambda: ops.reshape(same_conv()(ops.reshape(x, (-1, SIZE[0] // 2, SIZE[1], 2))), (-1, *SIZE, 2)),
+        "scalar": lambda: x * ops.reshape(ops.mean(x, axis=(1, 2, 3)), (-1, 1, 1, 1)),
+        "unknown": lambda: keras.layers.EinsumDense("bhwc,cd->bhwd", output_shape=(None, None, 2))(x),
+    }[shape]()
+    check_graph(image, same_conv()(x))
+
+
+def test_several_inputs_in_a_dict():
+    inputs = {"b": keras.Input((None, None, 2), name="b"), "a": keras.Input((3,), name="a")}
+    x = keras.layers.Add()([same_conv(filters=3)(inputs["b"]), keras.layers.Reshape((1, 1, 3))(inputs["a"])])
+    rng = np.random.default_rng(0)
+    images = {"b": rng.normal(size=(2, *SIZE, 2)).astype("float32"), "a": rng.normal(size=(2, 3)).astype("float32")}
+    model = randomised(keras.Model(inputs, same_conv()(x)))
+    wanted = model.predict_on_batch(images)[:, slice(*PART[0]), slice(*PART[1])]
+    found = models.cropped(model, SIZE, PART).predict_on_batch([images["a"], images["b"]])
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_a_sequential_model():
+    model = keras.Sequential([keras.Input((None, None, 2)), same_conv(), same_conv()])
+    randomised(model)
+    images = np.random.default_rng(0).normal(size=(1, *SIZE, 2)).astype("float32")
+    wanted = model.predict_on_batch(images)[:, slice(*PART[0]), slice(*PART[1])]
+    found = models.cropped(model, SIZE, PART).predict_on_batch(images)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_copies_end_with_their_model():
+    model = models.build_model("unet_padded", (None, None, 3), 1, filters=(4, 8))
+    copy = models.cropped(model, (32, 32), ((8, 16), (8, 16)))
+    copy.predict_on_batch(np.ones((1, 32, 32, 3), "float32"))
+    alive = weakref.ref(model), weakref.ref(copy)
+    del model, copy
+    for _ in range(2):  # the second time for what the end of the model set free
+        gc.collect()
+    assert [each() for each in alive] == [None, None]
+
+
+def test_tensorflow_does_not_complain_of_many_copies(caplog):
+    model = keras.Sequential([keras.Input((None, None, 1)), keras.layers.Conv2D(1, 1)])
+    images = np.ones((1, 8, 8, 1), "float32")
+    for first in range(7):
+        models.cropped(model, (8, 8), ((first, first + 1), (0, 8))).predict_on_batch(images)
+    assert "retracing" not in caplog.text

@@ -57,3 +57,29 @@ def test_a_layer_that_sees_the_whole_image_is_given_all_of_it():
     pooling, multiplied = analysis.needed(model, (16, 16), ((4, 8), (4, 8))).steps
     assert pooling.given == (((0, 16), (0, 16)),)
     assert multiplied.given[1] == ((0, 1), (0, 1))
+
+
+def test_a_model_without_kernels_is_all_the_work_that_there_is():
+    image = keras.Input((None, None, 1))
+    model = keras.Model(image, keras.layers.MaxPooling2D(3, 1, padding="same")(image))
+    assert analysis.needed(model, (16, 16), ((4, 8), (4, 8))).work == 1
+
+
+def test_the_kernels_of_folded_slices_are_counted_for_every_slice():
+    image = keras.Input((4, 20, 1))
+    folded = keras.ops.reshape(image, (-1, 20, 1))
+    x = keras.layers.Conv1D(2, 1, name="folded")(folded)
+    model = keras.Model(image, keras.layers.Conv2D(1, 1)(keras.ops.reshape(x, (-1, 4, 20, 2))))
+    # 4 x 20 x 2 products before, of which all are needed, and as many behind, of which a quarter is.
+    assert analysis.needed(model, (4, 20), ((0, 4), (5, 10))).work == pytest.approx((160 + 40) / 320)
+
+
+def test_the_memory_inside_attention_is_counted():
+    image = keras.Input((8, 8, 2))
+    x = keras.layers.Reshape((64, 2))(image)
+    x = keras.layers.MultiHeadAttention(2, 2)(x, x)
+    model = keras.Model(image, keras.layers.Reshape((8, 8, 2))(x))
+    found = analysis.needed(model, (8, 8), ((0, 8), (0, 8))).peak_bytes
+    # Two heads compare 64 elements with 64.
+    assert found >= 4 * 2 * 64 * 64
+    assert found >= analysis.peak_activation_bytes(model, (8, 8, 2))
