@@ -268,9 +268,8 @@ def _cut(step: Step) -> None:
         start = max((piece.computed[axis][0] for piece in following), default=0)
         stop = min((piece.computed[axis][1] for piece in following), default=size)
         offered.append((-(-start // each) * each, size - -(-(size - stop) // each) * each))
-    # What costs no more than a copy is not worth one.
-    is_cheap = all(_is_pointwise(track) for track in step.tracks) and not _kernels(step.call.operation)
-    is_cut = not is_cheap and _elements(wanted) <= (1 - WORTH_A_CUT) * _elements(offered)
+    copied = all(_is_pointwise(track) for track in step.tracks)
+    is_cut = not copied and _elements(wanted) <= (1 - WORTH_A_CUT) * _elements(offered)
     spans = wanted if is_cut else offered
     step.given = tuple(_fitted(piece, spans) for piece in step.read)
     shapes = _shapes_of_parts(step)

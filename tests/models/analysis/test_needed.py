@@ -69,9 +69,9 @@ def test_the_kernels_of_folded_slices_are_counted_for_every_slice():
     image = keras.Input((4, 20, 1))
     folded = keras.ops.reshape(image, (-1, 20, 1))
     x = keras.layers.Conv1D(2, 1, name="folded")(folded)
-    model = keras.Model(image, keras.layers.Conv2D(1, 1)(keras.ops.reshape(x, (-1, 4, 20, 2))))
-    # 4 x 20 x 2 products before, of which all are needed, and as many behind, of which a quarter is.
-    assert analysis.needed(model, (4, 20), ((0, 4), (5, 10))).work == pytest.approx((160 + 40) / 320)
+    model = keras.Model(image, keras.layers.Conv2D(1, (1, 3), padding="same")(keras.ops.reshape(x, (-1, 4, 20, 2))))
+    # All of 4 x 20 x 2 products before the slices come back, and behind 4 x 7 x 6 of 4 x 20 x 6.
+    assert analysis.needed(model, (4, 20), ((0, 4), (5, 10))).work == pytest.approx((160 + 168) / 640)
 
 
 def test_the_memory_inside_attention_is_counted():
