@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import keras
 from keras import layers, tree
@@ -107,7 +107,7 @@ def _calls(model: keras.Model, input_shape: Sequence[int]) -> list[ReadAndMade]:
     return [*calls, ([views.get(id(tensor), (tensor, tensor))[1] for tensor in outputs], [])]
 
 
-def _has_inside(operation: keras.Operation) -> bool:
+def _has_inside(operation: keras.Operation) -> TypeGuard[layers.Layer]:
     """Whether what an operation does inside itself is counted."""
     is_followed = isinstance(operation, layers.Layer) and is_foreign(operation) and bool(operation.weights)
     return isinstance(operation, COMPOSITE) or is_followed
