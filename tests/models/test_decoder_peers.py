@@ -188,5 +188,6 @@ def test_logits_are_those_of_the_peer(build, size, torch, tmp_path, monkeypatch)
         expected = peer(torch.from_numpy(image.transpose(0, 3, 1, 2)))
     expected = (expected["out"] if isinstance(expected, dict) else expected).numpy().transpose(0, 2, 3, 1)
     logits = model.predict_on_batch(image)
+    # With -s, the table of largest differences beside the largest logits.
     print(build.__name__, size, np.abs(logits - expected).max(), np.abs(expected).max())
     np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
