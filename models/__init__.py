@@ -14,13 +14,17 @@ from . import (  # noqa: F401 (registers)
     linknet,
     lraspp,
     manet,
+    mednext,
+    nnunet,
     pan,
     pspnet,
     r2_unet,
+    resenc_unet,
     resunet,
     resunet_a,
     segformer,
     segnet,
+    segresnet,
     u2net,
     unet,
     unet3d,
@@ -37,6 +41,7 @@ from .crf import with_crf
 from .cropped import cropped
 from .finite import broken_weights
 from .heads import add_auxiliary_heads, add_label_head
+from .kernel_growth import grow_kernels
 from .logits import with_logits
 from .regions import cut_regions, two_stage
 from .registry import (
@@ -67,6 +72,7 @@ __all__ = [
     "cropped",
     "cut_regions",
     "encoder_options",
+    "grow_kernels",
     "holds_segmentation_models",
     "inflate_25d",
     "list_encoders",

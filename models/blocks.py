@@ -22,6 +22,7 @@ TensorShape = tuple[Any, ...]
 
 CONV = {2: layers.Conv2D, 3: layers.Conv3D}
 TRANSPOSED = {2: layers.Conv2DTranspose, 3: layers.Conv3DTranspose}
+AVERAGE_POOL = {2: layers.AveragePooling2D, 3: layers.AveragePooling3D}
 MAX_POOL = {2: layers.MaxPooling2D, 3: layers.MaxPooling3D}
 UPSAMPLING = {2: layers.UpSampling2D, 3: layers.UpSampling3D}
 CROPPING = {2: layers.Cropping2D, 3: layers.Cropping3D}
@@ -213,6 +214,11 @@ def conv_block(
         name=f"{name}_conv",
     )
     return norm_act(x, batch_norm=batch_norm, activation=activation, name=name)
+
+
+def average_pool(x: Tensor, size: int | Sequence[int] = 2, *, name: str) -> Tensor:
+    """Pools the mean; the strides are the size."""
+    return AVERAGE_POOL[spatial_dims(x)](size, name=name)(x)
 
 
 def max_pool(

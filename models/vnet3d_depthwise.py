@@ -28,20 +28,31 @@ from .vnet3d import padded_sum, plain_decoder
 
 @keras.saving.register_keras_serializable("maskzoo")
 class DepthwiseConv3D(layers.Layer):
-    """Convolves every channel of a volume with a kernel of its own, zero-padded to the same size.
+    """Convolves every channel of a volume with a kernel of its own.
 
     Computed as a sum of 2D depthwise convolutions over the slices of the kernel: a grouped `Conv3D` gives the same
     numbers a hundred times slower on a CPU, and its SavedModel needs XLA.
 
     Args:
         kernel_size: Odd size of the kernel along each axis.
+        strides: Of every axis alike.
+        padding: `"same"` (zeros on both sides; with strides of 1), or `"valid"`.
     """
 
-    def __init__(self, kernel_size: int | Sequence[int] = 3, **kwargs: Any) -> None:  # those of Keras layers
+    def __init__(
+        self,
+        kernel_size: int | Sequence[int] = 3,
+        strides: int = 1,
+        padding: str = "same",
+        **kwargs: Any,  # those of Keras layers
+    ) -> None:
         super().__init__(**kwargs)
         self.kernel_size = (kernel_size,) * 3 if isinstance(kernel_size, int) else tuple(kernel_size)
         if any(size % 2 == 0 for size in self.kernel_size):
             raise OptionError(self.name, "odd kernel sizes", kernel_size)
+        if strides > 1 and padding == "same":
+            raise OptionError(self.name, "padding='valid' with strides", padding)
+        self.strides, self.padding = strides, padding
 
     def build(self, input_shape: TensorShape) -> None:
         channels = input_shape[-1]
@@ -54,26 +65,36 @@ class DepthwiseConv3D(layers.Layer):
         self.bias = self.add_weight(shape=(channels,), initializer="zeros", name="bias")
 
     def call(self, x: Tensor) -> Tensor:
-        batch, depth, height, width, channels = shape_of(x)
-        margin = self.kernel_size[0] // 2
-        x = ops.pad(x, [(0, 0), (margin, margin), (0, 0), (0, 0), (0, 0)])
+        if self.padding == "same":
+            margin = self.kernel_size[0] // 2
+            x = ops.pad(x, [(0, 0), (margin, margin), (0, 0), (0, 0), (0, 0)])
+        batch, padded, height, width, channels = shape_of(x)
+        long = padded - self.kernel_size[0] + 1
+        depth = (long - 1) // self.strides + 1
         total = 0
         for offset in range(self.kernel_size[0]):
-            slices = ops.slice(x, (0, offset, 0, 0, 0), (batch, depth, height, width, channels))
+            slices = ops.slice(x, (0, offset, 0, 0, 0), (batch, long, height, width, channels))
+            slices = slices[:, :: self.strides] if self.strides > 1 else slices
             slices = ops.reshape(slices, (batch * depth, height, width, channels))
-            total = ops.depthwise_conv(slices, self.kernel[offset], padding="same") + total
+            total = ops.depthwise_conv(slices, self.kernel[offset], self.strides, self.padding) + total
+        _, height, width, _ = shape_of(total)
         return ops.reshape(total + self.bias, (batch, depth, height, width, channels))
 
     def compute_output_shape(self, input_shape: TensorShape) -> TensorShape:
-        return input_shape
+        if self.padding == "same":
+            return input_shape
+        sizes = zip(input_shape[1:-1], self.kernel_size, strict=True)
+        spatial = (size and (size - kernel) // self.strides + 1 for size, kernel in sizes)
+        return (input_shape[0], *spatial, input_shape[-1])
 
     def get_config(self) -> dict[str, Any]:  # what Keras writes as JSON
-        return {**super().get_config(), "kernel_size": self.kernel_size}
+        own = {"kernel_size": self.kernel_size, "strides": self.strides, "padding": self.padding}
+        return {**super().get_config(), **own}
 
 
 @register(DepthwiseConv3D)
 def _depthwise_geometry(layer: DepthwiseConv3D, axis: int, x: AxisGeometry) -> AxisGeometry:
-    return x.gather(layer.kernel_size[axis], padding="same")
+    return x.gather(layer.kernel_size[axis], layer.strides, padding=layer.padding)
 
 
 @register_model

@@ -54,9 +54,22 @@ SMALL = {
     "linknet": Small({"encoder": "tiny", "final_filters": 4}),
     "lraspp": Small({"encoder": "tiny", "decoder_filters": 8}),
     "manet": Small({"encoder": "tiny", "decoder_filters": [8, 6, 6, 4, 4], "attention_filters": 4}),
+    "mednext": Small(
+        {"filters": 2, "blocks": [1, 1, 1], "expansions": [2, 3, 2], "deep_supervision": True},
+        ((8, 4, 8), (4, 12, 8)),
+        (7, 8, 8),
+    ),
+    "nnunet": Small(
+        {"filters": [2, 3, 4], "strides": [1, 2, [1, 2, 2]], "deep_supervision": True},
+        ((4, 8, 8), (6, 12, 8)),
+        (5, 8, 8),
+    ),
     "pan": Small({"encoder": "tiny", "decoder_filters": 8}),
     "pspnet": Small({"encoder": "tiny", "pyramid_filters": 8}),
     "r2_unet": Small({"filters": [4, 6, 8]}, ((16, 24), (32, 16)), (18, 16)),
+    "resenc_unet": Small(
+        {"filters": [2, 3, 3], "blocks": [1, 2, 1], "norm": "batch"}, ((8, 4, 8), (4, 12, 8)), (6, 8, 8)
+    ),
     "resunet": Small({"filters": [4, 6, 8]}, ((16, 24), (32, 16)), (18, 16)),
     "resunet_a": Small(
         {
@@ -70,6 +83,11 @@ SMALL = {
     ),
     "segformer": Small({"encoder": "tiny", "decoder_filters": 8, "dropout": 0.0}),
     "segnet": Small({"filters": [4, 6, 8], "convs": [2, 2, 1]}, ((16, 24), (32, 16)), (20, 16)),
+    "segresnet": Small(
+        {"filters": 4, "groups": 2, "encoder_blocks": [1, 1, 2], "decoder_blocks": [1, 1]},
+        ((8, 4, 8), (4, 12, 8)),
+        (6, 8, 8),
+    ),
     "u2net": Small(
         {"filters": [4, 6, 8], "inner_filters": [3, 4, 4], "deep_supervision": True}, ((16, 24), (32, 16)), (18, 16)
     ),

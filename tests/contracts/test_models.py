@@ -61,6 +61,9 @@ def test_parameter_counts_and_shapes_are_those_of_the_reference(row):
         assert model.output_shape == (None, *row["output_shape"])
 
 
+# A plan of nnU-Net for thick slices.
+THIN_KERNELS = [(1, 3, 3), (1, 3, 3), 3, 3, 3, 3]
+THIN_STRIDES = [1, (1, 2, 2), 2, 2, 2, (1, 2, 2)]
 # The wider record of papers and reference implementations.
 OTHER_COUNTS = [
     ("unet_padded", (256, 256, 1), 1, {"up": "transpose"}, 34535745, 34523969),
@@ -93,6 +96,38 @@ OTHER_COUNTS = [
     ("unet_plus_plus", (256, 256, 3), 1, {"up": "linear"}, 9170625, 9163329),
     ("unet_plus_plus", (256, 256, 1), 1, {"filters": (64, 128, 256, 512, 1024)}, 36185985, 36171393),
     ("unet_3plus", (320, 320, 3), 1, {}, 26984833, 26971777),
+    ("mednext", (32, 32, 32, 1), 3, {"size": "S", "deep_supervision": True}, 5553839, 5553839),
+    ("mednext", (32, 32, 3), 2, {"size": "B"}, 10432002, 10432002),
+    ("mednext", (32, 32, 32, 1), 3, {"size": "M"}, 17533539, 17533539),
+    ("mednext", (32, 32, 32, 1), 3, {"size": "L", "kernel_size": 5}, 62940419, 62940419),
+    (
+        "nnunet",
+        (256, 256, 3),
+        2,
+        {"filters": (32, 64, 128, 256, 512, 512, 512, 512), "deep_supervision": True},
+        46325134,
+        46325134,
+    ),
+    (
+        "nnunet",
+        (64, 64, 64, 1),
+        3,
+        {"kernel_size": THIN_KERNELS, "strides": THIN_STRIDES, "deep_supervision": True},
+        30372527,
+        30372527,
+    ),
+    ("resenc_unet", (128, 128, 1), 2, {"size": "L", "deep_supervision": True}, 140017038, 140017038),
+    ("resenc_unet", (32, 32, 32, 2), 4, {"size": "M", "deep_supervision": True}, 102352244, 102352244),
+    ("segresnet", (32, 32, 32, 4), 3, {"filters": 32}, 18798627, 18798627),
+    ("segresnet", (32, 32, 32, 1), 2, {"filters": 16, "up": "transpose"}, 4744034, 4744034),
+    (
+        "segresnet",
+        (32, 32, 3),
+        2,
+        {"filters": 16, "encoder_blocks": (1, 2, 2, 4, 4), "decoder_blocks": (1, 1, 1, 1)},
+        6922482,
+        6922482,
+    ),
 ]
 
 

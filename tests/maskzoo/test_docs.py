@@ -18,7 +18,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SNIPPET = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SNIPPETS = {path.relative_to(ROOT).as_posix(): SNIPPET.findall(path.read_text(encoding="utf-8")) for path in PAGES}
 # Pages that build large encoders or write exported models.
-SLOW = ("docs/export.md", "docs/models/encoders.md", "docs/models/fine_grained_unet.md")
+SLOW = ("docs/export.md", "docs/models/encoders.md", "docs/models/fine_grained_unet.md", "docs/models/mednext.md")
 MARKED = [
     pytest.param(page, marks=[pytest.mark.slow] if page in SLOW else []) for page, code in SNIPPETS.items() if code
 ]
