@@ -32,6 +32,7 @@ from . import (  # noqa: F401 (registers)
     unet_3plus,
     unet_aspp_fpn,
     unet_plus_plus,
+    unetr,
     upernet,
     vnet,
     vnet3d,

@@ -55,7 +55,7 @@ SMALL = {
     "lraspp": Small({"encoder": "tiny", "decoder_filters": 8}),
     "manet": Small({"encoder": "tiny", "decoder_filters": [8, 6, 6, 4, 4], "attention_filters": 4}),
     "mednext": Small(
-        {"filters": 2, "blocks": [1, 1, 1], "expansions": [2, 3, 2], "deep_supervision": True},
+        {"filters": 2, "blocks": [1, 1, 1], "expansions": [2, 3, 2], "norm": "batch", "deep_supervision": True},
         ((8, 4, 8), (4, 12, 8)),
         (7, 8, 8),
     ),
@@ -114,6 +114,11 @@ SMALL = {
     "unet3d": Small({"filters": [2, 3, 4]}, ((44, 44, 48), (44, 48, 44)), (46, 44, 44)),
     "unet3d_padded": Small({"filters": [2, 3, 4]}, ((8, 4, 12), (4, 8, 8)), (6, 4, 4)),
     "unet_plus_plus": Small({"filters": [4, 6, 8], "deep_supervision": True}, ((16, 24), (32, 16)), (18, 16)),
+    "unetr": Small(
+        {"filters": 2, "image_size": 32, "hidden_filters": 6, "mlp_filters": 4, "heads": 2, "depth": 4},
+        ((16, 32, 16), (32, 16, 16)),
+        (24, 16, 16),
+    ),
     "upernet": Small({"encoder": "tiny", "decoder_filters": 8, "dropout": 0.0}),
     "vnet": Small({"depth": 3, "start_filters": 4}, ((8, 12), (16, 8)), (10, 8)),
     "vnet3d": Small({"depth": 3, "start_filters": 8}, ((8, 4, 8), (4, 12, 8)), (6, 8, 8)),

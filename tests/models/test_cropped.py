@@ -46,10 +46,13 @@ SAVINGS = {
     "deeplabv3": 0.0,
     "deeplabv3plus": 0.1,
     "lraspp": 0.0,
+    "nnunet": 0.0,
     "pspnet": 0.01,
     "resunet_a": 0.1,
     "segformer": 0.1,
+    "segresnet": 0.0,
     "u2net": 0.1,
+    "unetr": 0.0,
     "vnet3d": 0.1,
 }
 

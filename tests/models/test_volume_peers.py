@@ -1,5 +1,7 @@
 """Networks for volumes compute what those of nnU-Net and MONAI do, with their weights; CONTRIBUTING.md says how."""
 
+import collections
+
 import keras
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from maskzoo import models
 
 pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]
 
+Pair = collections.namedtuple("Pair", ["conv", "norm"])
 NAMES = {"kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bias"}
 
 
@@ -98,11 +101,41 @@ def mednext_modules(network):
     yield "mask", network.out_0.conv_out
 
 
+def unetr_modules(network):
+    def block(name, part):
+        yield from conv_and_norm(f"{name}_0", Pair(part.conv1.conv, part.norm1))
+        yield from conv_and_norm(f"{name}_1", Pair(part.conv2.conv, part.norm2))
+        if hasattr(part, "conv3"):
+            yield from conv_and_norm(f"{name}_shortcut", Pair(part.conv3.conv, part.norm3))
+
+    vit = network.vit
+    yield "patches", vit.patch_embedding.patch_embeddings
+    for index, part in enumerate(vit.blocks):
+        yield f"block{index}_attention_norm", part.norm1
+        yield f"block{index}_qkv", part.attn.qkv
+        yield f"block{index}_project", part.attn.out_proj
+        yield f"block{index}_mlp_norm", part.norm2
+        yield f"block{index}_expand", part.mlp.linear1
+        yield f"block{index}_compress", part.mlp.linear2
+    yield "bottom_norm", vit.norm
+    yield from block("encoder0", network.encoder1.layer)
+    for level, part in enumerate((network.encoder2, network.encoder3, network.encoder4), start=1):
+        yield f"encoder{level}_up", part.transp_conv_init.conv
+        for index, (up, convs) in enumerate(part.blocks):
+            yield f"encoder{level}_{index}_up", up.conv
+            yield from block(f"encoder{level}_{index}", convs)
+    for level in range(4):
+        part = getattr(network, f"decoder{level + 2}")
+        yield f"decoder{level}_up", part.transp_conv.conv
+        yield from block(f"decoder{level}", part.conv_block)
+    yield "mask", network.out.conv.conv
+
+
 def in_kerass_order(layer, module):
     """A kernel with its axes as Keras orders them; flipped where it transposes and MedNeXt convolves between zeros."""
     array = module.weight.detach().numpy()
     array = np.transpose(array, (*range(2, array.ndim), 1, 0))
-    grouped = module.groups > 1
+    grouped = getattr(module, "groups", 1) > 1
     renewed = getattr(module, "transposed", False) and "Transpose" not in type(layer).__name__
     if renewed:
         array = np.flip(array, tuple(range(array.ndim - 2)))
@@ -116,11 +149,11 @@ def compare(model, network, modules, size, ours=("mask",), tolerance=1e-4):
     for parameter in network.parameters():
         if parameter.ndim == 1:
             torch.nn.init.uniform_(parameter, 0.5, 1.5)  # or a norm that is left out would not be seen
-    modules = dict(modules(network))
+    modules = {name: module for name, module in modules(network) if module.weight is not None}
     weighted = {layer.name for layer in model.layers if layer.trainable_weights}
-    assert weighted <= set(modules)
+    assert weighted - {"positions"} <= set(modules)
     assert all(name.startswith("aux") for name in set(modules) - weighted)
-    for name in weighted:
+    for name in weighted - {"positions"}:
         layer = model.get_layer(name)
         for variable in layer.trainable_weights:
             kernel = variable.name == "kernel"
@@ -267,3 +300,15 @@ def test_mednext(axes, kernel_size):
         deep_supervision=True,
     )
     compare(model, network, mednext_modules, (16, 12, 8)[:axes], ("mask", "aux1_logits", "aux2_logits"))
+
+
+@pytest.mark.parametrize(("axes", "norm"), [(3, "instance"), (2, "batch")])
+def test_unetr(axes, norm):
+    nets = pytest.importorskip("monai.networks.nets")
+    size = (32, 48, 16)[:axes]
+    network = nets.UNETR(2, 3, size, 4, 12, 20, 3, norm_name=norm, spatial_dims=axes).eval()
+    model = models.build_model("unetr", (*size, 2), 3, filters=4, hidden_filters=12, mlp_filters=20, heads=3, norm=norm)
+    table = network.vit.patch_embedding.position_embeddings.detach().numpy()
+    positions = model.get_layer("positions")
+    positions.table.assign(table.reshape(positions.table.shape))
+    compare(model, network, unetr_modules, size)
