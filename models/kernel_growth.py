@@ -36,10 +36,11 @@ def grow_kernels(small: keras.Model, large: keras.Model) -> None:
 
 
 def _fits(small: tuple[int, ...], large: tuple[int, ...]) -> bool:
+    if small == large:
+        return True
     spatial = len(large) - 2
-    return len(small) == len(large) and (
-        small == large or (spatial > 0 and small[spatial:] == large[spatial:] and np.less_equal(small, large).all())
-    )
+    grows = all(one <= other for one, other in zip(small, large, strict=False))
+    return spatial > 0 and len(small) == len(large) and small[spatial:] == large[spatial:] and grows
 
 
 def _enlarged(value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
