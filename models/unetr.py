@@ -23,7 +23,7 @@ IMAGE_SIZE = 96
 
 
 @keras.saving.register_keras_serializable("maskzoo")
-class PositionTable(layers.Layer):
+class InterpolatedPositions(layers.Layer):
     """Adds a learned vector to each element of a map, by its place; in maps of other sizes, interpolated linearly.
 
     Args:
@@ -58,8 +58,8 @@ def _places(size: int, new: Tensor, dtype: str) -> Tensor:
     return ops.cast(ops.maximum(1 - distances, 0), dtype)
 
 
-@register(PositionTable)
-def _position_table(layer: PositionTable, axis: int, x: AxisGeometry) -> str:
+@register(InterpolatedPositions)
+def _interpolated_positions(layer: InterpolatedPositions, axis: int, x: AxisGeometry) -> str:
     return "has weights for every position"
 
 
@@ -127,7 +127,7 @@ def unetr(
 
     inputs = keras.Input(input_shape, name="image")
     x = conv(inputs, hidden_filters, PATCH, strides=PATCH, padding="valid", name="patches")
-    x = _dropped(PositionTable(grid, name="positions")(x), dropout, "positions_dropout")
+    x = _dropped(InterpolatedPositions(grid, name="positions")(x), dropout, "positions_dropout")
     states = []
     for index in range(depth):
         x = _transformer_block(x, mlp_filters, heads, dropout, name=f"block{index}")

@@ -1,7 +1,12 @@
 """Names of models and encoders, and the hints where one is misspelt."""
 
+import collections
+import importlib
+import pkgutil
 import re
+import types
 
+import keras
 import pytest
 
 from maskzoo import models
@@ -53,3 +58,15 @@ def test_options_and_dimensions_are_those_of_the_builder():
     assert not {"input_shape", "num_classes"} & set(models.model_options("linknet"))
     assert models.encoder_options("mit_b0") == {"encoder_weights": None, "freeze_encoder": False, "drop_path": 0.0}
     assert [models.spatial_dims_of(name) for name in ("unet", "unet3d", "unet25d")] == [2, 3, 3]
+
+
+def test_no_two_layers_are_saved_under_one_name():
+    """Keras keeps the one that was registered last, and loads files of the other with it."""
+    found = collections.defaultdict(set)
+    for module in pkgutil.walk_packages(models.__path__, f"{models.__name__}."):
+        for thing in vars(importlib.import_module(module.name)).values():
+            if isinstance(thing, type | types.FunctionType):
+                found[keras.saving.get_registered_name(thing)].add(thing)
+    saved = {name: things for name, things in found.items() if name.startswith("maskzoo>")}
+    assert "maskzoo>LinearUpsampling" in saved
+    assert {name for name, things in saved.items() if len(things) > 1} == set()

@@ -2,18 +2,18 @@ import numpy as np
 import pytest
 
 from maskzoo import models
-from maskzoo.models.unetr import PositionTable
+from maskzoo.models.unetr import InterpolatedPositions
 
 
-def position_table(grid, values):
-    layer = PositionTable(grid)
+def positions(grid, values):
+    layer = InterpolatedPositions(grid)
     layer.build((None, *[None] * len(grid), 1))
     layer.table.assign(np.reshape(np.array(values, "float32"), layer.table.shape))
     return layer
 
 
 def test_positions_are_those_of_the_table_at_its_size_and_between_them_at_others():
-    layer = position_table((2, 3), [[0, 3, 6], [10, 13, 16]])
+    layer = positions((2, 3), [[0, 3, 6], [10, 13, 16]])
     same = np.asarray(layer(np.ones((1, 2, 3, 1), "float32")))[0, ..., 0]
     np.testing.assert_allclose(same, [[1, 4, 7], [11, 14, 17]], atol=1e-5)
     # Twice as long: four elements lie at -0.25, 0.25, 0.75 and 1.25 of the two rows, and those beyond are the ends.
