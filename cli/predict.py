@@ -53,7 +53,7 @@ from .segmentation import Segmentation, scale_of, segment, segment_all
 from .sizes import parse_sizes
 
 if TYPE_CHECKING:
-    from ..inference import Cluster, PostProcessing, Predictor
+    from ..inference import Cluster, PostProcessing, Predictor, TileOptions
 
 logger = logging.getLogger(__name__)
 
@@ -129,6 +129,7 @@ def run(arguments: Namespace) -> None:
         data.check_writable(output)
         with opened_cluster(arguments) as cluster:
             predictor, post = load(arguments, folders, [source])
+            tiles = bounded(tiles, cluster)
             segment(Segmentation(predictor, post, arguments, options, tiles, cluster), source, output)
         return
     table = output if data.file_suffix(output) == ".csv" else None
@@ -147,6 +148,7 @@ def run(arguments: Namespace) -> None:
     data.check_writable(output / "probe")
     with opened_cluster(arguments) as cluster:
         predictor, post = load(arguments, folders, [image for image, _ in images])
+        tiles = bounded(tiles, cluster)
         failed = segment_all(Segmentation(predictor, post, arguments, options, tiles, cluster), images)
     if table is None:
         logger.info("wrote %s", output)
@@ -200,6 +202,11 @@ def with_measured_engine(arguments: Namespace, predictor: Predictor, gated: bool
             if number == len(images):
                 raise
     return predictor
+
+
+def bounded(tiles: TileOptions, cluster: Cluster | None) -> TileOptions:
+    """The options of tiles with the memory that all images are planned for: plans of equal images are equal."""
+    return inference.bounded_tiles(tiles, None if cluster is None else cluster.free_memory())
 
 
 def opened_cluster(arguments: Namespace) -> AbstractContextManager[Cluster | None]:

@@ -47,12 +47,18 @@ def add_tiling_options(parser: Parser, more: bool = False) -> None:
     """
     skip = ("memory", "halo", *(() if more else MORE_TILE_OPTIONS))
     parser.add_dataclass_options(inference.TileOptions, skip=skip)
-    parser.add_argument("--memory", type=str, default="4GB", help="bound on the memory to use, such as 800MB or 16GB")
+    parser.add_argument(
+        "--memory",
+        type=str | None,
+        default=None,
+        help="bound on the memory to use, such as 800MB or 16GB; by default half of what is free, up to 16GB",
+    )
 
 
 def tile_options(arguments: Namespace, **values: Any) -> "TileOptions":  # of whatever types the fields have
     """How an image is cut into tiles, by a parsed command line; `values` take the place of what was parsed."""
-    return options_of(inference.TileOptions, arguments, memory=parse_bytes(arguments.memory), **values)
+    memory = None if arguments.memory is None else parse_bytes(arguments.memory)
+    return options_of(inference.TileOptions, arguments, memory=memory, **values)
 
 
 def check_engine_options(arguments: Namespace) -> None:

@@ -80,6 +80,7 @@ def run(arguments: Namespace) -> None:
         raise OptionError("images", "some that a run was not trained on", f"{len(seen)} others in {place}")
     load_keras()
     trained = [replace(inference.read_run(folder), rescale=arguments.rescale) for folder in folders]
+    tiles = inference.bounded_tiles(tiles)
     with pseudo, tempfile.TemporaryDirectory(prefix="maskzoo-pseudo-") as scratch:
         for numbers, members in groups.items():
             runs = [trained[number] for number in numbers]

@@ -8,10 +8,12 @@ from dataclasses import replace
 import numpy as np
 from tqdm import tqdm
 
+from maskzoo import machine
 from maskzoo.errors import OptionError
 from maskzoo.names import one_of
 
 from .. import data, metrics
+from ..inference.memory_bound import bounded_tiles
 from ..inference.options import DEFAULT_TILES, GIGABYTE, TileOptions
 from ..inference.predictor import NO_POST_PROCESSING, PostProcessing, Predictor
 from ..inference.tile_plan import BASE_MEMORY
@@ -67,9 +69,12 @@ def evaluate(
             raise OptionError("measures", one_of(name, MEASURES), repr(name))
     if not cases:
         raise OptionError("cases", "at least one labelled image to evaluate on", "none")
-    tiles, changes = replace(tiles, seam_tolerance=0), bool(post_processing.cleaning or post_processing.gate)
+    tiles = bounded_tiles(replace(tiles, seam_tolerance=0))
+    changes = bool(post_processing.cleaning or post_processing.gate)
     if (whole := [name for name in WHOLE_MAP if name in measures]) or changes:
-        check_memory(run, cases, whole, changes, tiles.memory)
+        # What must be held whole may take more than a tile.
+        room = machine.free_memory() + machine.held_memory() if tiles.share else tiles.memory
+        check_memory(run, cases, whole, changes, room)
     unit = shared_unit(cases) if "surface" in measures else None
     images, counts = [], []
     quiet = None if logger.isEnabledFor(logging.WARNING) else True

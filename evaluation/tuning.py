@@ -14,6 +14,7 @@ from .. import data
 from ..data.labels.scheme import IGNORED
 from ..inference.decisions import distinct_names
 from ..inference.ensemble import check_members
+from ..inference.memory_bound import bounded_tiles
 from ..inference.options import DEFAULT_TILES, TileOptions
 from ..inference.run import Run
 from ..inference.run_files import Decision
@@ -110,6 +111,7 @@ def decide(
         RunError: The runs do not belong together, or held out nothing.
     """
     folds = arrange_folds(runs)
+    tiles = bounded_tiles(replace(tiles, seam_tolerance=0))
     described = runs[0].data
     if groups is not None:
         data.groups_by_pattern([name for fold in folds for name in fold[0].data.validation], groups)
@@ -122,7 +124,7 @@ def decide(
             for member, run in enumerate(fold):
                 place = Path(folder) / f"{number}-{member}"
                 place.mkdir()
-                predicted = predict_held_out(run, place, tta, replace(tiles, seam_tolerance=0))
+                predicted = predict_held_out(run, place, tta, tiles)
                 first = first or predicted
                 images[member] += in_order_of(predicted, first, run)
         members = [

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .engines.engine import Engine as Engine
     from .ensemble import Ensemble as Ensemble
     from .image_values import fitting_source as fitting_source
+    from .memory_bound import bounded_tiles as bounded_tiles
     from .options import EngineOptions as EngineOptions
     from .options import OutputOptions as OutputOptions
     from .options import PredictOptions as PredictOptions
@@ -61,6 +62,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "engines.engine": ["Engine"],
         "ensemble": ["Ensemble"],
         "image_values": ["fitting_source"],
+        "memory_bound": ["bounded_tiles"],
         "options": [
             "EngineOptions",
             "OutputOptions",

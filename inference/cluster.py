@@ -7,7 +7,7 @@ import math
 import os
 import signal
 import tempfile
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
@@ -23,7 +23,7 @@ from maskzoo.errors import ConnectionLost
 
 from .. import data
 from .cluster_job import packed
-from .cluster_worker import predict_parts
+from .cluster_worker import free_for_worker, predict_parts
 from .gate import LabelRecorder
 from .options import check_cluster
 from .predictor import Predictor
@@ -204,6 +204,19 @@ class Cluster:
         finally:
             with suppress(Exception):  # a scheduler that is gone has nothing to cancel
                 self._client.cancel(list(pending), force=True)
+
+    def free_memory(self) -> int | None:
+        """Returns the bytes that each worker may still take, of which those of one machine share what is free there.
+
+        Returns:
+            The least of all workers; `None` where none answers yet.
+        """
+        free: dict[str, tuple[str, int]] = {}
+        # What is wrong with workers is said when they are given their first task.
+        with suppress(Exception):
+            free = cast(dict[str, tuple[str, int]], self._client.run(free_for_worker))
+        hosts = Counter(host for host, _ in free.values())
+        return min((bytes_ // hosts[host] for host, bytes_ in free.values()), default=None)
 
     def side_by_side(self, function: Callable[[Job], Outcome], jobs: Sequence[Job]) -> Iterator[Outcome]:
         """Yields what a function returns for each of many jobs, in their order; as many at once as there are workers.

@@ -11,6 +11,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from maskzoo import machine
 from maskzoo.errors import ConnectionLost
 
 if TYPE_CHECKING:
@@ -52,6 +53,11 @@ def predict_parts(
         # Those of GDAL, which it may stem from, cannot be sent.
         error.__cause__ = error.__context__ = None
         raise
+
+
+def free_for_worker() -> tuple[str, int]:
+    """The name of this machine, and the bytes that are free on it."""
+    return socket.gethostname(), machine.free_memory()
 
 
 @contextmanager

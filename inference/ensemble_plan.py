@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from maskzoo.errors import OptionError, RunError
+from maskzoo.files import JSON
 
 from ..models import analysis
+from .memory_bound import bounded_tiles
 from .options import GIGABYTE, TileOptions
 from .run import Run
 from .tile_plan import TilePlan, round_up
@@ -28,8 +30,18 @@ class EnsemblePlan(TilePlan):
 
     members: tuple[TilePlan, ...] = ()
 
-    def as_notes(self) -> None:
-        """Nothing: the plan of an ensemble is made again."""
+    @classmethod
+    def from_notes(cls, notes: Mapping[str, JSON]) -> EnsemblePlan:
+        """Returns the plan that `as_notes` described."""
+        members = tuple(map(TilePlan.from_notes, notes["members"]))
+        return cls(**shallow(TilePlan.from_notes(notes)) | {"members": members})
+
+
+def noted_plan(notes: Mapping[str, JSON] | None) -> TilePlan | None:
+    """Returns the plan of a run, or of an ensemble, that `as_notes` described; `None` where there are no notes."""
+    if notes is None:
+        return None
+    return (EnsemblePlan if "members" in notes else TilePlan).from_notes(notes)
 
 
 def plan_members(
@@ -49,17 +61,20 @@ def plan_members(
         OptionError: If no tile suits all members, or the memory does not suffice.
         RunError: If a member does not take the tiles of one that sees the whole image.
     """
+    options = bounded_tiles(options)
     memory = options.memory
     plan = common_plan(runs, normalizations, source, options, symmetric)
     if memory < plan.memory < 2 * memory:
         # What the members share was not in their own plans.
         less = replace(options, memory=2 * memory - plan.memory)
         plan = common_plan(runs, normalizations, source, less, symmetric)
-    if plan.memory > memory:
+    if plan.memory > memory and options.share:
+        plan = common_plan(runs, normalizations, source, replace(options, memory=1), symmetric)
+    elif plan.memory > memory:
         need = math.ceil(10 * plan.memory / GIGABYTE) / 10
         expected = f"at least {need} GB for {len(runs)} runs with {plan.tile} tiles"
         raise OptionError("memory", expected, f"{memory / GIGABYTE:.1f} GB")
-    return plan
+    return replace(plan, bound=options.reason)
 
 
 def common_plan(

@@ -13,6 +13,7 @@ from maskzoo.errors import OptionError
 
 from .. import data, metrics
 from ..models import analysis
+from .memory_bound import bounded_tiles
 from .options import TileOptions
 from .tile_plan import Halo, TilePlan, common_step, plan_tiles, round_up, shorter_halos
 from .tiles import ReadWindow, blending_weights, of_image, predict_of
@@ -79,7 +80,7 @@ def shorten_halo(probe: Probe, exact: TilePlan, options: TileOptions, *, symmetr
     if not options.seam_tolerance or not halos or exact.tiles == 1 or exact.work <= CHEAP_WORK:
         return exact
     try:
-        one_block = TileOptions(tile=block, memory=options.memory)
+        one_block = TileOptions(tile=block, memory=bounded_tiles(options).memory)
         whole = plan_tiles(model, (block,) * spatial_dims, source.channels, one_block)
     except OptionError:
         return exact  # the exact halo around a block is more than the memory holds

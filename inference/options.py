@@ -142,7 +142,7 @@ class TileOptions:
     )
     blend: Literal["cosine", "gaussian"] = setting("cosine", "how the weights of such tiles fall off over the overlap")
     tile: int | None = setting(None, "pixels per tile and axis; by default as `memory` allows")
-    memory: int = setting(4 * GIGABYTE, "bound on the memory to use, in bytes")
+    memory: int | None = setting(None, "bound on the memory to use, in bytes; by default half of what is free")
     halo: int | None = setting(
         None, "pixels read on all sides of a tile, instead of as many as the model sees or a tolerance allows"
     )

@@ -16,16 +16,27 @@ from tqdm import tqdm
 
 from maskzoo.errors import DiskFull
 from maskzoo.files import JSON, check_no_input
+from maskzoo.machine import free_memory, held_memory
 
 from .. import data
 from ..data.images.image_files import parts_of_file
 from .cluster import Cluster
+from .ensemble_plan import noted_plan
 from .gate import LabelRecorder, absent_classes, label_recorders
 from .identity import identity_of
 from .image_values import fitting_source
 from .journal import Journal, Layout
+from .memory_bound import BoundedTiles, bounded_tiles
 from .missing_pixels import with_missing
-from .options import DEFAULT_OUTPUT, DEFAULT_PROGRESS, DEFAULT_TILES, OutputOptions, ProgressOptions, TileOptions
+from .options import (
+    DEFAULT_OUTPUT,
+    DEFAULT_PROGRESS,
+    DEFAULT_TILES,
+    GIGABYTE,
+    OutputOptions,
+    ProgressOptions,
+    TileOptions,
+)
 from .own_grid import growth, on_own_grid, stored_result
 from .predictor import NO_POST_PROCESSING, PostProcessing, Predictor, plan_image, thresholds_for
 from .results import Result, check_output, check_place, cleaned, write_result
@@ -117,9 +128,19 @@ def options_identity(
         "cog": options.cog or None,
         "post-processing": str(post.cleaning or "none"),
         "gate": post.gate and list(post.gate),
-        **({"plan": asdict(tiles)} if isinstance(tiles, TilePlan) else asdict(tiles)),
+        **plan_identity(tiles),
         **progress.depends_on,
     }
+
+
+def plan_identity(tiles: TileOptions | TilePlan) -> dict[str, JSON]:
+    """What says how an image is cut, but for the memory that is free: the plan itself is kept with the values."""
+    if isinstance(tiles, TilePlan):
+        made = asdict(tiles)
+        return {"plan": {name: made[name] for name in ("shape", "overlap", "blend")} if tiles.bound else made}
+    is_share = isinstance(tiles, BoundedTiles) and bool(tiles.share)
+    values = {name: getattr(tiles, name) for name in asdict(TileOptions())}
+    return values | ({"memory": None} if is_share else {})
 
 
 class Writing:
@@ -149,9 +170,9 @@ class Writing:
         predictor, source, journal, options = self._predictor, self._source, self._journal, self._options
         shown = source
         if options.resize is not None:
-            memory = tiles.memory if isinstance(tiles, TileOptions) else TileOptions().memory
-            shown = resized_source(source, options.resize, memory)
-        plan = tiles if isinstance(tiles, TilePlan) else self._planned(shown, tiles)
+            bound = bounded_tiles(tiles if isinstance(tiles, TileOptions) else TileOptions())
+            shown = resized_source(source, options.resize, bound.memory)
+        plan = self._planned(shown, tiles, cluster)
         task = ImageTask(plan, result, None if options.resize is None else source.shape)
         parts = task.parts()
         self.parts = len(parts)
@@ -172,14 +193,22 @@ class Writing:
             values = cluster.values(predictor, shown, task, selection, self._recorders)
         fill_journal(journal, parts, values, source, selection.first)
 
-    def _planned(self, source: data.Source, options: TileOptions) -> TilePlan:
+    def _planned(self, source: data.Source, tiles: TileOptions | TilePlan, cluster: Cluster | None) -> TilePlan:
+        """The plan that was kept, or that was given, or a new one."""
+        plan = noted_plan(self._journal.notes)
+        if plan is not None:
+            if cluster is None and plan.bound and plan.memory > (free := free_memory() + held_memory()):
+                need, room = plan.memory / GIGABYTE, free / GIGABYTE
+                logger.warning("resuming needs %.1f GB of memory, and %.1f are free; `restart` plans again", need, room)
+            return plan
+        if isinstance(tiles, TilePlan):
+            return tiles
         with PLANNING:
-            plan = TilePlan.from_notes(self._journal.notes)
-            if plan is None:
-                plan = plan_image(self._predictor, source, options)
-                if plan.is_blended and plan.tiles >= WORTH_A_REPORT:
-                    for run in self._predictor.members:
-                        logger.info("%s", run.blending_report(source, plan))
+            free = None if cluster is None else cluster.free_memory()
+            plan = plan_image(self._predictor, source, bounded_tiles(tiles, free))
+            if plan.is_blended and plan.tiles >= WORTH_A_REPORT:
+                for run in self._predictor.members:
+                    logger.info("%s", run.blending_report(source, plan))
             return plan
 
     def finish(self, result: Result) -> None:

@@ -18,6 +18,7 @@ from maskzoo.names import counted
 from .. import data, models
 from .engines.engine import Engine
 from .halo_search import Probe, blending_report, shorten_halo
+from .memory_bound import bounded_tiles
 from .model_decision import decision_for_model
 from .model_identity import model_identity
 from .options import DEFAULT_TILES, TileOptions
@@ -93,6 +94,7 @@ class Run:
             ImageError: If the image does not fit the run.
             OptionError: If the model cannot be tiled within the memory.
         """
+        options = bounded_tiles(options)
         probe = Probe(self.model, self.data.task, source, self.reader(source))
         shape, channels = source.shape, source.channels
         plan = plan_tiles(self.model, shape, channels, options, patch=self.data.patch, symmetric=symmetric)

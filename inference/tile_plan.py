@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING
 
 from maskzoo.errors import OptionError
@@ -12,6 +12,7 @@ from maskzoo.files import JSON
 
 from .. import data
 from ..models import analysis
+from .memory_bound import bounded_tiles
 from .options import DEFAULT_TILES, GIGABYTE, TileOptions
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class TilePlan:
         blend: How the weights fall off over the overlap: `cosine` or `gaussian`.
         share: What is computed for a tile, as a share of the multiplications of the whole model on what it is given:
             the halo is not needed in every layer.
+        bound: Where the bound on the memory comes from; nothing of one that the caller has set.
     """
 
     shape: tuple[int, ...]
@@ -63,6 +65,7 @@ class TilePlan:
     overlap: tuple[int, ...]
     blend: str = "cosine"
     share: float = 1.0
+    bound: str = field(default="", compare=False)
 
     @property
     def input_size(self) -> tuple[int, ...]:
@@ -99,15 +102,15 @@ class TilePlan:
         """Pixels that the model is given for each pixel of the image."""
         return self.tiles * math.prod(self.input_size) / math.prod(self.shape)
 
-    def as_notes(self) -> dict[str, JSON] | None:
-        """Returns the attributes as JSON values, for `from_notes`; `None` for a plan that is rather made again."""
+    def as_notes(self) -> dict[str, JSON]:
+        """Returns the attributes as JSON values, for `from_notes`."""
         return asdict(self)
 
     @classmethod
-    def from_notes(cls, notes: Mapping[str, JSON] | None) -> TilePlan | None:
+    def from_notes(cls, notes: Mapping[str, JSON]) -> TilePlan:
         """Returns the plan that `as_notes` described."""
-        known = [entry.name for entry in fields(cls) if notes and entry.name in notes]
-        return cls(**{name: tupled(notes[name]) for name in known}) if notes else None
+        known = [entry.name for entry in fields(cls) if entry.name in notes]
+        return cls(**{name: tupled(notes[name]) for name in known})
 
     def __str__(self) -> str:
         def by(sizes: tuple[int, ...]) -> str:
@@ -119,7 +122,7 @@ class TilePlan:
             f"{f'blended over {by(self.overlap)} ({self.blend})' if self.is_blended else 'halo ' + halo}; "
             f"the model is given {self.batch} of {by(self.input_size)} at a time, "
             f"{self.work:.2f} times the work of the image's pixels; "
-            f"expected memory {self.memory / GIGABYTE:.1f} GB"
+            f"expected memory {self.memory / GIGABYTE:.1f} GB{f' ({self.bound})' if self.bound else ''}"
         )
 
 
@@ -165,8 +168,9 @@ def plan_tiles(
             turned without a loss.
 
     Raises:
-        OptionError: If the memory bound is below the least need.
+        OptionError: If the memory that the caller allows is below the least need.
     """
+    options = bounded_tiles(options)
     geometry = analysis.geometry(model)
     image = Tiled(model, tuple(shape), channels, symmetric)
     if geometry.is_global:
@@ -178,8 +182,10 @@ def plan_tiles(
         if free and min(plan.given for plan in plans) > AFFORDABLE_WORK:
             whole = whole_plan(image, geometry)
             if whole and whole.memory <= options.memory:
-                return whole
+                return replace(whole, bound=options.reason)
     affordable = [plan for plan in plans if plan.memory <= options.memory]
+    if not affordable and options.share:
+        affordable = [min(plans, key=lambda plan: plan.memory)]
     if not affordable:
         need = min(plan.memory for plan in plans) / GIGABYTE
         raise OptionError(
@@ -187,7 +193,7 @@ def plan_tiles(
             f"at least {need:.1f} GB for {model.name} with {plans[0].tile} tiles",
             f"{options.memory / GIGABYTE:.1f} GB",
         )
-    return smallest_worthwhile(affordable)
+    return replace(smallest_worthwhile(affordable), bound=options.reason)
 
 
 def smallest_worthwhile(plans: list[TilePlan]) -> TilePlan:

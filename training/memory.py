@@ -1,9 +1,10 @@
 """The memory of a training step: what it takes, what a device has, and the largest batch and windows that fit."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import keras
+
+from maskzoo import machine
 
 from ..models import analysis
 from . import strategy
@@ -97,9 +98,4 @@ def free_memory(used: Strategy) -> float:
     """Returns the bytes that a device has free; devices that are one processor share its memory."""
     if graphics := strategy.graphics_memory(used):
         return graphics
-    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    free = int(lines["MemAvailable"].split()[0]) * 1024
-    limit = Path("/sys/fs/cgroup/memory.max")
-    if limit.is_file() and limit.read_text().strip().isdecimal():
-        free = min(free, int(limit.read_text()) - int(limit.with_name("memory.current").read_text()))
-    return free / used.num_replicas_in_sync
+    return machine.free_memory() / used.num_replicas_in_sync

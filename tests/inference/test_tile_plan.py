@@ -77,4 +77,3 @@ def test_a_plan_is_the_same_after_a_journey_through_json():
 
     plan = inference.plan_tiles(global_model(), (100, 170), 1, inference.TileOptions(tile=32))
     assert tile_plan.TilePlan.from_notes(json.loads(json.dumps(plan.as_notes()))) == plan
-    assert tile_plan.TilePlan.from_notes(None) is None
