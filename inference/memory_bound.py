@@ -10,6 +10,8 @@ from .options import GIGABYTE, TileOptions
 
 # More would hardly save work, and a machine has other things to do.
 LARGEST_SHARE = 16 * GIGABYTE
+# What a plan counts that a process holds before: Python and TensorFlow. More may be in use for something else.
+HELD_BY_IMPORTS = 2 * GIGABYTE
 # What a GPU has free does not show: TensorFlow takes all of it when it begins.
 SHARE_OF_GPU = 4 * GIGABYTE
 
@@ -46,7 +48,9 @@ def bounded_tiles(options: TileOptions, free: int | None = None) -> BoundedTiles
     values = asdict(options)
     if options.memory is not None:
         return BoundedTiles(**values)
-    half = (machine.free_memory() + machine.held_memory() if free is None else free) // 2
+    if free is None:
+        free = machine.free_memory() + min(machine.held_memory(), HELD_BY_IMPORTS)
+    half = free // 2
     most, share = LARGEST_SHARE, "the most without being asked"
     if machine.has_graphics():
         most, share = SHARE_OF_GPU, "the most on a GPU without being asked"

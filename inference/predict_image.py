@@ -14,9 +14,9 @@ from threading import Lock
 import numpy as np
 from tqdm import tqdm
 
+from maskzoo import machine
 from maskzoo.errors import DiskFull
 from maskzoo.files import JSON, check_no_input
-from maskzoo.machine import free_memory, held_memory
 
 from .. import data
 from ..data.images.image_files import parts_of_file
@@ -197,7 +197,7 @@ class Writing:
         """The plan that was kept, or that was given, or a new one."""
         plan = noted_plan(self._journal.notes)
         if plan is not None:
-            if cluster is None and plan.bound and plan.memory > (free := free_memory() + held_memory()):
+            if cluster is None and plan.bound and plan.memory > (free := machine.free_memory() + machine.held_memory()):
                 need, room = plan.memory / GIGABYTE, free / GIGABYTE
                 logger.warning("resuming needs %.1f GB of memory, and %.1f are free; `restart` plans again", need, room)
             return plan

@@ -17,6 +17,7 @@ import numpy as np
 from maskzoo.errors import ImageError
 
 from .. import data, models
+from .engines.engine import OpenedEngine
 from .tile_plan import BATCHES_AHEAD, TilePlan, covered_windows, tile_windows
 
 # What an error names before it is known which image a batch is of.
@@ -95,10 +96,12 @@ def predict_tiles(
 def tile_predictor(model: keras.Model | Scorer, plan: TilePlan) -> Predict:
     """The function from the images of a plan to the logits of their tiles, or of all that is blended.
 
-    Of a Keras model only what the tile depends on is computed.
+    Only what the tile depends on is computed, of a Keras model always, of another engine where that is worth it.
     """
     if isinstance(model, keras.Model) and plan.share < 1:
         return predict_of(models.cropped(model, plan.input_size, plan.part))
+    if isinstance(model, OpenedEngine) and model.parts and (answer := model.parts.answer(plan)):
+        return lambda images: require_finite(answer(images))
     predict = predict_of(model)
     if plan.is_blended:
         return predict

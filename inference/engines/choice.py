@@ -19,6 +19,7 @@ from ..run import Run
 from ..tiles import read_batch
 from .conversion import check_backend, network
 from .engine import Engine, OpenedEngine
+from .parts import Parts
 from .runners import OFFERED, OPENERS, has_bfloat16, installed
 
 logger = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ def open_engine(
         return fastest_engine(run, images, tolerance)
     if precision not in OFFERED[name]:
         raise OptionError("precision", f"{' or '.join(OFFERED[name])} for the engine {name}", precision)
-    return OpenedEngine(name, precision, OPENERS[name](run, precision))
+    return OpenedEngine(name, precision, OPENERS[name](run, precision), Parts(run, name, precision))
 
 
 def with_engine(

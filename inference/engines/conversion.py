@@ -7,8 +7,11 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from hashlib import sha256
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -19,7 +22,7 @@ import numpy as np
 from maskzoo.errors import MissingPackage, OptionError
 from maskzoo.files import file_checksum, written_atomically
 
-from ... import data
+from ... import data, models
 from ...models import analysis
 from ..run import Run
 
@@ -35,16 +38,46 @@ IMAGE, SCORES = "image", "scores"
 # Windows that 8-bit ranges are measured on.
 CALIBRATION_WINDOWS = 32
 
-# Writes the converted network of a run, or of a bare model, to a path.
-Write = Callable[[Run | keras.Model, Path], None]
+# The last conversions for the tiles of some plan that stay beside a run.
+KEPT_PARTS = 4
+# What a conversion depends on beside the network.
+CONVERTERS = ("maskzoo", "keras", "tensorflow", "tf2onnx", "openvino")
 
 
-def network(run: Run | keras.Model) -> keras.Model:
+@dataclass(frozen=True)
+class NetworkPart:
+    """What of a network is computed for the tiles of a plan.
+
+    Attributes:
+        run: A run, or a bare model.
+        size: Pixels that the network is given, per axis.
+        part: The elements of its output that are the tile, per axis: the first, and the one behind the last.
+    """
+
+    run: Run | keras.Model
+    size: tuple[int, ...]
+    part: tuple[tuple[int, int], ...]
+
+    @property
+    def label(self) -> str:
+        """Tells it from other parts in the name of a file."""
+        first, tile = ([number(span) for span in self.part] for number in (lambda s: s[0], lambda s: s[1] - s[0]))
+        return ".tile-" + "-".join("x".join(map(str, sizes)) for sizes in (tile, self.size, first))
+
+
+Network = Run | keras.Model | NetworkPart
+# Writes a converted network to a path.
+Write = Callable[[Network, Path], None]
+
+
+def network(run: Network) -> keras.Model:
     """Returns the Keras model from images to the logits of the mask, without other heads.
 
     Raises:
         OptionError: If it takes more than one image.
     """
+    if isinstance(run, NetworkPart):
+        return models.cropped(network(run.run), run.size, run.part)
     model = run.model if isinstance(run, Run) else run
     if len(model.inputs) != 1:
         raise OptionError("engine", f"keras for a model of {len(model.inputs)} images", model.name)
@@ -76,15 +109,15 @@ def needed(package: str) -> ModuleType:
 
 
 @contextmanager
-def converted(run: Run | keras.Model, suffix: str, write: Write) -> Iterator[Path]:
+def converted(run: Network, suffix: str, write: Write) -> Iterator[Path]:
     """Gives the path of a converted network as a context: in the folder `engines` of a run; for now only otherwise.
 
     Args:
-        run: A run, whose network is converted once; or a bare model.
+        run: A run, whose network is converted once, or a part of it; or a bare model.
         suffix: Suffix of the file.
         write: Converts the network.
     """
-    if isinstance(run, Run):
+    if isinstance(run, Run) or (isinstance(run, NetworkPart) and isinstance(run.run, Run)):
         try:
             path = kept(run, suffix, write)
         except PermissionError:  # a run that may only be read
@@ -98,19 +131,41 @@ def converted(run: Run | keras.Model, suffix: str, write: Write) -> Iterator[Pat
         yield path
 
 
-def kept(run: Run, suffix: str, write: Write) -> Path:
-    """The path of a run's converted network, written unless it is there; those of earlier epochs are removed."""
-    stem = Path(run.model_file).stem
-    path = run.path / "engines" / f"{stem}-{file_checksum(run.path / run.model_file)[:12]}{suffix}"
+def kept(run: Run | NetworkPart, suffix: str, write: Write) -> Path:
+    """The path of a run's converted network, written unless it is there.
+
+    Those of earlier epochs and of other versions are removed, and all but the last few parts.
+    """
+    whole = run if isinstance(run, Run) else run.run
+    if not isinstance(whole, Run):
+        raise TypeError("a bare model has no folder")
+    label = run.label if isinstance(run, NetworkPart) else ""
+    stem = Path(whole.model_file).stem
+    same = f"{stem}-{conversion_identity(whole.path / whole.model_file)}"
+    path = whole.path / "engines" / f"{same}{label}{suffix}"
     if path.exists():
+        with suppress(OSError):  # a run that may only be read
+            path.touch()
         return path
     path.parent.mkdir(exist_ok=True)
     with written_atomically(path) as unfinished:
         write(run, unfinished)
     for old in path.parent.glob(f"{stem}-*"):
-        if not old.name.startswith(path.name.removesuffix(suffix)):
+        if not old.name.startswith(same):
             discard(old)
+    parts = sorted(path.parent.glob(f"{same}.tile-*"), key=lambda part: (part == path, part.stat().st_mtime))
+    for old in parts[:-KEPT_PARTS]:
+        discard(old)
     return path
+
+
+def conversion_identity(model: Path) -> str:
+    """Twelve characters that change with a model's file, and with the version of what converts it."""
+    found = [file_checksum(model)]
+    for package in CONVERTERS:
+        with suppress(PackageNotFoundError):
+            found.append(f"{package} {version(package)}")
+    return sha256("\n".join(found).encode()).hexdigest()[:12]
 
 
 def discard(path: Path) -> None:
@@ -122,7 +177,7 @@ def discard(path: Path) -> None:
 
 
 # A `tf.function`, whose class TensorFlow does not name in public.
-def traced(run: Run | keras.Model) -> tuple[tf.Module, Any]:
+def traced(run: Network) -> tuple[tf.Module, Any]:
     """The network as a TensorFlow function of images of any size, behind the module that must outlive it."""
     import tensorflow as tf
 
@@ -139,7 +194,7 @@ def traced(run: Run | keras.Model) -> tuple[tf.Module, Any]:
     return module, module.serve
 
 
-def write_saved_model(run: Run | keras.Model, path: Path) -> None:
+def write_saved_model(run: Network, path: Path) -> None:
     """Converts a network to a SavedModel."""
     import tensorflow as tf
 
@@ -147,10 +202,19 @@ def write_saved_model(run: Run | keras.Model, path: Path) -> None:
     tf.saved_model.save(module, str(path), signatures=serve)
 
 
-def write_onnx(run: Run | keras.Model, path: Path) -> None:
+def write_onnx(run: Network, path: Path) -> None:
     """Converts a network to ONNX."""
     module, serve = traced(run)
     to_onnx(serve, path)
+    del module
+
+
+def write_openvino(run: Network, path: Path) -> None:
+    """Converts a network to a folder with a model of OpenVINO, straight from TensorFlow's graph."""
+    ov = needed("openvino")
+    module, serve = traced(run)
+    path.mkdir()
+    ov.save_model(ov.convert_model(serve.get_concrete_function()), str(path / "model.xml"), compress_to_fp16=False)
     del module
 
 
@@ -181,7 +245,7 @@ def without_unsound_optimizers(optimizers: ModuleType) -> Iterator[None]:
             one.optimize = original
 
 
-def write_int8(run: Run | keras.Model, path: Path) -> None:
+def write_int8(run: Network, path: Path) -> None:
     """Converts to 8-bit integers, whose ranges are those that occur on windows of the training images.
 
     Raises:

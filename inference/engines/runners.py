@@ -6,26 +6,36 @@ from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 
-import keras
 import numpy as np
 
 from maskzoo.errors import OptionError
 
 from ..options import PRECISIONS
-from ..run import Run
-from .conversion import IMAGE, SCORES, converted, needed, network, write_int8, write_onnx, write_saved_model
+from .conversion import (
+    IMAGE,
+    SCORES,
+    Network,
+    NetworkPart,
+    converted,
+    needed,
+    network,
+    write_int8,
+    write_onnx,
+    write_openvino,
+    write_saved_model,
+)
 
 # From float32 images `(batch, *size, channels)` to float32 logits `(batch, *size, classes)`.
 Answer = Callable[[np.ndarray], np.ndarray]
 
 
-def open_keras(run: Run | keras.Model, precision: str) -> Answer:
+def open_keras(run: Network, precision: str) -> Answer:
     """Keras itself."""
     model = network(run)
     return lambda images: model.predict_on_batch(images)
 
 
-def open_saved_model(run: Run | keras.Model, precision: str) -> Answer:
+def open_saved_model(run: Network, precision: str) -> Answer:
     """TensorFlow, on a graph without Keras."""
     import tensorflow as tf
 
@@ -35,7 +45,7 @@ def open_saved_model(run: Run | keras.Model, precision: str) -> Answer:
     return lambda images: loaded.serve(tf.constant(images))[SCORES].numpy()
 
 
-def open_onnx(run: Run | keras.Model, precision: str) -> Answer:
+def open_onnx(run: Network, precision: str) -> Answer:
     """ONNX Runtime on the processor."""
     ort = needed("onnxruntime")
     needed("tf2onnx")
@@ -47,7 +57,7 @@ def open_onnx(run: Run | keras.Model, precision: str) -> Answer:
     return lambda images: session.run([SCORES], {IMAGE: images})[0]
 
 
-def open_openvino(run: Run | keras.Model, precision: str) -> Answer:
+def open_openvino(run: Network, precision: str) -> Answer:
     """OpenVINO on the processor.
 
     Raises:
@@ -57,9 +67,14 @@ def open_openvino(run: Run | keras.Model, precision: str) -> Answer:
     needed("tf2onnx")
     if precision == "bfloat16" and not has_bfloat16():
         raise OptionError("precision", "a processor with bfloat16 arithmetic", "one without")
-    suffix, write = (".int8.onnx", write_int8) if precision == "int8" else (".onnx", write_onnx)
-    with converted(run, suffix, write) as path:
-        model = ov.convert_model(str(path))
+    if isinstance(run, NetworkPart):
+        with converted(run, ".openvino", write_openvino) as path:
+            # Its weights would be mapped from a file that others may remove.
+            model = ov.Core().read_model((path / "model.xml").read_bytes(), (path / "model.bin").read_bytes())
+    else:
+        suffix, write = (".int8.onnx", write_int8) if precision == "int8" else (".onnx", write_onnx)
+        with converted(run, suffix, write) as path:
+            model = ov.convert_model(str(path))
     core, compiled = ov.Core(), {}
     # Without the hint a processor that has bfloat16 uses it unasked.
     hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": {"bfloat16": "bf16"}.get(precision, "f32")}
@@ -77,7 +92,7 @@ def open_openvino(run: Run | keras.Model, precision: str) -> Answer:
     return predict
 
 
-OPENERS: dict[str, Callable[[Run | keras.Model, str], Answer]] = {
+OPENERS: dict[str, Callable[[Network, str], Answer]] = {
     "keras": open_keras,
     "saved_model": open_saved_model,
     "onnx": open_onnx,

@@ -11,8 +11,10 @@ from noise_runs import interrupt_after, make_run_folder, read_image
 from maskzoo import data, inference, machine, models
 from maskzoo.errors import ExistingFile
 from maskzoo.inference import memory_bound
+from maskzoo.inference.cluster import Cluster
 from maskzoo.inference.ensemble_plan import EnsemblePlan, noted_plan
 from maskzoo.inference.memory_bound import GIGABYTE, bounded_tiles
+from maskzoo.inference.predict_image import plan_identity
 
 
 @pytest.fixture
@@ -41,8 +43,9 @@ def test_half_of_what_is_free_is_taken_up_to_a_cap(free, monkeypatch):
     assert (given.memory, given.reason) == (7 * GIGABYTE, "")
     # What a process holds it may use again, and workers of a cluster have memory of their own.
     free(6)
-    monkeypatch.setattr(machine, "held_memory", lambda: 2 * GIGABYTE)
-    assert bounded_tiles(inference.TileOptions()).memory == 4 * GIGABYTE
+    for held in (2, 50):
+        monkeypatch.setattr(machine, "held_memory", lambda held=held: held * GIGABYTE)
+        assert bounded_tiles(inference.TileOptions()).memory == 4 * GIGABYTE
     assert bounded_tiles(inference.TileOptions(), free=3 * GIGABYTE).memory == round(1.5 * GIGABYTE)
 
 
@@ -59,7 +62,7 @@ def test_tiles_grow_with_what_is_free_and_are_never_refused_for_it(free):
 
 
 @pytest.mark.parametrize("members", [1, 2])
-def test_what_is_interrupted_is_resumed_with_the_plan_that_it_began_with(members, image, tmp_path, free, monkeypatch):
+def test_what_is_interrupted_is_resumed_with_its_plan(members, image, tmp_path, free, monkeypatch, caplog):
     folders = [make_run_folder(tmp_path / f"run{number}", "binary", ["cell"]) for number in range(members)]
     predictor = inference.load_run(folders)
     # Memory has no part in the tiles of a tiny network: here it chooses them.
@@ -94,6 +97,37 @@ def test_what_is_interrupted_is_resumed_with_the_plan_that_it_began_with(members
     free(100)
     with pytest.raises(ExistingFile, match="memory"):
         predict(output, tiles=inference.TileOptions(memory=2 * GIGABYTE))
+    assert "`restart` plans again" not in caplog.text
+    free(0.5)
     with monkeypatch.context() as patch:
         patch.setattr(module, "plan_image", None)
         np.testing.assert_array_equal(predict(output), expected)
+    assert "GB of memory, and 0.5 are free; `restart` plans again" in caplog.text
+
+
+def test_a_plan_of_what_was_free_is_no_other_image_or_option_later(free):
+    model = models.build_model("unet_padded", (None, None, 3), 1, filters=(16, 32, 64, 128))
+    identities = []
+    for gigabytes in (3, 24):
+        free(gigabytes)
+        plan = inference.plan_tiles(model, (20_000, 20_000), 3)
+        identities += [plan_identity(plan), plan_identity(bounded_tiles(inference.TileOptions()))]
+    assert identities[:2] == identities[2:]
+    assert identities[1] == plan_identity(inference.TileOptions())
+    given = [inference.TileOptions(memory=gigabytes * GIGABYTE) for gigabytes in (3, 24)]
+    assert plan_identity(given[0]) != plan_identity(given[1])
+    assert plan_identity(bounded_tiles(given[0])) == plan_identity(given[0])
+
+
+@pytest.mark.parametrize(
+    ("workers", "expected"),
+    [({"a": ("one", 8), "b": ("one", 9), "c": ("two", 5)}, 4), ({"a": ("one", 8)}, 8), ({}, None), (None, None)],
+)
+def test_workers_on_one_machine_share_what_is_free(workers, expected):
+    class Client:
+        def run(self, function):
+            if workers is None:
+                raise OSError("gone")
+            return workers
+
+    assert Cluster(Client()).free_memory() == expected
