@@ -33,8 +33,9 @@ class EnsemblePlan(TilePlan):
     @classmethod
     def from_notes(cls, notes: Mapping[str, JSON]) -> EnsemblePlan:
         """Returns the plan that `as_notes` described."""
-        members = tuple(map(TilePlan.from_notes, notes["members"]))
-        return cls(**shallow(TilePlan.from_notes(notes)) | {"members": members})
+        values = shallow(TilePlan.from_notes(notes))
+        values["members"] = tuple(map(TilePlan.from_notes, notes["members"]))
+        return cls(**values)
 
 
 def noted_plan(notes: Mapping[str, JSON] | None) -> TilePlan | None:
