@@ -22,6 +22,7 @@ from .initial_weights import model_file
 from .network import ImageFacts, assembled_network, encoder_layers
 from .options import Value
 from .recipe import Recipe
+from .run_folder import LAST
 from .selection import trains_mask
 from .session import DEFAULT_LOSS
 from .step import Objective
@@ -96,12 +97,17 @@ class EarlyChecks:
         has_other_axes = self.spatial_dims != models.spatial_dims_of(recipe.model)
         return has_other_axes or any(asked) or any(part for parts in asked_of_stages for part in parts)
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether the weights are those of a checkpoint, not the first ones."""
+        return self.recipe.resume and self.recipe.run is not None and Path(self.recipe.run, LAST).is_file()
+
     def check_files(self) -> None:
         """Refuses files with weights that are not there."""
         encoder, weights = self.recipe.option.get("encoder"), self.recipe.option.get("encoder_weights")
         if isinstance(weights, str) and Path(weights).suffix and not Path(weights).exists():
             raise MissingFile(weights, f"a file with the weights of {encoder}", "no such file")
-        if self.recipe.init_from is not None:
+        if self.recipe.init_from is not None and not self.goes_on:
             model_file(self.recipe.init_from)
 
     def check_windows(self, stage: Recipe) -> None:

@@ -21,14 +21,24 @@ AdamBase: Any = keras.optimizers.Adam
 SgdBase: Any = keras.optimizers.SGD
 
 
+# What TensorFlow raises when another host does not answer: see `strategy.lost_hosts`.
+ERRORS_OF_HOSTS = ("UnavailableError", "AbortedError", "CancelledError", "InternalError")
+
+
 def load_model(path: Path) -> keras.Model:
     """Returns the model in a `.keras` file, without an optimizer.
 
     Raises:
         RunError: If it cannot be read.
     """
-    with readable(path, "a Keras model that can be read", RunError):
-        return cast(keras.Model, keras.saving.load_model(path, compile=False))
+    try:
+        with readable(path, "a Keras model that can be read", RunError):
+            return cast(keras.Model, keras.saving.load_model(path, compile=False))
+    except RunError as error:
+        # That another host is gone is no fault of the file.
+        if error.__cause__ is not None and type(error.__cause__).__name__ in ERRORS_OF_HOSTS:
+            raise error.__cause__ from None
+        raise
 
 
 def to_numpy(tensor: Tensor) -> np.ndarray:
