@@ -15,8 +15,8 @@ from .folds import held_out_names
 from .image_identity import KnownImages, identities_of, region_of
 from .image_opening import settled
 from .makers import read_makers
+from .member_set import Part
 from .pairs import Pair, open_pairs, scheme_of
-from .part import Part
 from .region_choice import regions_for_folds, regions_for_validation
 from .regions import ReceptiveField, Region, split_pair
 from .spec_file import prefixes, read_part, spatial_dims_of

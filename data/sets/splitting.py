@@ -9,7 +9,7 @@ from maskzoo.errors import OptionError
 
 from .copies import grouped
 from .folds import folds_in, groups_by_pattern, make_folds, read_folds, regions_in
-from .part import Part
+from .member_set import Part
 from .regions import Region
 
 
